@@ -1,0 +1,37 @@
+# `make run` trains, scores and samples the quickstart model; `make test` checks the project.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/quickstart
+
+.PHONY: run test lint types lock clean
+
+run: .venv/installed
+	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
+	$(BIN)/rnnlm eval --workdir=$(RUN) --split=test --compressors
+	$(BIN)/rnnlm sample --workdir=$(RUN) --prime="def " --length=600 --temperature=0.5 --seed=1
+	@echo "run folder: $(RUN)   (tensorboard --logdir $(RUN))"
+
+test: lint types .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed
+	$(BIN)/mypy
+
+# The environment holds exactly what requirements.lock names, hashes checked, and this project in editable form.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+# Resolve anew, for every Python that pyproject.toml admits. Needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header --no-annotate \
+	  pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,1 @@
+"""What a model is compared with on the same held-out text."""

@@ -1,0 +1,303 @@
+"""`rnnlm <verb>`: flags to a config to one call. jax is imported only once a verb needs it."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from absl import flags
+
+from rnnlm import config as configs
+from rnnlm.errors import UserError
+
+USAGE = """rnnlm: recurrent language models in JAX/Flax
+
+  rnnlm train --config=configs/X.py --workdir=DIR [--config.model.hidden=512 ...]
+      train, or go on with the run that DIR holds
+  rnnlm eval --workdir=DIR --split=test [--json]
+      bits per character on a part of the text
+  rnnlm sample --workdir=DIR --prime=TEXT --length=N --temperature=T --seed=S [--num=K]
+      text, as it is drawn
+  rnnlm data [NAME]
+      the corpora, or one of them fetched, checked and described
+
+rnnlm VERB --help lists a verb's flags; configs/base.py explains every config key."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line: -> its exit code, 2 for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(USAGE)
+        return 0 if argv else 2
+    try:
+        if argv[0] not in VERBS:
+            raise UserError(f"There is no verb {argv[0]!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
+        return VERBS[argv[0]](argv[1:])
+    except UserError as error:
+        print(f"rnnlm: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def train(argv: list[str]) -> int:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the run folder, new or to be gone on with", flag_values=values)
+    device_flags(values)
+    flags.DEFINE_string("coordinator", "", "host:port of process 0, or auto under Slurm and on TPUs", flag_values=values)
+    flags.DEFINE_integer("processes", 1, "processes that train together", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0, flag_values=values)
+    config = configs.Config.of(parse_config("train", values, argv))
+    workdir = given_workdir(values)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
+    start_devices(values, config.train.batch, values.coordinator, values.processes, values.process)
+
+    from rnnlm import parallel
+    from rnnlm import train as training
+    from rnnlm.console import Console
+
+    with Signals() as stop:
+        result = training.train(config, workdir, stop, Console(parallel.is_main()))
+    if result is not None and parallel.is_main():
+        valid = "" if result["valid_bpc"] is None else f"  valid {result['valid_bpc']:.4f} bpc"
+        print(f"done: step {result['step']}{valid}  {result['seconds']:.1f} s  run folder {workdir}")
+    return 0
+
+
+def evaluate(argv: list[str]) -> int:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "a run folder", flag_values=values)
+    flags.DEFINE_string("split", "test", "the part to score: train, valid or test", flag_values=values)
+    flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
+    flags.DEFINE_integer("lanes", 0, "parts read side by side; 1 is exact, 0 chooses", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("max_symbols", 0, "score only the first ones; 0: all", lower_bound=0, flag_values=values)
+    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
+    device_flags(values)
+    parse("eval", values, argv)
+    workdir = given_workdir(values)
+    kept = saved_config(workdir)
+    start_devices(values, 0)
+
+    from rnnlm import lm, record
+    from rnnlm.console import Console
+    from rnnlm.dataset import open_dataset
+    from rnnlm.train import same_text
+
+    model = lm.load(workdir, values.step)
+    data = open_dataset(kept.data, model.vocabulary)
+    same_text(workdir, data)
+    warmup = kept.eval.warmup if values.warmup is None else values.warmup
+    part = data.part(values.split)
+    console = Console(not values.json)
+    found = model.score(
+        data.text, part, values.split, values.lanes, warmup, values.max_symbols, progress=console.share
+    )
+    console.done()
+    line = found.as_dict()
+    if values.json:
+        print(json.dumps(line))
+        return 0
+    console.say(
+        f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {model.train_step}\n"
+        f"count     {line['count']:,} symbols ({kept.data.symbols})\nnats      {line['nats']:,.1f}\n"
+        f"bpc       {line['bpc']:.4f} bits per symbol\nbpb       {line['bpb']:.4f} bits per byte"
+    )
+    record.note_score(workdir, line | {"step": model.train_step})
+    if values.compressors:
+        show_compressors(data, values.split, found.bytes, line["bpb"], console)
+    return 0
+
+
+def show_compressors(data: Any, split: str, size: int, bpb: float, console: Any) -> None:
+    from rnnlm.baselines import compressors
+
+    if size != sum(len(chunk) for chunk in data.raw(split)):
+        raise UserError("--compressors reads the whole part: leave out --max_symbols.")
+    console.say(f"\nbits per byte on the same {size:,} bytes (each compressor alone on them)")
+    rows = {"rnnlm": bpb} | {name: 8 * n / size for name, n in compressors.sizes(data.raw(split)).items()}
+    for name, bits in sorted(rows.items(), key=lambda row: row[1]):
+        console.say(f"  {name:9} {bits:.3f}")
+
+
+def sample(argv: list[str]) -> int:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "a run folder", flag_values=values)
+    flags.DEFINE_string("prime", "", "what the text begins with", flag_values=values)
+    flags.DEFINE_integer("length", 500, "symbols to draw", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("temperature", 1.0, "below 1 safer, above 1 wilder, 0 the likeliest", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("num", 1, "samples, drawn side by side", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    parse("sample", values, argv)
+    workdir = given_workdir(values)
+    saved_config(workdir)
+
+    from rnnlm import lm
+
+    model = lm.load(workdir, values.step)
+    prime = model.vocabulary.encode(values.prime) if values.prime else []
+    drawn: list[list[Any]] = [[prime] if values.prime else [] for _ in range(values.num)]
+    out = sys.stdout.buffer
+    heading = "----- sample {} -----\n" if values.num > 1 else ""
+    out.write(heading.format(1).encode() + model.vocabulary.decode(prime))
+    for chunk in model.stream(values.prime, values.length, values.temperature, values.seed, values.num):
+        out.write(model.vocabulary.decode(chunk[0]))
+        out.flush()
+        for i in range(1, values.num):
+            drawn[i].append(chunk[i])
+    for i in range(1, values.num):
+        text = b"".join(model.vocabulary.decode(part) for part in drawn[i])
+        out.write(b"\n" + heading.format(i + 1).encode() + text)
+    out.write(b"\n")
+    out.flush()
+    return 0
+
+
+def data(argv: list[str]) -> int:
+    values = flags.FlagValues()
+    rest = parse("data", values, argv, positional=1)
+
+    from rnnlm import corpora, dataset, symbols
+
+    if not rest:
+        for name in corpora.NAMES:
+            if name == "stdlib":
+                print(f"{name:16} {'':>13}        here   the running interpreter's own source code")
+                continue
+            source = corpora.SOURCES[name]
+            path = corpora.present(name)
+            print(f"{name:16} {source.size:>13,} bytes  {f'here   {path}' if path else f'absent {source.url}'}")
+        return 0
+    corpus = corpora.named(rest[0])
+    seen = symbols.vocabulary_of(corpus.path, "byte_seen")
+    print(f"{corpus.name}\npath      {corpus.path}\nbytes     {corpus.size:,}\nsha256    {corpus.sha256}")
+    print(f"symbols   256 (byte), {len(seen)} (byte_seen)")
+    try:
+        print(f"          {len(symbols.vocabulary_of(corpus.path, 'char'))} (char)")
+    except UserError as error:
+        print(f"          no char: {error}")
+    specs = ["graves_96_4", "std_90_5_5"] if corpus.size == 100_000_000 else []
+    for spec in [*specs, "0.9/0.05/0.05"]:
+        parts = dataset.splits(spec, corpus)
+        print(f"{spec:14}" + "  ".join(f"{name} {begin:,}..{end:,}" for name, (begin, end) in parts.items()))
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate, "sample": sample, "data": data}
+
+
+def device_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "cpu_devices", 0, "CPU devices; 0: as many physical cores as divide the batch", lower_bound=0, flag_values=values
+    )
+
+
+def start_devices(values: flags.FlagValues, batch: int, *processes: Any) -> None:
+    from rnnlm import parallel
+
+    parallel.start(batch, values.cpu_devices, *processes)
+
+
+def given_workdir(values: flags.FlagValues) -> Path:
+    if not values.workdir:
+        raise UserError("--workdir is missing: name the run folder, as in --workdir=runs/first.")
+    return Path(values.workdir)
+
+
+def saved_config(workdir: Path) -> configs.Config:
+    """The config that a run folder keeps; an answer before jax is loaded where it holds none."""
+    from rnnlm import record
+
+    return configs.Config.of(record.read_json(workdir / "config.json"))
+
+
+def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0) -> list[str]:
+    """Parse flags: -> what is left over. Raises UserError, or exits after printing the help."""
+    if "--help" in argv or "-h" in argv:
+        print(f"rnnlm {verb}\n{values.get_help()}")
+        raise SystemExit(0)
+    try:
+        rest: list[str] = values(["rnnlm", *argv])[1:]
+    except flags.Error as error:
+        raise UserError(f"{' '.join(str(error).split()).rstrip('.')}. rnnlm {verb} --help lists the flags.") from None
+    if len(rest) > positional:
+        raise UserError(f"{rest[positional]!r} was not expected: flags are written --name=value.")
+    return rest
+
+
+def parse_config(verb: str, values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:
+    """Parse flags among them --config and its overrides: -> the config as a plain dict."""
+    from ml_collections.config_flags import config_flags
+
+    argv = sorted(argv, key=lambda word: not word.startswith("--config="))
+    file = next((word.removeprefix("--config=") for word in argv if word.startswith("--config=")), "")
+    # A config says `from configs import base`: from where it is called, or from beside the config's own folder.
+    sys.path[:0] = [os.getcwd(), str(Path(file.split(":")[0]).resolve().parent.parent)]
+    overrides = [word for word in argv if word.startswith("--config.")]
+    config_flags.DEFINE_config_file(
+        "config", None, "the config file, configs/X.py", flag_values=values, sys_argv=["rnnlm", *argv]
+    )
+    try:
+        parse(verb, values, argv)
+        if values.config is None:
+            raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
+        return dict(values.config.to_dict())
+    except (UserError, SystemExit):
+        raise
+    except OSError as error:
+        reason = str(error).split("] ")[-1].strip()
+        raise UserError(f"--config={file} cannot be read ({reason}): name a config file.") from None
+    except Exception as error:  # a config file is a program, so it can fail in any way
+        if not overrides:
+            reason = str(error).strip().split("\n")[-1]
+            raise UserError(f"The config file {file} failed ({type(error).__name__}: {reason}): mend it.") from error
+        raise UserError(why_not(overrides, argv, error)) from None
+
+
+def why_not(overrides: list[str], argv: list[str], error: Exception) -> str:
+    """The sentence for the override that ml_collections could not take."""
+    plain = flags.FlagValues()
+    config = parse_config("train", plain, [word for word in argv if word.startswith("--config=")])
+    from rnnlm.record import flatten
+
+    known = [name for name, _ in flatten(config)]
+    for word in overrides:
+        name = word.removeprefix("--config.").split("=")[0]
+        if name not in known:
+            return configs.unknown(name, known)
+    return f"{' '.join(overrides)} cannot be taken: {' '.join(str(error).split())}."
+
+
+class Signals:
+    """SIGTERM and Ctrl-C as a question: called, it says whether one has come. A second one ends the process at once."""
+
+    def __enter__(self) -> "Signals":
+        self.came = False
+        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.came
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What a run shows while it goes: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console as Rich
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS = 10.0
+"""Between two plain lines."""
+
+
+class Console:
+    """Progress and messages; silent where `show` is false."""
+
+    def __init__(self, show: bool = True):
+        self._rich = Rich(quiet=not show, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._next = 0.0
+
+    def say(self, text: str) -> None:
+        self._rich.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """To standard error, without disturbing the bar."""
+        if self._bar:
+            self._bar.console.print(text, markup=False)
+        else:
+            print(text, file=sys.stderr)
+
+    def progress(self, step: int, steps: int, bpc: float, speed: float) -> None:
+        """Where training stands; `speed` in symbols a second."""
+        if self._rich.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(
+                    TextColumn("step {task.completed}/{task.total}"),
+                    BarColumn(),
+                    TextColumn("{task.fields[bpc]:.3f} bpc  {task.fields[speed]:,.0f} symbols/s"),
+                    TimeElapsedColumn(),
+                    TextColumn("ETA"),
+                    TimeRemainingColumn(),
+                    console=self._rich,
+                )
+                self._task = self._bar.add_task("", total=steps, completed=step, bpc=bpc, speed=speed)
+                self._bar.start()
+            self._bar.update(self._task, completed=step, bpc=bpc, speed=speed)
+        elif time.monotonic() >= self._next or step == steps:
+            self._next = time.monotonic() + SECONDS
+            left = f"{(steps - step) * self._per_step(step):,.0f} s left" if step < steps else "done"
+            self.say(f"step {step}/{steps}  {bpc:.3f} bpc  {speed:,.0f} symbols/s  {left}")
+
+    def share(self, done: float) -> None:
+        """How much of an evaluation is behind; on a terminal only."""
+        if self._rich.is_terminal:
+            if self._bar is None:
+                self._bar = Progress(BarColumn(), TimeRemainingColumn(), console=self._rich, transient=True)
+                self._task = self._bar.add_task("", total=1.0)
+                self._bar.start()
+            self._bar.update(self._task, completed=done)
+
+    def _per_step(self, step: int) -> float:
+        """Seconds a step, from the first step seen on."""
+        if not hasattr(self, "_first"):
+            self._first = (step, time.monotonic())
+        first, then = self._first
+        return (time.monotonic() - then) / max(1, step - first)
+
+    def done(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None

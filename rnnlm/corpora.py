@@ -1,0 +1,255 @@
+"""Where text comes from: names, files, folders and globs; found, fetched and checked."""
+
+import glob
+import hashlib
+import os
+import sysconfig
+import urllib.request
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rnnlm.config import DataConfig
+from rnnlm.errors import UserError
+from rnnlm.symbols import CHUNK, chunks
+
+@dataclass(frozen=True)
+class Source:
+    """A published text. `digest` is of the text itself, as "algorithm:hex"; `member` names it in a zip archive."""
+
+    file: str
+    url: str
+    size: int
+    digest: str
+    member: str = ""
+    archive_size: int = 0
+
+
+SOURCES = {
+    "enwik8": Source(
+        "enwik8",
+        "https://mattmahoney.net/dc/enwik8.zip",
+        100_000_000,
+        "sha256:2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
+        "enwik8",
+        36_445_475,
+    ),
+    "enwik9": Source(
+        "enwik9",
+        "https://mattmahoney.net/dc/enwik9.zip",
+        1_000_000_000,
+        "sha256:159b85351e5f76e60cbe32e04c677847a9ecba3adc79addab6f4c6c7aa3744bc",
+        "enwik9",
+        322_592_222,
+    ),
+    # Only an MD5 of the text itself is published.
+    "text8": Source(
+        "text8",
+        "https://mattmahoney.net/dc/text8.zip",
+        100_000_000,
+        "md5:3bea1919949baf155f99411df5fada7e",
+        "text8",
+        31_344_016,
+    ),
+    "tinyshakespeare": Source(
+        "tinyshakespeare.txt",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+        "data/tinyshakespeare/input.txt",
+        1_115_394,
+        "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+    "warpeace": Source(
+        "warpeace_input.txt",
+        "https://cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt",
+        3_258_246,
+        "sha256:fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e",
+    ),
+}
+NAMES = (*SOURCES, "stdlib")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One text on this machine, as one file."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+def open_corpus(config: DataConfig) -> Corpus:
+    """The corpus that the config names, fetched if need be. Raises UserError where there is none to be had."""
+    if config.files:
+        return own(config.files)
+    return named(config.corpus)
+
+
+def named(name: str) -> Corpus:
+    """A corpus by name: on this machine, or downloaded."""
+    if name == "stdlib":
+        root = Path(sysconfig.get_path("stdlib"))
+        return joined(name, stdlib_files(root))
+    if name not in SOURCES:
+        raise UserError(f"There is no corpus {name!r}: choose one of {', '.join(NAMES)}, or give data.files.")
+    path = present(name)
+    if path is None:
+        return whole_file(name, fetch(name))
+    verify(path, SOURCES[name])
+    return whole_file(name, path)
+
+
+def present(name: str) -> Path | None:
+    """Where a published text lies on this machine; None if nowhere."""
+    found = (folder / SOURCES[name].file for folder in places())
+    return next((path for path in found if path.is_file()), None)
+
+
+def places() -> list[Path]:
+    """The folders that are looked through for published texts, in order."""
+    given = os.environ.get("RNNLM_DATA_DIR")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return [*([Path(given)] if given else []), beside, cache() / "corpora"]
+
+
+def cache() -> Path:
+    """The user's cache folder for rnnlm."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnlm"
+
+
+def fetch(name: str) -> Path:
+    """Download a published text into the cache: to a part file, checked, then moved into place at once."""
+    source = SOURCES[name]
+    target = cache() / "corpora" / source.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{source.file}.{os.getpid()}.part")
+    archive = target.with_name(f"{source.file}.{os.getpid()}.zip.part")
+    try:
+        if source.member:
+            download(source.url, archive, source.archive_size)
+            unzip(archive, source.member, part, source.size)
+        else:
+            download(source.url, part, source.size)
+        verify(part, source)
+        part.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"Could not fetch {name} from {source.url}: {error}. "
+            f"Put the file {source.file} ({source.size:,} bytes) into a folder and name that in RNNLM_DATA_DIR."
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+        archive.unlink(missing_ok=True)
+    return target
+
+
+def download(url: str, path: Path, size: int) -> None:
+    """Stream a URL to a file of at most that size."""
+    with urllib.request.urlopen(url, timeout=30) as response, path.open("wb") as out:
+        copy(response, out, size)
+
+
+def unzip(archive: Path, member: str, path: Path, size: int) -> None:
+    """Read one named member of a zip archive, with a cap on its size; nothing else is unpacked."""
+    try:
+        with zipfile.ZipFile(archive) as folder, folder.open(member) as data, path.open("wb") as out:
+            copy(data, out, size)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(
+            f"What was downloaded is not a zip archive with a member {member}: {error}. Try again later."
+        ) from None
+
+
+def copy(source: IO[bytes], out: IO[bytes], size: int) -> None:
+    """At most one byte more than `size`, so that a text too long shows."""
+    left = size + 1
+    while left > 0 and (chunk := source.read(min(CHUNK, left))):
+        out.write(chunk)
+        left -= len(chunk)
+
+
+def verify(path: Path, source: Source) -> None:
+    """Raises UserError unless the file is the published text to the last bit."""
+    size = path.stat().st_size
+    if size != source.size:
+        raise UserError(
+            f"{path} should have {source.size:,} bytes but has {size:,}{'' if size <= source.size else ' or more'}: "
+            "it is not the published text. Remove it, or name another corpus."
+        )
+    algorithm, expected = source.digest.split(":")
+    found = file_digest(path, algorithm)
+    if found != expected:
+        raise UserError(
+            f"{path} has the {algorithm} {found}, but the published text has {expected}. "
+            "Remove it, or name another corpus."
+        )
+
+
+def own(files: str) -> Corpus:
+    """A corpus of one's own: paths of files, folders (all files below, in order of name) or globs, comma-separated."""
+    found: list[Path] = []
+    for pattern in (p.strip() for p in files.split(",")):
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            matches = sorted(p for p in path.rglob("*") if p.is_file())
+        else:
+            matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+            matches = [p for p in matches if p.is_file()]
+        if not matches:
+            raise UserError(f"data.files names {pattern!r}, but no file is there: give a file, a folder or a glob.")
+        found += matches
+    name = files if len(files) <= 60 else f"{files[:57]}..."
+    return whole_file(name, found[0]) if len(found) == 1 else joined(name, found)
+
+
+def stdlib_files(root: Path) -> list[Path]:
+    """The interpreter's own source code in sorted order, tests and installed packages left out."""
+    left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    files = (p for p in root.rglob("*.py") if not left_out & set(p.relative_to(root).parts[:-1]))
+    return sorted(files, key=lambda p: p.relative_to(root).as_posix())
+
+
+def whole_file(name: str, path: Path) -> Corpus:
+    try:
+        size, sha256 = path.stat().st_size, file_digest(path, "sha256")
+    except OSError as error:
+        raise UserError(f"Could not read {path}: {error.strerror}.") from None
+    if not size:
+        raise UserError(f"{path} is empty: give a file with text in it.")
+    return Corpus(name, path.absolute(), size, sha256)
+
+
+def joined(name: str, files: Iterable[Path]) -> Corpus:
+    """Several files as one text, end to end, written once into the cache under its digest."""
+    files = list(files)
+    digest, size = hashlib.sha256(), 0
+    try:
+        for file in files:
+            for chunk in chunks(file):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise UserError(f"Could not read {file}: {error.strerror}.") from None
+    if not size:
+        raise UserError(f"The {len(files)} files of {name} are all empty: give files with text in them.")
+    path = cache() / "joined" / f"{digest.hexdigest()}.txt"
+    if not path.exists() or path.stat().st_size != size:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("wb") as out:
+                for file in files:
+                    for chunk in chunks(file):
+                        out.write(chunk)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return whole_file(name, path)
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+

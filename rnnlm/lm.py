@@ -1,0 +1,105 @@
+"""A trained model in hand: its run folder opened for scoring, sampling and going through a text step by step."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnlm import checkpoint, model, parallel, record
+from rnnlm.config import Config
+from rnnlm.errors import UserError
+from rnnlm.evaluate import Evaluator, Score
+from rnnlm.sample import Sampler
+from rnnlm.symbols import Text, Vocabulary
+
+
+class LanguageModel:
+    """`lm.bpc(text)`, `lm.sample(prime, length)`, and `lm.step(symbol)`, which keeps the carry."""
+
+    def __init__(self, config: Config, vocabulary: Vocabulary, params: Any, step: int):
+        self.config, self.vocabulary, self.params, self.train_step = config, vocabulary, params, step
+        self._evaluator = Evaluator(config.model, len(vocabulary))
+        self._sampler = Sampler(config.model, len(vocabulary))
+        self.reset()
+
+    def score(
+        self, text: Text, part: tuple[int, int], split: str, lanes: int, warmup: int, max_symbols: int, **watch: Any
+    ) -> Score:
+        """A part of a text under a protocol; see `evaluate`."""
+        replicated = parallel.replicate(self.params)
+        found = self._evaluator(replicated, text, part, split, lanes, warmup, max_symbols, **watch)
+        if found is None:
+            raise KeyboardInterrupt
+        return found
+
+    def bpc(self, text: str | bytes) -> float:
+        """Bits per symbol of a text read from its first to its last with one carry. Raises UserError for an empty text
+        and for symbols that the model does not know."""
+        if not text:
+            raise UserError("An empty text has no bits per character: give at least one symbol.")
+        whole = Text.of(self.vocabulary, text)
+        return self.score(whole, (0, len(whole)), "text", 1, 0, 0).tally.bpc
+
+    def sample(self, prime: str = "", length: int = 200, temperature: float = 1.0, seed: int = 0) -> str:
+        """The prompt, and `length` symbols drawn after it. Temperature 0 takes the likeliest each time."""
+        ids = self.prime(prime)
+        return prime + self._sampler.text(self.params, self.vocabulary, ids, length, temperature, seed)[0]
+
+    def stream(
+        self, prime: str, length: int, temperature: float, seed: int, streams: int
+    ) -> Iterator[NDArray[np.int32]]:
+        """The same for several samples at once, as symbols [streams, some], while they are drawn."""
+        return self._sampler.chunks(self.params, self.prime(prime), length, temperature, seed, streams)
+
+    def prime(self, text: str) -> NDArray[np.int32]:
+        """The symbols of a prompt; of an empty one, what stands before a text."""
+        return self.vocabulary.encode(text) if text else np.array([self.vocabulary.start], np.int32)
+
+    def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
+        """Read one symbol, by number or as text, and keep the carry: -> the next symbol's log probabilities [V], in nats."""
+        if not isinstance(symbol, int | np.integer):
+            ids = self.vocabulary.encode(symbol)
+            if len(ids) != 1:
+                raise UserError(f"lm.step reads one symbol, but {symbol!r} has {len(ids)}: give them one by one.")
+            symbol = int(ids[0])
+        if not 0 <= symbol < len(self.vocabulary):
+            raise UserError(f"There is no symbol {symbol}: the vocabulary has {len(self.vocabulary)}, counted from 0.")
+        self.carry, logits_KV = self._sampler.step(self.params, self.carry, int(symbol))
+        return np.asarray(jax.nn.log_softmax(logits_KV[0]))
+
+    def reset(self) -> None:
+        """Forget what `step` has read."""
+        self.carry = model.zero_carry(self.config.model, 1)
+
+
+def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
+    """The model of a run folder at its "best" checkpoint by validation bpc, its "latest", or that of a given step.
+
+    Where the config keeps a moving average of the params, that is the model. Raises UserError where the folder holds
+    no run or no sound checkpoint.
+    """
+    workdir = Path(workdir)
+    config = Config.of(record.read_json(workdir / "config.json"))
+    vocabulary = Vocabulary.of(record.read_json(workdir / "vocab.json"))
+    folder = workdir / "checkpoints"
+    have = checkpoint.steps(folder)
+    wanted = have[::-1]
+    if step == "best":
+        rows, _ = record.rows_until(workdir / "metrics.jsonl", max(have, default=0))
+        best = checkpoint.best_of(have, {r["step"]: r["valid_bpc"] for r in rows if "valid_bpc" in r})
+        wanted = wanted if best is None else [best, *(s for s in wanted if s != best)]
+    elif step != "latest":
+        if not str(step).isdecimal() or int(step) not in have:
+            raise UserError(f"{folder} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}.")
+        wanted = [int(step)]
+    found, tree = checkpoint.load(folder, wanted, lambda text: print(text, file=sys.stderr))
+    template = jax.eval_shape(
+        lambda key: model.init_params(config.model, len(vocabulary), key), jax.ShapeDtypeStruct((2,), np.uint32)
+    )
+    name = "average" if config.optim.ema else "params"
+    params = checkpoint.restore_into({name: template}, tree, str(folder / str(found)))[name]
+    return LanguageModel(config, vocabulary, params, found)

@@ -1,0 +1,148 @@
+"""The only place that says pmap: devices and processes, what is replicated, what is split by lane, and sums over all.
+
+A function given to `per_device` is written for one device's share. What is replicated it sees as it is; what is split
+has a leading device axis [n, lanes / n, ...] outside and none inside.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rnnlm.errors import UserError
+
+AXIS = "data"
+
+
+def start(batch: int, cpu_devices: int = 0, coordinator: str = "", processes: int = 1, process: int = 0) -> None:
+    """Choose devices; before anything else touches jax's backend.
+
+    `batch` is the number of lanes that the devices must share out evenly; 0 where nothing must be.
+    Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many as `cores_for`
+    finds. With a coordinator's address (host:port) `processes` processes train as one; "auto" leaves all three to
+    what the cluster (Slurm, a TPU pod) tells.
+    """
+    if coordinator:
+        # Preemption notices would swallow SIGTERM; the training loop listens to signals itself.
+        jax.config.update("jax_enable_preemption_service", False)
+        jax.config.update("jax_num_cpu_devices", cpu_devices or 1)
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, processes, process)
+    else:
+        jax.config.update("jax_num_cpu_devices", cpu_devices or cores_for(batch))
+    if batch:
+        check(batch)
+
+
+def check(batch: int) -> None:
+    """Raises UserError where the lanes cannot be shared out evenly."""
+    if batch % jax.device_count():
+        raise UserError(
+            f"train.batch={batch} cannot be split evenly over {jax.device_count()} devices: "
+            "choose a multiple of their number, or fewer devices (--cpu_devices)."
+        )
+
+
+def cores_for(batch: int) -> int:
+    """The most physical cores of this process that divide the batch."""
+    return max(n for n in range(1, physical_cores() + 1) if batch % n == 0)
+
+
+def physical_cores() -> int:
+    """Cores that this process may run on, hyper-threads counted once."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
+    return len(cores)
+
+
+def processes() -> int:
+    return jax.process_count()
+
+
+def is_main() -> bool:
+    """Whether this process writes the records."""
+    return jax.process_index() == 0
+
+
+def device_names() -> list[str]:
+    """All devices of all processes, as kind and count."""
+    kinds = [device.device_kind for device in jax.devices()]
+    return [f"{kinds.count(kind)} x {kind}" for kind in sorted(set(kinds))]
+
+
+def count() -> int:
+    """Devices over all processes."""
+    return jax.device_count()
+
+
+def per_device(
+    function: Callable[..., Any], in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()
+) -> Callable[..., Any]:
+    """The function on every device at once; axis 0 is split (`shard`), None replicated (`replicate`)."""
+    mapped = jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate)
+    # gloo deadlocks when a process with several CPU devices has two collectives under way.
+    if processes() > 1 and jax.default_backend() == "cpu" and jax.local_device_count() > 1:
+        return lambda *args: jax.block_until_ready(mapped(*args))
+    return mapped  # type: ignore[no-any-return]
+
+
+def total(tree: Any) -> Any:
+    """Inside `per_device`: the sum over all devices."""
+    return jax.lax.psum(tree, AXIS)
+
+
+def first_lane(lanes: int) -> jax.Array:
+    """Inside `per_device`: the global number of this device's first lane, where each has `lanes`."""
+    return jax.lax.axis_index(AXIS) * lanes
+
+
+def local_lanes(lanes: int) -> slice:
+    """Of that many lanes over all processes, those that this process reads."""
+    share = lanes // processes()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def replicate(tree: Any) -> Any:
+    """Host arrays to every local device."""
+    return jax.device_put(tree, _sharding(PartitionSpec()))
+
+
+def shard(tree: Any) -> Any:
+    """This process's lanes [lanes, ...] to its devices: [n, lanes / n, ...]."""
+    n = jax.local_device_count()
+    split = jax.tree.map(lambda x: np.asarray(x).reshape(n, x.shape[0] // n, *x.shape[1:]), tree)
+    return jax.device_put(split, _sharding(PartitionSpec(AXIS)))
+
+
+def host(tree: Any) -> Any:
+    """What is replicated, as numpy."""
+    return jax.tree.map(np.asarray, jax.device_get(tree))
+
+
+def gather(tree: Any) -> Any:
+    """What is split by lane, from all processes, as numpy in global lane order."""
+    local = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), jax.device_get(tree))
+    if processes() == 1:
+        return local
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(local, tiled=True))
+
+
+def agree(flag: bool) -> bool:
+    """Whether any process raised its flag."""
+    if processes() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def _sharding(spec: PartitionSpec) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)

@@ -1,0 +1,183 @@
+"""Text as integer symbols: the vocabulary that a run keeps, and a memory-mapped text seen through it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnlm.errors import UserError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols in order of their codes, which are byte values, or code points where kind is "char"."""
+
+    kind: str
+    codes: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "codes": list(self.codes)}
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Vocabulary":
+        return cls(values["kind"], tuple(values["codes"]))
+
+    @cached_property
+    def table(self) -> NDArray[np.int32]:
+        """Code -> symbol, -1 where there is none."""
+        table = np.full(0x110000 if self.kind == "char" else 256, -1, np.int32)
+        table[np.array(self.codes)] = np.arange(len(self.codes))
+        return table
+
+    @cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """Bytes of each symbol: [V]."""
+        if self.kind != "char":
+            return np.ones(len(self.codes), np.int64)
+        return np.array([len(chr(code).encode("utf-8", "surrogatepass")) for code in self.codes])
+
+    @property
+    def start(self) -> int:
+        """What stands before the first symbol of a text: a line break where the vocabulary has one, else symbol 0."""
+        return max(0, int(self.table[ord("\n")]))
+
+    def encode(self, text: str | bytes) -> NDArray[np.int32]:
+        """-> [N]. Raises UserError that names a symbol which the vocabulary lacks, and its offset."""
+        if self.kind == "char":
+            codes = code_points(text if isinstance(text, str) else decoded(text, "the text"))
+        else:
+            codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+        ids = self.table[codes]
+        if (ids < 0).any():
+            offset = int(np.argmax(ids < 0))
+            unit = "character" if self.kind == "char" else "byte"
+            raise UserError(
+                f"The {unit} {self.name(int(codes[offset]))} at offset {offset} is not among the {len(self)} symbols "
+                f"({self.kind}) that the model knows: leave it out, or train with data.symbols=byte, which has all 256."
+            )
+        return ids
+
+    def decode(self, ids: NDArray[Any]) -> bytes:
+        """[N] -> the text as bytes (UTF-8 where kind is "char")."""
+        codes = np.array(self.codes)[np.asarray(ids)]
+        if self.kind == "char":
+            return codes.astype("<u4").tobytes().decode("utf-32-le").encode()
+        return codes.astype(np.uint8).tobytes()
+
+    def name(self, code: int) -> str:
+        return repr(chr(code)) if self.kind == "char" or 32 <= code < 127 else f"0x{code:02x}"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text on disk as symbols. `units` is memory-mapped: bytes, or symbols already where `table` is None."""
+
+    vocabulary: Vocabulary
+    units: NDArray[Any]
+    table: NDArray[np.int32] | None
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @property
+    def start(self) -> int:
+        return self.vocabulary.start
+
+    def encode(self, position: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The symbols at those positions."""
+        units = self.units[position]
+        return units.astype(np.int32) if self.table is None else self.table[units]
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, text: str | bytes) -> "Text":
+        """A text in memory."""
+        return cls(vocabulary, vocabulary.encode(text), None)
+
+
+def open_text(path: Path, sha256: str, vocabulary: Vocabulary, cache: Path) -> Text:
+    """Memory-map a file of text through the vocabulary of its corpus.
+
+    Bytes are mapped as they are. Characters of more than one byte need a file of symbols, which is written once into
+    `cache` under the digest of the text.
+    """
+    if vocabulary.kind != "char" or all(code < 128 for code in vocabulary.codes):
+        return Text(vocabulary, np.memmap(path, np.uint8, "r"), vocabulary.table[:256])
+    dtype = np.uint16 if len(vocabulary) <= 2**16 else np.uint32
+    encoded = cache / "char" / f"{sha256}.u{8 * dtype().itemsize}"
+    if not encoded.exists():
+        encoded.parent.mkdir(parents=True, exist_ok=True)
+        part = encoded.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("wb") as out:
+                for codes in characters(path):
+                    out.write(vocabulary.table[codes].astype(dtype).tobytes())
+            part.replace(encoded)
+        finally:
+            part.unlink(missing_ok=True)
+    return Text(vocabulary, np.memmap(encoded, dtype, "r"), None)
+
+
+def vocabulary_of(path: Path, kind: str) -> Vocabulary:
+    """The vocabulary of a corpus: all bytes, the bytes seen, or the characters seen."""
+    if kind == "byte":
+        return Vocabulary(kind, tuple(range(256)))
+    seen: set[int] = set()
+    if kind == "byte_seen":
+        for chunk in chunks(path):
+            seen.update(chunk.translate(None, bytes(seen)))
+    else:
+        for codes in characters(path):
+            seen.update(np.unique(codes).tolist())
+    return Vocabulary(kind, tuple(sorted(seen)))
+
+
+def chunks(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The bytes begin..end of a file, a little at a time."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        left = (path.stat().st_size if end is None else end) - begin
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def characters(path: Path) -> Iterator[NDArray[np.uint32]]:
+    """The code points of a UTF-8 file, a little at a time."""
+    rest, offset = b"", 0
+    for chunk in chunks(path):
+        data = rest + chunk
+        cut = next((i for i in range(len(data) - 1, max(-1, len(data) - 5), -1) if data[i] & 0xC0 != 0x80), 0)
+        yield code_points(decoded(data[:cut], str(path), offset))
+        rest, offset = data[cut:], offset + cut
+    yield code_points(decoded(rest, str(path), offset))
+
+
+def count_characters(path: Path, end: int) -> int:
+    """How many characters begin in the first `end` bytes of a UTF-8 file."""
+    return sum(
+        int(np.count_nonzero(np.frombuffer(chunk, np.uint8) & 0xC0 != 0x80)) for chunk in chunks(path, 0, end)
+    )
+
+
+def decoded(data: bytes, where: str, offset: int = 0) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {offset + error.start} begins no character. "
+            "Use data.symbols=byte for text in other encodings."
+        ) from None
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

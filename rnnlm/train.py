@@ -1,0 +1,348 @@
+"""The training step, which is pure, and the loop around it, the only place with a clock."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rnnlm import checkpoint, model, optim, parallel, record, score, state
+from rnnlm.checkpoint import Checkpoints
+from rnnlm.config import RUN_LENGTH, Config, differences
+from rnnlm.console import Console
+from rnnlm.dataset import Dataset, open_dataset
+from rnnlm.errors import UserError
+from rnnlm.evaluate import Evaluator
+from rnnlm.record import Record
+from rnnlm.sample import Sampler
+from rnnlm.score import Tally
+from rnnlm.state import TrainState
+from rnnlm.symbols import Vocabulary
+from rnnlm.windows import TrainWindows
+
+REPLICATED_BUT_CARRY = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
+
+
+class Metrics(NamedTuple):
+    """Of one step: mean nats a symbol before the update, norms of the gradient before clipping and of the new params."""
+
+    loss: jax.Array
+    grad_norm: jax.Array
+    param_norm: jax.Array
+
+
+def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics), each device with its lanes; the same for any number of them."""
+    forward = model.apply(config.model, vocab)
+    symbols = config.train.batch * config.train.window
+    parts = config.train.accumulate
+    drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
+
+    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
+        carry, logits_BTV = forward(params, carry, x, fresh, keys)
+        return jnp.sum(score.nats(logits_BTV, y)) / symbols, carry
+
+    def gradient(params: Any, *lanes: Any) -> Any:
+        if parts == 1:
+            return jax.value_and_grad(loss, has_aux=True)(params, *lanes)
+
+        def part(summed: Any, lanes: Any) -> Any:
+            (nats, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, *lanes)
+            return jax.tree.map(jnp.add, summed, (nats, grads)), carry
+
+        cut = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), lanes)
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        (nats, grads), carry = jax.lax.scan(part, zero, cut)
+        return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
+
+    def step(now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
+        keys = lane_keys(now, len(x)) if drops else None
+        (nats, carry), grads = gradient(now.params, now.carry, x, y, fresh, keys)
+        nats, grads = parallel.total((nats, grads))
+        updates, opt_state = optimizer.update(grads, now.opt_state, now.params)
+        params: Any = optax.apply_updates(now.params, updates)
+        metrics = Metrics(nats, optax.global_norm(grads), optax.global_norm(params))
+        average = moved(now, params, config.optim.ema)
+        return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
+
+    return parallel.per_device(step, (REPLICATED_BUT_CARRY, 0, 0, 0), (REPLICATED_BUT_CARRY, None), donate=(0,))
+
+
+def lane_keys(now: TrainState, lanes: int) -> jax.Array:
+    """A key for each lane of this device at this step, whatever device the lane is on."""
+    key = jax.random.fold_in(now.key, now.step)
+    return jax.vmap(lambda lane: jax.random.fold_in(key, lane))(parallel.first_lane(lanes) + jnp.arange(lanes))
+
+
+def moved(now: TrainState, params: Any, decay: float) -> Any:
+    """The moving average after a step; it moves faster at first, so that it does not remember the start."""
+    if now.average is None:
+        return None
+    keep = jnp.minimum(decay, (1.0 + now.step) / (10.0 + now.step))
+    return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, now.average, params)
+
+
+class Trainer:
+    """One run in its folder: what is made once and used at every step."""
+
+    def __init__(self, config: Config, workdir: Path, dataset: Dataset, console: Console):
+        self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
+        vocabulary, (begin, end) = dataset.text.vocabulary, dataset.part("train")
+        self.windows = TrainWindows(dataset.text, begin, end, config.train.batch, config.train.window)
+        self.lanes = parallel.local_lanes(config.train.batch)
+        self.rate = optim.schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
+        self.optimizer = optim.chain(config.optim, self.rate)
+        self.step = train_step(config, len(vocabulary), self.optimizer)
+        self.evaluator = Evaluator(config.model, len(vocabulary))
+        self.sampler = Sampler(config.model, len(vocabulary))
+        self.folder = workdir / "checkpoints"
+
+    def start(self) -> tuple[int, TrainState]:
+        """The newest sound checkpoint, or a fresh state; on the devices."""
+        fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
+        wanted = checkpoint.steps(self.folder)[::-1]
+        if not wanted:
+            return 0, self.place(fresh)
+        step, tree = checkpoint.load(self.folder, wanted, self.console.warn)
+        if parallel.is_main():
+            checkpoint.set_aside(self.folder, step)
+        self.console.say(f"going on from step {step}")
+        return step, self.place(checkpoint.restore_into(fresh, tree, str(self.folder / str(step))))
+
+    def place(self, host: TrainState) -> TrainState:
+        carry = jax.tree.map(lambda x: x[self.lanes], host.carry)
+        return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))  # type: ignore[no-any-return]
+
+    def fetch(self, now: TrainState) -> TrainState:
+        """The whole state as numpy, lanes in global order."""
+        return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))  # type: ignore[no-any-return]
+
+    def run(self, stop: Callable[[], bool]) -> dict[str, Any] | None:
+        """Train to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
+        first, now = self.start()
+        self.record = Record(self.workdir, first, parallel.is_main())
+        self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
+        self.since = time.perf_counter()
+        self.last = first
+        try:
+            finished = self.loop(first, now, stop)
+            self.saves.wait()
+            return self.result() if finished else None
+        finally:
+            self.console.done()
+            try:
+                self.saves.close()
+            finally:
+                self.record.close()
+
+    def loop(self, first: int, now: TrainState, stop: Callable[[], bool]) -> bool:
+        """Steps first..steps; whether the end was reached. The metrics of a step are read while the next one runs."""
+        steps = self.config.train.steps
+        if first and not self.boundary(first, now, stop, saved=True):
+            return False
+        pending: tuple[int, Metrics] | None = None
+        batch = self.batch(first) if first < steps else None
+        for step in range(first + 1, steps + 1):
+            now, metrics = self.step(now, *batch)
+            if pending:
+                self.log(*pending)
+            pending = (step, metrics)
+            batch = self.batch(step) if step < steps else None
+            stopping = self.stopping(step, stop)
+            if stopping or self.due(step):
+                self.log(*pending)
+                pending = None
+                if not self.boundary(step, now, stop, stopping):
+                    return False
+        return True
+
+    def batch(self, step: int) -> Any:
+        window = self.windows.window(step, self.lanes)
+        return parallel.shard((window.x, window.y, window.fresh))
+
+    def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
+        """Whether to stop: where processes must agree, they ask each other only now and then."""
+        return (parallel.processes() == 1 or step % self.config.log.every == 0) and parallel.agree(stop())
+
+    def is_due(self, every: int, step: int) -> bool:
+        return every > 0 and (step % every == 0 or step == self.config.train.steps)
+
+    def due(self, step: int) -> bool:
+        """Whether anything at this step needs the state."""
+        c = self.config
+        return any(self.is_due(every, step) for every in (c.eval.every, c.sample.every, c.checkpoint.every))
+
+    def boundary(self, step: int, now: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False) -> bool:
+        """Sample, validate and save what is due; whether to go on.
+
+        What is due and on record already is not done again, so that a run which stopped here, or was cut off and
+        came back, ends as one that did not.
+        """
+        best = checkpoint.best_of(list(self.record.scores), self.record.scores)
+        if not stopping:
+            if self.is_due(self.config.sample.every, step) and not self.record.sample_path(step).exists():
+                self.sample(step, now)
+            if self.is_due(self.config.eval.every, step) and "valid" in self.dataset.parts and step not in self.record.scores:
+                stopping = not self.validate(step, now, stop)
+        improved = checkpoint.best_of(list(self.record.scores), self.record.scores) != best
+        if not saved and (stopping or improved or self.is_due(self.config.checkpoint.every, step)):
+            self.record.flush()
+            self.saves.save(step, self.fetch(now))
+        if stopping:
+            self.console.say(f"stopped at step {step}; the same command goes on from there")
+        self.since, self.last = time.perf_counter(), step
+        return not stopping
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Take note of a step. Raises UserError where the numbers have run away."""
+        loss, grad_norm, param_norm = (float(x) for x in jax.device_get(metrics))
+        if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
+            self.saves.wait()
+            raise UserError(
+                f"The loss at step {step} is {loss} and the gradient norm {grad_norm}: the run has diverged. "
+                f"{checkpoint.last_good(self.folder)} Lower optim.learning_rate or clip the gradient (optim.clip_norm)."
+            )
+        bpc = Tally(loss, 1).bpc
+        now = time.perf_counter()
+        self.console.progress(step, self.config.train.steps, bpc, self.speed(step, now))
+        if step % self.config.log.every == 0 or step == self.config.train.steps:
+            self.record.row(
+                {
+                    "step": step,
+                    "epoch": step / self.windows.steps_per_epoch,
+                    "loss": loss,
+                    "bpc": bpc,
+                    "grad_norm": grad_norm,
+                    "param_norm": param_norm,
+                    "learning_rate": float(self.rate(step - 1)),
+                    "symbols_per_second": self.speed(step, now),
+                    "seconds": self.record.seconds_at(now),
+                }
+            )
+
+    def validate(self, step: int, now: TrainState, stop: Callable[[], bool]) -> bool:
+        """Score the validation part and put it on record; False where stopped before its end."""
+        c = self.config.eval
+        part = self.dataset.part("valid")
+        found = self.evaluator(
+            now.best_params, self.dataset.text, part, "valid", c.lanes, c.warmup, c.max_symbols, stop
+        )
+        if found is None:
+            return False
+        values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
+        epoch = step / self.windows.steps_per_epoch
+        self.record.row({"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())})
+        self.console.say(
+            f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({found.tally.count} symbols, {found.protocol})"
+        )
+        return True
+
+    def sample(self, step: int, now: TrainState) -> None:
+        """Draw at each temperature from what the model is now."""
+        if not parallel.is_main():
+            return
+        c, vocabulary = self.config.sample, self.dataset.text.vocabulary
+        prime = vocabulary.encode(c.prime) if c.prime else [vocabulary.start]
+        params, texts = parallel.host(now.best_params), {}
+        for temperature in c.temperatures:
+            drawn = self.sampler.text(params, vocabulary, prime, c.length, temperature, self.config.seed)
+            texts[temperature] = c.prime + drawn[0]
+        self.record.sample(step, texts)
+
+    def result(self) -> dict[str, Any]:
+        """What the run came to; kept in result.json."""
+        scores, last = self.record.scores, self.last
+        best = checkpoint.best_of(list(scores), scores)
+        found = {
+            "step": last,
+            "epoch": last / self.windows.steps_per_epoch,
+            "symbols": last * self.config.train.batch * self.config.train.window,
+            "parameters": model.count_params(self.config.model, len(self.dataset.text.vocabulary)),
+            "seconds": self.record.seconds_at(time.perf_counter()),
+            "valid_bpc": scores.get(last),
+            "best_step": best,
+            "best_valid_bpc": None if best is None else scores[best],
+        }
+        self.record.finish(self.config.as_dict(), found)
+        return found
+
+    def speed(self, step: int, now: float) -> float:
+        """Symbols a second since the last boundary."""
+        symbols = (step - self.last) * self.config.train.batch * self.config.train.window
+        return symbols / max(1e-9, now - self.since)
+
+
+def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Console) -> dict[str, Any] | None:
+    """Start the run of a folder, or go on with it: -> its result, None where `stop` said to stop.
+
+    Raises UserError, with nothing written, where the folder holds a run of another config or text.
+    """
+    known = (workdir / "run.json").exists()
+    kept = record.read_json(workdir / "config.json") if known else None
+    if kept is not None:
+        refuse_other(kept, config.as_dict(), workdir)
+    vocabulary = Vocabulary.of(record.read_json(workdir / "vocab.json")) if known else None
+    dataset = open_dataset(config.data, vocabulary)
+    if known:
+        same_text(workdir, dataset)
+    trainer = Trainer(config, workdir, dataset, console)
+    lock = record.prepare(workdir) if parallel.is_main() else None
+    try:
+        if parallel.is_main():
+            describe(config, workdir, dataset)
+        parallel.agree(False)  # all wait for the folder
+        console.say(
+            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; "
+            f"{model.count_params(config.model, len(dataset.text.vocabulary)):,} parameters; "
+            f"{config.train.batch * config.train.window:,} symbols a step on {', '.join(parallel.device_names())}"
+        )
+        return trainer.run(stop)
+    finally:
+        if lock:
+            lock.close()
+
+
+def refuse_other(kept: dict[str, Any], given: dict[str, Any], workdir: Path) -> None:
+    """Raises UserError where a run's config and the one given differ in more than the run's length."""
+    kept = Config.of(kept).as_dict()
+    found = [(name, a, b) for name, a, b in differences(kept, given) if name not in RUN_LENGTH]
+    if found:
+        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
+        raise UserError(
+            f"{workdir} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
+        )
+
+
+def same_text(workdir: Path, dataset: Dataset) -> None:
+    """Raises UserError where the corpus is not the one that the run began with."""
+    kept = record.read_json(workdir / "run.json")["corpus"]
+    if kept["sha256"] != dataset.corpus.sha256:
+        raise UserError(
+            f"{dataset.corpus.path} has changed since the run in {workdir} began: its sha256 was {kept['sha256']} and is "
+            f"{dataset.corpus.sha256}. Put the old text back, or train in a new folder."
+        )
+
+
+def describe(config: Config, workdir: Path, dataset: Dataset) -> None:
+    """Write what the run is: its config, vocabulary and provenance, one entry for each start."""
+    vocabulary, corpus = dataset.text.vocabulary, dataset.corpus
+    known = record.read_json(workdir / "run.json") if (workdir / "run.json").exists() else {"starts": []}
+    start = record.provenance() | {"devices": parallel.device_names(), "processes": parallel.processes()}
+    record.write_json(workdir / "vocab.json", vocabulary.as_dict())
+    record.write_json(workdir / "config.json", config.as_dict())
+    record.write_json(
+        workdir / "run.json",
+        {
+            "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
+            "split": {"name": dataset.split, "symbols": dataset.parts, "bytes": dataset.byte_parts},
+            "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
+            "parameters": model.count_params(config.model, len(vocabulary)),
+            "symbols_per_step": config.train.batch * config.train.window,
+            "starts": [*known["starts"], start],
+        },
+    )

@@ -1,0 +1,101 @@
+"""Splits into [lane, time] windows: what is read when, as a pure function of the step. It knows no jax.
+
+Targets are what is counted: a split of N symbols has N targets, and each is predicted from the symbol before it, also
+where that symbol lies outside the split. Only the first symbol of a text has none before it; its input is `start`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnlm.errors import UserError
+from rnnlm.symbols import Text
+
+
+class Window(NamedTuple):
+    """Symbols read, the symbols to predict, where a lane starts afresh, and which targets count: all [B, T]."""
+
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    fresh: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TrainWindows:
+    """Truncated BPTT: `batch` contiguous lanes through symbols begin..end of a text, T at a time.
+
+    A lane that comes to its end starts again at its beginning, in the middle of a window if need be, and `fresh`
+    says so. The (end - begin) % batch symbols left over are not read.
+    """
+
+    text: Text
+    begin: int
+    end: int
+    batch: int
+    time: int
+
+    def __post_init__(self) -> None:
+        if self.lane_length < self.time:
+            raise UserError(
+                f"The training split has {self.end - self.begin} symbols, which is {self.lane_length} for each of "
+                f"train.batch={self.batch} lanes, but a window takes train.window={self.time}: "
+                "give more text, or a smaller batch or window."
+            )
+
+    @property
+    def lane_length(self) -> int:
+        return (self.end - self.begin) // self.batch
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.lane_length / self.time
+
+    def window(self, step: int, lanes: slice) -> Window:
+        """The window of the step, counted from 0, for those lanes."""
+        first = self.begin + np.arange(self.batch)[lanes, None] * self.lane_length
+        offset = (step * self.time + np.arange(self.time))[None, :] % self.lane_length
+        x, y = read(self.text, first + offset)
+        return Window(x, y, np.broadcast_to(offset == 0, x.shape), np.ones(x.shape, bool))
+
+
+@dataclass(frozen=True)
+class EvalWindows:
+    """Symbols begin..end in order: `lanes` parts side by side, each read from `warmup` symbols before it.
+
+    Every symbol is a counted target in one lane exactly. What would be read before `begin` is cut off by a fresh
+    start at `begin`, so that a lane near it has the exact carry.
+    """
+
+    text: Text
+    begin: int
+    end: int
+    lanes: int
+    warmup: int
+    time: int
+
+    @property
+    def part(self) -> int:
+        """Targets of a lane; the last lanes may have fewer."""
+        return -(-(self.end - self.begin) // self.lanes)
+
+    def __len__(self) -> int:
+        return -(-(self.part + self.warmup) // self.time)
+
+    def window(self, index: int, lanes: slice) -> Window:
+        """Window number `index` for those lanes; lanes beyond the number of parts have nothing that counts."""
+        first = self.begin + np.arange(lanes.start, lanes.stop)[:, None] * self.part
+        offset = (index * self.time + np.arange(self.time))[None, :] - self.warmup
+        position = first + offset
+        mask = (offset >= 0) & (offset < self.part) & (position < self.end)
+        x, y = read(self.text, np.clip(position, self.begin, self.end - 1))
+        return Window(x, y, position == self.begin, mask)
+
+
+def read(text: Text, position: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(the symbol before, the symbol at) each position."""
+    y = text.encode(position)
+    x = np.where(position == 0, text.start, text.encode(np.maximum(position - 1, 0)))
+    return x.astype(np.int32), y.astype(np.int32)
