@@ -44,15 +44,22 @@ class Model(nn.Module):
         fresh_TB = fresh_BT.T
         if config.embedding:
             table_VE = self.param("embedding", init_embedding, self.vocab, config.embedding)
+        # A table of fewer symbols than the window has is projected row by row, once each; else its rows are looked up.
+        dropped = keys_B is not None and config.dropout_input > 0
+        whole = config.embedding > 0 and self.vocab < x_BT.size and not dropped
+        if config.embedding and not whole:
             x_TBD = table_VE[x_BT.T]
         else:
             x_TBD = jax.nn.one_hot(x_BT.T, self.vocab, dtype=dtype)
         x_TBD = drop(x_TBD, config.dropout_input, 0)
 
         after = []
-        last = len(config.hidden_sizes) - 1
+        inputs, last = config.embedding or self.vocab, len(config.hidden_sizes) - 1
         for i, hidden in enumerate(config.hidden_sizes):
-            params = self.param(f"layer_{i}", partial(init_layer, config), x_TBD.shape[-1], hidden)
+            params = self.param(f"layer_{i}", partial(init_layer, config), inputs, hidden)
+            if i == 0 and whole:
+                params = params | {"W_x": scan.product(table_VE, params["W_x"], dtype)}
+            inputs = hidden
             u_TBG = scan.project(params, x_TBD, dtype)
             layer_carry, h_TBH = scan.scan(CELLS[config.cell], params, carry[i], u_TBG, fresh_TB, dtype)
             after.append(layer_carry)

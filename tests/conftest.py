@@ -1,0 +1,133 @@
+"""What tests share: strict jax, a text of their own, small configs, and the command line as a real process."""
+
+import contextlib
+import importlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+sys.path.insert(0, str(ROOT))
+
+# Compiled programs are shared between the processes of one test run, and with nothing else.
+CACHE = Path(os.environ.setdefault("RNNLM_TEST_CACHE", f"/tmp/rnnlm-tests-{os.getpid()}"))
+os.environ["XDG_CACHE_HOME"] = str(CACHE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    import jax
+
+    from rnnlm import parallel
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    parallel.start(batch=0, cpu_devices=1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    import shutil
+
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def make_text(size: int, seed: int = 0) -> bytes:
+    """Words from a small stock, in lines: a text that a small model learns something of."""
+    draw = random.Random(seed)
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "ran", "away", "from", "Kafka", "2026"]
+    out = bytearray()
+    while len(out) < size:
+        out += draw.choice(words).encode() + draw.choice([b" ", b" ", b" ", b", ", b"\n"])
+    return bytes(out[:size])
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_bytes(make_text(6000))
+    return path
+
+
+def tiny(**overrides: Any) -> Any:
+    """The tiny config with overrides such as model__hidden=8."""
+    from rnnlm.config import Config
+
+    config = importlib.import_module("tests.tiny").get_config()
+    for name, value in overrides.items():
+        section, _, key = name.rpartition("__")
+        setattr(config[section] if section else config, key, value)
+    return Config.of(config.to_dict())
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONWARNINGS": "default",
+        "XLA_FLAGS": "",
+    }
+
+
+def start(*args: object, **options: Any) -> subprocess.Popen[str]:
+    """`rnnlm ARGS` as a process of its own."""
+    command = [sys.executable, "-m", "rnnlm.cli", *map(str, args)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
+    return subprocess.Popen(command, env=environment() | options.pop("env", {}), **options)
+
+
+def rnnlm(*args: object, code: int = 0, **options: Any) -> str:
+    """Run `rnnlm ARGS` to its end, check its exit code: -> standard output, or standard error where it failed."""
+    process = start(*args, **options)
+    try:
+        out, err = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        raise
+    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+    assert "Traceback" not in err
+    return err if code else out
+
+
+def train(workdir: Path, text: Path, *args: object, **options: Any) -> str:
+    return rnnlm("train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text}", *args, **options)
+
+
+def rows(workdir: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what a clock says."""
+    import json
+
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    clock = ("seconds", "symbols_per_second")
+    return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
+
+
+def leaves(workdir: Path, step: int) -> dict[str, Any]:
+    """The checkpointed state of a step."""
+    from rnnlm import checkpoint
+
+    found, tree = checkpoint.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
+    assert found == step
+    return tree
+
+
+def same_bits(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes(), name
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A TCP port of this machine that nobody uses at the moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

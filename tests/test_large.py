@@ -1,0 +1,75 @@
+"""A text of exactly 100,000,000 bytes: the offsets of Graves's split, and memory that stays flat."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import rnnlm, start
+
+SIZE, HELD_OUT = 100_000_000, 4_000_000
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Letters in the first 96 million bytes, digits in the last 4 million; nothing else tells them apart."""
+    path = tmp_path_factory.mktemp("large") / "large.bin"
+    draw = np.random.default_rng(0)
+    letters = np.frombuffer(b"abcdefgh", np.uint8)[draw.integers(0, 8, 1_000_000)].tobytes()
+    digits = np.frombuffer(b"01234567", np.uint8)[draw.integers(0, 8, 1_000_000)].tobytes()
+    with path.open("wb") as out:
+        for _ in range(96):
+            out.write(letters)
+        for _ in range(4):
+            out.write(digits)
+    assert path.stat().st_size == SIZE
+    yield path
+    path.unlink()
+
+
+def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tmp_path):
+    workdir = tmp_path / "run"
+    flags = (
+        "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={large}",
+        "--config.data.split=graves_96_4", "--config.train.steps=100", "--config.train.batch=96", "--config.optim.learning_rate=0.05",
+    )  # fmt: skip
+    out = rnnlm("train", *flags)
+    assert "100,000,000 symbols of 16 kinds" in out
+    run = json.loads((workdir / "run.json").read_text())
+    assert run["split"]["bytes"] == {"train": [0, SIZE - HELD_OUT], "test": [SIZE - HELD_OUT, SIZE]}
+    # It has seen letters only, so the digits cost it far more than the 3 bits that either is worth.
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["bpc"] < 3.3
+    line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=test", "--max_symbols=20000", "--json"))
+    assert line["count"] == 20_000 and line["bpc"] > 4
+    assert "no part 'valid'" in rnnlm("eval", f"--workdir={workdir}", "--split=valid", code=2)
+
+
+MEASURE = """
+import resource, sys
+from rnnlm import cli
+code = cli.main(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+sys.exit(code)
+"""
+
+
+def peak(*args: object) -> int:
+    """The most memory that a command ever held, in MiB, mapped pages of the text included."""
+    import subprocess
+
+    from tests.conftest import ROOT, environment
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, args)], capture_output=True, text=True, env=environment(), cwd=ROOT, check=True
+    )
+    return int(done.stdout.split("peak ")[-1])
+
+
+def test_a_large_text_costs_no_memory(large, text_file, tmp_path):
+    def train(text: Path, name: str) -> int:
+        return peak("train", "--config=tests/tiny.py", f"--workdir={tmp_path / name}", f"--config.data.files={text}", "--config.train.steps=60")
+
+    assert train(large, "large") - train(text_file, "small") < 40

@@ -1,0 +1,64 @@
+"""Imports go strictly down, and the data rooms know no jax."""
+
+import ast
+
+import pytest
+
+from tests.conftest import ROOT
+
+LEVELS = [
+    "errors config symbols corpora dataset windows score optim record console baselines",
+    "cells scan",
+    "model parallel",
+    "state",
+    "evaluate checkpoint sample",
+    "lm train",
+    "cli",
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
+# Within a level, who may import whom.
+BESIDE = {
+    ("config", "errors"), ("symbols", "errors"), ("corpora", "errors"), ("corpora", "config"), ("corpora", "symbols"),
+    ("dataset", "corpora"), ("dataset", "symbols"), ("dataset", "config"), ("dataset", "errors"),
+    ("windows", "symbols"), ("windows", "errors"), ("optim", "config"), ("record", "errors"), ("scan", "cells"),
+}  # fmt: skip
+NO_JAX = "errors config symbols corpora dataset windows record console baselines".split()
+FILES = [p for p in sorted((ROOT / "rnnlm").rglob("*.py")) if p != ROOT / "rnnlm/__init__.py"]
+
+
+def room_of(path):
+    return path.relative_to(ROOT / "rnnlm").parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """(module, names) of every import in a file, at its top or in a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", tuple(alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT / "rnnlm")))
+def test_imports_go_down(path):
+    room = room_of(path)
+    for module, names in imported(path):
+        assert module.partition(".")[0] not in ("configs", "experiments", "launch", "tests")
+        if room in NO_JAX:
+            assert module.partition(".")[0] not in ("jax", "flax", "optax", "orbax")
+        if module.partition(".")[0] != "rnnlm":
+            continue
+        for other in [module.split(".")[1]] if "." in module else names:
+            if other != room and (room, other) not in BESIDE:
+                assert LEVEL[other] < LEVEL[room], f"{room} imports {other}"
+
+
+@pytest.mark.parametrize("word, home", [("log(2", "score.py"), ("jax.pmap", "parallel.py"), ("psum", "parallel.py")])
+def test_one_room_owns_it(word, home):
+    assert [p.name for p in FILES if word in p.read_text()] == [home]
+
+
+def test_nothing_is_pickled_or_given_to_a_shell():
+    for path in [p for folder in ("rnnlm", "configs", "experiments", "launch", "benchmarks") for p in (ROOT / folder).rglob("*.py")]:
+        source = path.read_text()
+        assert not any(word in source for word in ("pickle", "shell=True", "extractall")), path

@@ -1,0 +1,151 @@
+"""Laws of the stack: causality, carry, parameter count, dropout."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlm import model, scan
+from rnnlm.cells import CELLS
+from tests.conftest import tiny
+
+V, B, T = 7, 3, 12
+
+
+def build(**overrides):
+    config = tiny(**{f"model__{k}": v for k, v in overrides.items()}).model
+    return config, model.init_params(config, V, jax.random.PRNGKey(0)), jax.jit(model.apply(config, V))
+
+
+def inputs(seed=0, batch=B, time=T):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, V, (batch, time)).astype(np.int32), draw.random((batch, time)) < 0.2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_future_has_no_gradient(cell):
+    """The logits at t do not depend on any symbol after t, nor, past a fresh start, on any before it."""
+    config, params, _ = build(cell=cell, embedding=6)
+    x, _ = inputs(batch=1)
+    fresh = np.arange(T)[None, :] == 5
+    table = params["embedding"][x[0]]
+
+    def logits(table_TE):
+        """The stack with the embedded inputs exposed."""
+        carry, x_TBD = model.zero_carry(config, 1), table_TE[:, None, :]
+        for i in range(config.layers):
+            u = scan.project(params[f"layer_{i}"], x_TBD, jnp.float32)
+            _, x_TBD = scan.scan(CELLS[cell], params[f"layer_{i}"], carry[i], u, fresh.T, jnp.float32)
+        return x_TBD[:, 0] @ params["output"]["W"]
+
+    jacobian = np.abs(jax.jacobian(logits)(table)).sum(axis=(1, 3))
+    for t, s in itertools.product(range(T), range(T)):
+        reads = s <= t and not (s < 5 <= t)
+        assert (jacobian[t, s] > 0) == reads, (t, s)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cuts", [(12,), (5, 7), (1, 2, 9)])
+def test_windows_with_carry_equal_one_pass(cell, cuts):
+    config, params, forward = build(cell=cell, embedding=5)
+    x, fresh = inputs()
+    whole_carry, whole = forward(params, model.zero_carry(config, B), x, fresh)
+    carry, parts, begin = model.zero_carry(config, B), [], 0
+    for cut in cuts:
+        carry, logits = forward(params, carry, x[:, begin : begin + cut], fresh[:, begin : begin + cut])
+        parts.append(logits)
+        begin += cut
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), carry, whole_carry)
+
+
+def test_a_fresh_lane_forgets_the_carry_in_the_middle_of_a_window():
+    config, params, forward = build()
+    x, _ = inputs()
+    fresh = np.zeros((B, T), bool)
+    fresh[1, 4] = True
+    loud = jax.tree.map(lambda s: s + 3.0, model.zero_carry(config, B))
+    _, got = forward(params, loud, x, fresh)
+    _, alone = forward(params, model.zero_carry(config, B), x[:, 4:], fresh[:, 4:])
+    _, through = forward(params, loud, x, np.zeros_like(fresh))
+    np.testing.assert_allclose(got[1, 4:], alone[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got[[0, 2]], through[[0, 2]], rtol=1e-6)
+    assert float(jnp.max(jnp.abs(got[1, 4:] - through[1, 4:]))) > 1e-2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "extra", [{}, {"sizes": (3, 9, 5)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
+)
+def test_parameter_count_by_formula_equals_the_leaves(cell, extra):
+    config, params, _ = build(cell=cell, **extra)
+    assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_projected_table_equals_looked_up_rows():
+    """A small table is multiplied once for all symbols; a text shorter than the vocabulary looks its rows up."""
+    config, params, forward = build(embedding=5)
+    x, fresh = inputs(batch=1, time=V - 1)
+    _, looked_up = forward(params, model.zero_carry(config, 1), x, fresh)
+    _, projected = forward(params, model.zero_carry(config, 4), np.tile(x, (4, 1)), np.tile(fresh, (4, 1)))
+    np.testing.assert_allclose(projected, np.tile(looked_up, (4, 1, 1)), rtol=1e-5, atol=1e-6)
+
+
+def test_tied_output_is_the_embedding():
+    config, params, forward = build(embedding=12, tied=True)
+    assert "W" not in params["output"]
+    x, fresh = inputs()
+    _, before = forward(params, model.zero_carry(config, B), x, fresh)
+    row = next(v for v in range(V) if v not in x)  # a symbol that is not read matters only as an output
+    moved = params | {"embedding": params["embedding"].at[row].add(1.0)}
+    _, after = forward(moved, model.zero_carry(config, B), x, fresh)
+    changed = np.abs(after - before).max(axis=(0, 1)) > 1e-6
+    assert list(np.flatnonzero(changed)) == [row]
+
+
+def test_forget_bias_is_the_configs():
+    _, params, _ = build(forget_bias=2.5)
+    np.testing.assert_array_equal(params["layer_0"]["b"], np.repeat([0, 2.5, 0, 0], 12).astype(np.float32))
+
+
+KEYS = jax.random.split(jax.random.PRNGKey(3), 64)
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_dropout_keeps_the_mean_and_drops_its_share(window):
+    x = jnp.ones((50, 64, 40))
+    y = np.asarray(model.dropout(KEYS, window, x, 0.3, 1))
+    masks = y[:1] if window else y
+    assert set(np.unique(y)) == {0.0, np.float32(2**16 / round(0.7 * 2**16))}
+    assert abs((masks == 0).mean() - 0.3) < 4 * (0.21 / masks.size) ** 0.5
+    assert (y == y[:1]).all() == window
+    assert not (y[:, 0] == y[:, 1]).all()
+
+
+def test_dropout_does_not_depend_on_the_other_lanes():
+    x = jnp.ones((5, 64, 40))
+    whole = model.dropout(KEYS, False, x, 0.5, 2)
+    part = model.dropout(KEYS[40:50], False, x[:, 40:50], 0.5, 2)
+    np.testing.assert_array_equal(whole[:, 40:50], part)
+
+
+@pytest.mark.parametrize("place", ["dropout", "dropout_input", "dropout_output"])
+def test_each_dropout_acts_in_training_only(place):
+    quiet = {"dropout": 0.0, "dropout_input": 0.0, "dropout_output": 0.0}
+    config, params, _ = build(**quiet | {place: 0.5}, embedding=6)
+    x, fresh = inputs()
+    carry, forward = model.zero_carry(config, B), model.apply(config, V)
+    _, plain = model.apply(dataclasses.replace(config, **quiet), V)(params, carry, x, fresh, KEYS[:B])
+    _, off = forward(params, carry, x, fresh)
+    _, on = forward(params, carry, x, fresh, KEYS[:B])
+    np.testing.assert_allclose(off, plain, rtol=1e-5)
+    assert float(jnp.max(jnp.abs(on - off))) > 1e-3
+
+
+def test_dropout_output_follows_dropout_unless_set():
+    assert tiny(model__dropout=0.25).model.dropout_output == 0.25
+    assert tiny(model__dropout=0.25, model__dropout_output=0.5).model.dropout_output == 0.5

@@ -1,0 +1,256 @@
+"""A run as a person starts it: real processes, killed, stopped, moved to other devices; the folder that it leaves."""
+
+import json
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import rnnlm as api
+from rnnlm.checkpoint import steps as saved
+from tests import conftest
+from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
+
+LONG = ("--config.train.steps=240", "--config.eval.every=24", "--config.checkpoint.every=7", "--config.model.dropout=0.1")
+
+
+def command(workdir, text, *more):
+    return ("train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text}", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, text_file):
+    """A run of 240 steps that nobody disturbs, on two devices."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    train(workdir, text_file, *LONG)
+    return workdir
+
+
+def same_run(a, b):
+    assert rows(a) == rows(b)
+    same_bits(leaves(a, 240), leaves(b, 240))
+    assert saved(a / "checkpoints") == saved(b / "checkpoints")
+    for path in sorted((a / "samples").iterdir()):
+        assert path.read_text() == (b / "samples" / path.name).read_text()
+    keys = ("step", "valid_bpc", "best_step", "best_valid_bpc")
+    results = [json.loads((d / "result.json").read_text()) for d in (a, b)]
+    assert [results[0][k] for k in keys] == [results[1][k] for k in keys]
+
+
+def last_step(workdir):
+    path = workdir / "metrics.jsonl"
+    return max((r["step"] for r in conftest.rows(workdir)), default=0) if path.exists() else 0
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_the_same(whole, tmp_path, text_file):
+    draw = random.Random(7)
+    workdir, kills = tmp_path / "killed", 0
+    for target in (15, 60, 110, 150, 200):
+        process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
+        while process.poll() is None and (not workdir.exists() or last_complete_step(workdir) < target):
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.05)  # in the middle of a step, a save or an evaluation
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 3
+    train(workdir, text_file, *LONG)
+    same_run(whole, workdir)
+
+
+def last_complete_step(workdir):
+    try:
+        lines = (workdir / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+        return json.loads(lines[-1])["step"] if lines else 0
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
+    workdir = tmp_path / "stopped"
+    for target in (30, 120):
+        process = start(*command(workdir, text_file, *LONG))
+        while last_complete_step(workdir) < target and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and "Traceback" not in err
+        assert "stopped at step" in out
+        step = int(out.split("stopped at step ")[1].split(";")[0])
+        assert saved(workdir / "checkpoints")[-1] == step >= target
+    train(workdir, text_file, *LONG)
+    assert rows(workdir) == rows(whole)
+    same_bits(leaves(workdir, 240), leaves(whole, 240))
+
+
+def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
+    """An evaluation that takes long, on one lane, is left at once; the next start makes up for it."""
+    slow = ("--config.eval.lanes=1", "--config.eval.every=20", "--config.train.steps=20", "--config.data.split=0.1/0.8/0.1")
+    text = tmp_path / "long.txt"
+    text.write_bytes(conftest.make_text(3_000_000))
+    workdir = tmp_path / "run"
+    process = start(*command(workdir, text, *slow, "--config.eval.max_symbols=0"))
+    while last_complete_step(workdir) < 20:
+        time.sleep(0.01)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "stopped at step 20" in out and time.monotonic() - began < 20
+    assert saved(workdir / "checkpoints")[-1] == 20
+    assert all("valid_bpc" not in row for row in rows(workdir))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, text_file):
+    """The same 30 steps on one, two and four devices, without dropout."""
+    folder = tmp_path_factory.mktemp("devices")
+    for n in (1, 2, 4):
+        train(folder / str(n), text_file, f"--cpu_devices={n}")
+    return folder
+
+
+def near(a, b):
+    for x, y in zip(rows(a), rows(b), strict=True):
+        assert x["step"] == y["step"]
+        for name in ("loss", "grad_norm", "valid_nats"):
+            if name in x:
+                assert x[name] == pytest.approx(y[name], rel=1e-5)
+    one, other = leaves(a, 30), leaves(b, 30)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_devices_do_not_change_the_run(plain):
+    near(plain / "1", plain / "2")
+    near(plain / "1", plain / "4")
+
+
+def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
+    for n in (1, 2):
+        train(tmp_path / str(n), text_file, f"--cpu_devices={n}", "--config.model.dropout=0.4")
+    near(tmp_path / "1", tmp_path / "2")
+
+
+def test_saved_on_two_devices_it_goes_on_with_one_and_with_four(plain, tmp_path, text_file):
+    for n in (1, 4):
+        workdir = tmp_path / str(n)
+        train(workdir, text_file, "--cpu_devices=2", "--config.train.steps=15")
+        train(workdir, text_file, f"--cpu_devices={n}")
+        near(plain / "2", workdir)
+
+
+def test_two_processes_equal_one(plain, tmp_path, text_file):
+    workdir = tmp_path / "run"
+    with conftest.free_port() as port:
+        address = f"127.0.0.1:{port}"
+    flags = [f"--coordinator={address}", "--processes=2"]
+    both = [start(*command(workdir, text_file, *flags, f"--process={i}")) for i in range(2)]
+    try:
+        ends = [process.communicate(timeout=120) for process in both]
+    finally:
+        for process in both:
+            process.send_signal(signal.SIGKILL)
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert "step 30" in ends[0][0] and ends[1][0] == ""
+    near(plain / "1", workdir)
+    # What two processes saved, one goes on with.
+    train(workdir, text_file, "--config.train.steps=35", "--cpu_devices=2")
+    assert saved(workdir / "checkpoints")[-1] == 35
+
+
+def test_the_run_folder(whole, text_file):
+    config = json.loads((whole / "config.json").read_text())
+    assert config["model"]["hidden"] == 12 and config["train"]["steps"] == 240
+    run = json.loads((whole / "run.json").read_text())
+    assert run["corpus"]["bytes"] == 6000 and len(run["corpus"]["sha256"]) == 64
+    assert run["symbols_per_step"] == 32 and run["parameters"] > 1000
+    assert run["starts"][0]["versions"]["jax"] and run["starts"][0]["devices"] and run["starts"][0]["argv"]
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in lines if "loss" in row]
+    assert [row["step"] for row in steps] == list(range(1, 241))
+    assert {"step", "epoch", "loss", "bpc", "grad_norm", "param_norm", "learning_rate", "symbols_per_second", "seconds"} == set(steps[0])
+    assert steps[-1]["bpc"] == pytest.approx(steps[-1]["loss"] / np.log(2))
+    assert steps[-1]["bpc"] < 0.8 * steps[0]["bpc"]
+    valid = [row for row in lines if "valid_bpc" in row]
+    assert [row["step"] for row in valid] == list(range(24, 241, 24)) and valid[0]["valid_count"] == 600
+    result = json.loads((whole / "result.json").read_text())
+    best = min(valid, key=lambda row: row["valid_bpc"])
+    assert result["best_step"] == best["step"] and result["valid_bpc"] == valid[-1]["valid_bpc"]
+    assert set(saved(whole / "checkpoints")) >= {240, best["step"]}
+    assert "temperature 0.5" in (whole / "samples" / "000000240.txt").read_text()
+
+
+def test_tensorboard_reads_the_same(whole):
+    events = EventAccumulator(str(whole)).Reload()
+    tags = events.Tags()
+    assert {"train/loss", "train/bpc", "train/learning_rate", "valid/bpc"} <= set(tags["scalars"])
+    mirrored = [(e.step, pytest.approx(e.value, rel=1e-6)) for e in events.Scalars("valid/bpc")]
+    assert [(r["step"], r["valid_bpc"]) for r in rows(whole) if "valid_bpc" in r] == mirrored
+    assert any("temperature" in tag for tag in tags["tensors"])
+    table = EventAccumulator(str(whole / "hparams")).Reload()
+    assert table.Scalars("final/valid_bpc")[-1].value == pytest.approx(rows(whole)[-1]["valid_bpc"], rel=1e-6)
+
+
+def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file):
+    workdir = tmp_path / "run"
+    process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
+    while last_complete_step(workdir) < 40:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train(workdir, text_file, *LONG)
+    events = EventAccumulator(str(workdir)).Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 241))
+    assert len(json.loads((workdir / "run.json").read_text())["starts"]) == 2
+
+
+def test_a_finished_run_started_again_stays_as_it_is(plain, text_file):
+    before = rows(plain / "1"), saved(plain / "1" / "checkpoints")
+    out = train(plain / "1", text_file, "--cpu_devices=1")
+    assert "step 30" in out and before == (rows(plain / "1"), saved(plain / "1" / "checkpoints"))
+
+
+def test_eval_sample_and_load_agree(whole, text_file):
+    line = json.loads(rnnlm("eval", f"--workdir={whole}", "--split=valid", "--json", "--step=latest"))
+    assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb"}
+    recorded = [row for row in rows(whole) if "valid_bpc" in row][-1]
+    assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
+    text = rnnlm("eval", f"--workdir={whole}", "--compressors")
+    assert "xz -9e" in text and "bits per byte" in text and "split     test" in text
+
+    lm = api.load(whole)
+    assert lm.sample("the ", length=70, temperature=0.7, seed=3) + "\n" == rnnlm(
+        "sample", f"--workdir={whole}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
+    )
+    several = rnnlm("sample", f"--workdir={whole}", "--length=30", "--num=3")
+    assert several.count("----- sample") == 3
+
+    string = "the cat sat on a mat"
+    lm.reset()
+    nats, symbol = 0.0, lm.vocabulary.start
+    for following in lm.vocabulary.encode(string):
+        log_p = lm.step(int(symbol))
+        assert np.exp(log_p).sum() == pytest.approx(1, rel=1e-5)
+        nats, symbol = nats - log_p[following], following
+    assert lm.bpc(string) == pytest.approx(nats / len(string) / np.log(2), rel=1e-5)
+    lm.reset()
+    first = lm.step("t")
+    assert not np.allclose(first, lm.step("t"))  # the carry is kept
+    lm.reset()
+    np.testing.assert_array_equal(first, lm.step("t"))
+
+
+def test_the_average_is_what_is_evaluated(tmp_path, text_file):
+    workdir = tmp_path / "run"
+    train(workdir, text_file, "--config.optim.ema=0.8")
+    tree = leaves(workdir, 30)
+    lm = api.load(workdir, "latest")
+    np.testing.assert_array_equal(lm.params["output"]["W"], tree["average.output.W"])
+    assert not np.array_equal(tree["average.output.W"], tree["params.output.W"])
+    line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=valid", "--json", "--step=latest"))
+    assert line["bpc"] == pytest.approx([r for r in rows(workdir) if "valid_bpc" in r][-1]["valid_bpc"], rel=1e-5)

@@ -1,0 +1,63 @@
+"""Drawing is the model's own distribution, whatever the dispatch."""
+
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from rnnlm import model
+from rnnlm.sample import CHUNK, Sampler
+from tests.conftest import tiny
+
+V = 9
+CONFIG = tiny(model__embedding=6).model
+SAMPLER = Sampler(CONFIG, V)
+PARAMS = jax.tree.map(lambda p: 2.0 * p, model.init_params(CONFIG, V, jax.random.PRNGKey(2)))
+PROMPT = np.array([1, 2, 3, 4])
+
+
+def draw(length, temperature, seed=0, streams=1, prompt=PROMPT):
+    return np.concatenate(list(SAMPLER.chunks(PARAMS, prompt, length, temperature, seed, streams)), axis=1)
+
+
+@pytest.mark.parametrize("length", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 1])
+def test_reading_a_prompt_equals_stepping_through_it(length):
+    ids = np.arange(length) % V
+    carry, logits = SAMPLER.read(PARAMS, ids, 2)
+    stepped = model.zero_carry(CONFIG, 2)
+    for i in ids:
+        stepped, wanted = SAMPLER.step(PARAMS, stepped, int(i))
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), carry, stepped)
+
+
+def test_greedy_takes_the_likeliest_step_by_step():
+    carry, logits = SAMPLER.read(PARAMS, PROMPT, 1)
+    wanted = []
+    for _ in range(CHUNK + 9):
+        wanted.append(int(np.argmax(logits[0])))
+        carry, logits = SAMPLER.step(PARAMS, carry, wanted[-1])
+    assert draw(CHUNK + 9, 0.0)[0].tolist() == wanted
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    assert np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=4))
+    assert not np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=5))
+    many = draw(150, 1.0, streams=3)
+    assert many.shape == (3, 150) and len({row.tobytes() for row in many}) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_are_the_tempered_distribution(temperature):
+    _, logits = SAMPLER.read(PARAMS, PROMPT, 1)
+    wanted = np.asarray(jax.nn.softmax(logits[0] / temperature))
+    streams = 20_000
+    counts = collections.Counter(draw(1, temperature, streams=streams)[:, 0].tolist())
+    for symbol, p in enumerate(wanted):
+        assert abs(counts[symbol] / streams - p) < 5 * (p * (1 - p) / streams) ** 0.5
+
+
+def test_length_is_kept():
+    for length in (1, CHUNK - 1, CHUNK, CHUNK + 1):
+        assert draw(length, 1.0).shape == (1, length)

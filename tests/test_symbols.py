@@ -1,0 +1,81 @@
+"""Vocabularies and texts: what goes in comes out, and what cannot is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlm import symbols
+from rnnlm.errors import UserError
+from rnnlm.symbols import Vocabulary, open_text, vocabulary_of
+
+
+def write(folder: Path, data: bytes) -> Path:
+    path = folder / "text.txt"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("symbols")
+
+
+@given(data=st.binary(min_size=1, max_size=400))
+@pytest.mark.parametrize("kind", ["byte", "byte_seen"])
+def test_bytes_round_trip(folder, kind, data):
+    path = write(folder, data)
+    vocabulary = vocabulary_of(path, kind)
+    assert len(vocabulary) == (256 if kind == "byte" else len(set(data)))
+    assert vocabulary.decode(vocabulary.encode(data)) == data
+    text = open_text(path, "-", vocabulary, folder)
+    assert vocabulary.decode(text.encode(np.arange(len(text)))) == data
+    assert Vocabulary.of(vocabulary.as_dict()) == vocabulary
+
+
+@given(string=st.text(min_size=1, max_size=300), chunk=st.integers(4, 50))
+def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
+    path = write(folder, string.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(symbols, "CHUNK", chunk)
+        vocabulary = vocabulary_of(path, "char")
+        assert vocabulary.codes == tuple(sorted({ord(c) for c in string}))
+        text = open_text(path, str(abs(hash(string))), vocabulary, folder / "cache")
+        assert len(text) == len(string)
+        assert vocabulary.decode(text.encode(np.arange(len(text)))).decode() == string
+        assert symbols.count_characters(path, len(string.encode())) == len(string)
+    ids = vocabulary.encode(string)
+    assert vocabulary.widths[ids].sum() == len(string.encode())
+
+
+def test_ascii_is_mapped_as_it_is_for_characters_too(tmp_path):
+    path = write(tmp_path, b"plain text\n")
+    text = open_text(path, "-", vocabulary_of(path, "char"), tmp_path / "cache")
+    assert isinstance(text.units, np.memmap) and not (tmp_path / "cache").exists()
+
+
+def test_invalid_utf8_is_named_with_its_offset(tmp_path):
+    path = write(tmp_path, "né".encode() * 30 + b"\xff" + b"x" * 20)
+    with pytest.raises(UserError, match="not UTF-8: byte 0xff at offset 90 .*data.symbols=byte"):
+        vocabulary_of(path, "char")
+
+
+def test_a_character_cut_off_by_the_end_is_invalid(tmp_path):
+    with pytest.raises(UserError, match="0xc3 at offset 2"):
+        vocabulary_of(write(tmp_path, b"ab\xc3"), "char")
+
+
+def test_an_unknown_symbol_is_named_with_its_offset():
+    with pytest.raises(UserError, match="byte 'd' at offset 3 is not among the 3 symbols"):
+        Vocabulary("byte_seen", (97, 98, 99)).encode("abcd")
+    with pytest.raises(UserError, match="character 'é' at offset 1"):
+        Vocabulary("char", (97,)).encode("aé")
+    with pytest.raises(UserError, match="byte 0xc3 at offset 1"):
+        Vocabulary("byte_seen", (97,)).encode("aé")
+
+
+def test_a_text_starts_after_a_line_break_where_there_is_one():
+    assert Vocabulary("byte_seen", (9, 10, 65)).start == 1
+    assert Vocabulary("byte_seen", (65, 66)).start == 0

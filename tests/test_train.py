@@ -1,0 +1,103 @@
+"""The training step: parts, averages and long runs come to the same numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnlm import model, optim, parallel, score, state
+from rnnlm.symbols import Text, Vocabulary
+from rnnlm.train import train_step
+from rnnlm.windows import TrainWindows
+from tests.conftest import make_text, tiny
+
+DATA = make_text(3000)
+VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
+V = len(VOCABULARY)
+
+
+def run(steps, **overrides):
+    """Train for some steps on one device: -> (state, metrics of each)."""
+    config = tiny(**overrides)
+    windows = TrainWindows(Text.of(VOCABULARY, DATA), 0, 2000, config.train.batch, config.train.window)
+    chain = optim.chain(config.optim, optim.schedule(config.optim, steps, windows.steps_per_epoch))
+    host = jax.device_get(state.create(config, V, chain))
+    now = parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(host.carry))
+    step, seen = train_step(config, V, chain), []
+    for i in range(steps):
+        window = windows.window(i, slice(0, config.train.batch))
+        now, metrics = step(now, *parallel.shard((window.x, window.y, window.fresh)))
+        seen.append(jax.device_get(metrics))
+    return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry)), seen
+
+
+def close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def test_the_step_is_the_textbook_one():
+    """Against the same done by hand: jax.grad of the mean cost, clipped, one plain Adam step after another."""
+    config = tiny(optim__clip_norm=0.05)
+    got, metrics = run(3, optim__clip_norm=0.05)
+    chain = optax.chain(optax.clip_by_global_norm(0.05), optax.adam(2e-3))
+    params = state.create(config, V, chain).params
+    opt_state, carry = chain.init(params), model.zero_carry(config.model, 4)
+    forward = model.apply(config.model, V)
+    windows = TrainWindows(Text.of(VOCABULARY, DATA), 0, 2000, 4, 8)
+    for i in range(3):
+        w = windows.window(i, slice(0, 4))
+
+        def loss(params, carry, w=w):
+            carry, logits = forward(params, carry, w.x, w.fresh)
+            return jnp.mean(score.nats(logits, w.y)), carry
+
+        (cost, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, carry)
+        assert metrics[i].loss == pytest.approx(float(cost), rel=1e-5)
+        assert metrics[i].grad_norm == pytest.approx(float(optax.global_norm(grads)), rel=1e-4)
+        updates, opt_state = chain.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        assert metrics[i].param_norm == pytest.approx(float(optax.global_norm(params)), rel=1e-5)
+    close(got.params, params, rtol=1e-4, atol=1e-6)
+    close(got.carry, carry, rtol=1e-4, atol=1e-6)
+    assert got.step == 3 and metrics[0].grad_norm > 0.05
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_accumulated_parts_equal_the_whole_batch(dropout):
+    whole, a = run(5, model__dropout=dropout)
+    parts, b = run(5, model__dropout=dropout, train__accumulate=4)
+    close(a, b, rtol=1e-5)
+    close(whole.params, parts.params, rtol=1e-3, atol=1e-6)
+    close(whole.carry, parts.carry, rtol=1e-3, atol=1e-6)
+
+
+def test_dropout_masks_change_with_the_step_and_the_seed():
+    """With a learning rate that moves nothing, what is left to change the loss is the mask."""
+    still = {"model__dropout": 0.5, "optim__learning_rate": 1e-30, "train__window": 500}
+    _, a = run(2, **still)  # the lane is 500 long: the same text, afresh, at both steps
+    _, b = run(2, **still, seed=0)
+    assert a[0].loss != a[1].loss and a[0].loss == b[0].loss
+    _, plain = run(2, **still | {"model__dropout": 0.0})
+    assert plain[0].loss == plain[1].loss
+
+
+def test_the_average_follows_the_params():
+    got, _ = run(6, optim__ema=0.9)
+    assert got.best_params is got.average
+    config = tiny(optim__ema=0.9)
+    average = state.create(config, V, optim.chain(config.optim, lambda s: 0.1)).params
+    for i in range(6):
+        params = run(i + 1)[0].params
+        keep = min(0.9, (1 + i) / (10 + i))
+        average = jax.tree.map(lambda a, p, k=keep: k * a + (1 - k) * p, average, params)
+    close(got.average, average, rtol=1e-4, atol=1e-6)
+    assert run(1)[0].average is None
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "gru_before"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_cell_learns(cell, dtype):
+    _, metrics = run(60, model__cell=cell, model__dtype=dtype, optim__learning_rate=0.01)
+    losses = [float(m.loss) for m in metrics]
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])

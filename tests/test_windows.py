@@ -1,0 +1,82 @@
+"""Every symbol in its place: lanes, wraps, warm-ups, and the first-symbol rule."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlm.errors import UserError
+from rnnlm.symbols import Text, Vocabulary
+from rnnlm.windows import EvalWindows, TrainWindows
+
+BYTES = Vocabulary("byte", tuple(range(256)))
+
+
+def text(size):
+    """Symbols that tell where they stand."""
+    return Text(BYTES, (np.arange(size) % 251).astype(np.uint8), BYTES.table)
+
+
+@given(st.data())
+def test_training_lanes_are_contiguous_and_wrap_afresh(data):
+    begin, batch, time = data.draw(st.integers(0, 40)), data.draw(st.integers(1, 7)), data.draw(st.integers(1, 12))
+    length = data.draw(st.integers(time, 60))
+    end = begin + batch * length + data.draw(st.integers(0, batch - 1))
+    windows = TrainWindows(text(end + 5), begin, end, batch, time)
+    steps = -(-2 * length // time)
+    got = [windows.window(step, slice(0, batch)) for step in range(steps)]
+    x, y, fresh, mask = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
+    for lane in range(batch):
+        # The lane's own part of the split, over and over, each time begun afresh.
+        position = begin + lane * length + np.arange(steps * time) % length
+        np.testing.assert_array_equal(y[lane], position % 251)
+        np.testing.assert_array_equal(x[lane][position > 0], (position[position > 0] - 1) % 251)
+        np.testing.assert_array_equal(fresh[lane], np.arange(steps * time) % length == 0)
+    assert mask.all()
+
+
+@given(st.integers(0, 10**9))
+def test_a_window_is_a_pure_function_of_its_step(step):
+    a = TrainWindows(text(1000), 0, 1000, 3, 16).window(step, slice(0, 3))
+    b = TrainWindows(text(1000), 0, 1000, 3, 16).window(step, slice(1, 3))
+    for whole, part in zip(a, b, strict=True):
+        np.testing.assert_array_equal(whole[1:], part)
+
+
+@given(st.data())
+def test_evaluation_counts_every_symbol_once_and_in_order(data):
+    begin, size = data.draw(st.integers(0, 30)), data.draw(st.integers(1, 300))
+    lanes, warmup = data.draw(st.integers(1, min(9, size))), data.draw(st.integers(0, 20))
+    windows = EvalWindows(text(begin + size + 7), begin, begin + size, lanes, warmup, data.draw(st.integers(1, 33)))
+    got = [windows.window(i, slice(0, lanes + 2)) for i in range(len(windows))]  # two lanes of padding
+    x, y, fresh, mask = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
+    counted = np.concatenate([y[lane][mask[lane]] for lane in range(lanes + 2)])
+    np.testing.assert_array_equal(counted, np.arange(begin, begin + size) % 251)
+    for lane in range(lanes + 2):
+        here = np.flatnonzero(mask[lane])
+        if not len(here):
+            continue
+        first = here[0]
+        position = begin + lane * windows.part
+        assert first == warmup
+        # Before its part a lane reads the symbols just before it, as far as the split reaches, and nothing else.
+        reach = min(warmup, position - begin)
+        start = first - reach
+        read = np.arange(position - reach, position + len(here))
+        np.testing.assert_array_equal(x[lane][start : here[-1] + 1][read > 0], (read[read > 0] - 1) % 251)
+        assert list(np.flatnonzero(fresh[lane][: here[-1] + 1])) == ([start] if reach == position - begin else [])
+
+
+def test_the_first_symbol_of_a_split_is_predicted_from_the_one_before_it():
+    window = EvalWindows(text(100), 40, 60, 1, 0, 20).window(0, slice(0, 1))
+    assert window.x[0, 0] == 39 and window.y[0, 0] == 40 and window.mask.all() and window.fresh[0, 0]
+
+
+def test_the_first_symbol_of_a_text_is_predicted_from_a_line_break():
+    window = TrainWindows(text(100), 0, 100, 1, 10).window(0, slice(0, 1))
+    assert window.x[0, 0] == ord("\n") and window.y[0, 0] == 0
+
+
+def test_too_short_a_split_is_refused():
+    with pytest.raises(UserError, match=r"30 symbols, which is 7 for each of train.batch=4 lanes.*train.window=8"):
+        TrainWindows(text(30), 0, 30, 4, 8)

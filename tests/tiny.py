@@ -1,0 +1,21 @@
+"""A config small enough for tests; the text is given with --config.data.files."""
+
+from configs import base
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.data.corpus = ""
+    config.data.split = "0.8/0.1/0.1"
+    config.model.hidden = 12
+    config.train.batch = 4
+    config.train.window = 8
+    config.train.steps = 30
+    config.eval.every = 10
+    config.eval.warmup = 16
+    config.checkpoint.every = 5
+    config.sample.every = 15
+    config.sample.length = 20
+    config.log.every = 1
+    return config
