@@ -20,9 +20,9 @@ def get_config() -> ConfigDict:
     model.embedding = 0  # width; 0 feeds symbols one-hot
     model.tied = False  # output weights = embedding, which must be as wide as the last layer
     model.forget_bias = 1.0  # lstm only; a cell remembers before it has learned to
-    model.dropout = 0.0  # share of units dropped after each layer
+    model.dropout = 0.0  # share of units dropped after each layer, the last too
     model.dropout_input = 0.0  # of what the first layer reads
-    model.dropout_output = model.get_ref("dropout")  # after the last layer, before the output
+    model.dropout_output = model.get_ref("dropout") + 0.0  # after the last layer instead; follows dropout unless set
     model.dropout_mask = "step"  # a new mask each step, or one for the whole "window" (variational)
     model.dtype = "float32"  # of products; params and carry are float32 either way
 

@@ -1,6 +1,8 @@
-"""First run: the source code of Python's own standard library, in three minutes on 2 CPU cores.
-
-make run
-"""
+"""x"""
 
 from configs import base
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return base.get_config()

@@ -5,6 +5,7 @@ a flipped bit in an array; the digests do.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,16 +98,20 @@ def load(folder: Path, wanted: Sequence[int], report: Callable[[str], None]) -> 
     """
     if not wanted:
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
-    # Arrays are read onto the host whatever devices they came from.
-    with ocp.CheckpointManager(folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with reader(folder) as manager:
         for i, step in enumerate(wanted):
             try:
                 return step, read(manager, step)
             except Exception as error:  # whatever a damaged file raises in orbax, tensorstore or json
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
+                ignore_abandoned_reads()
                 report(f"The checkpoint {folder / str(step)} is damaged ({reason}); {then}.")
     raise UserError(f"No checkpoint in {folder} is sound: restore the folder from a copy, or train anew elsewhere.")
+
+
+def reader(folder: Path) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True))
 
 
 def read(manager: ocp.CheckpointManager, step: int) -> Leaves:
@@ -119,6 +124,17 @@ def read(manager: ocp.CheckpointManager, step: int) -> Leaves:
     if wrong:
         raise ValueError(f"{wrong[0]} differs from its digest")
     return tree
+
+
+def ignore_abandoned_reads() -> None:
+    """Say nothing of orbax's reads that end after one beside them has failed, when their event loop is gone."""
+    hook = sys.unraisablehook
+
+    def unless_abandoned(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = unless_abandoned
 
 
 def set_aside(folder: Path, after: int) -> None:

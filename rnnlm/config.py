@@ -22,8 +22,6 @@ class DataConfig:
 
     def check(self) -> None:
         one_of("data.symbols", self.symbols, ("byte", "byte_seen", "char"))
-        if not self.corpus and not self.files:
-            raise UserError("data.corpus and data.files are both empty: name a corpus or give files.")
 
 
 @dataclass(frozen=True)

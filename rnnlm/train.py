@@ -65,7 +65,7 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
         nats, grads = parallel.total((nats, grads))
         updates, opt_state = optimizer.update(grads, now.opt_state, now.params)
         params: Any = optax.apply_updates(now.params, updates)
-        metrics = Metrics(nats, optax.global_norm(grads), optax.global_norm(params))
+        metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
         average = moved(now, params, config.optim.ema)
         return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
 

@@ -93,9 +93,9 @@ def empty(folder):
 
 
 DAMAGE = {
-    "truncated": lambda f: arrays(f)[0].write_bytes(arrays(f)[0].read_bytes()[:-40]),
+    "truncated": lambda f: [p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]) for p in arrays(f)],
     "emptied": empty,
-    "array gone": lambda f: arrays(f)[0].unlink(),
+    "arrays gone": lambda f: [p.unlink() for p in arrays(f)],
     "digests gone": lambda f: (f / "meta" / "metadata").unlink(),
     "digest changed": lambda f: (f / "meta" / "metadata").write_text(json.dumps({"x": "0"})),
 }

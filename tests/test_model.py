@@ -72,7 +72,7 @@ def test_a_fresh_lane_forgets_the_carry_in_the_middle_of_a_window():
     _, alone = forward(params, model.zero_carry(config, B), x[:, 4:], fresh[:, 4:])
     _, through = forward(params, loud, x, np.zeros_like(fresh))
     np.testing.assert_allclose(got[1, 4:], alone[1], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(got[[0, 2]], through[[0, 2]], rtol=1e-6)
+    np.testing.assert_allclose(got[::2], through[::2], rtol=1e-6)
     assert float(jnp.max(jnp.abs(got[1, 4:] - through[1, 4:]))) > 1e-2
 
 
@@ -99,8 +99,9 @@ def test_tied_output_is_the_embedding():
     config, params, forward = build(embedding=12, tied=True)
     assert "W" not in params["output"]
     x, fresh = inputs()
+    row = V - 1  # a symbol that is not read matters only as an output
+    x = x % row
     _, before = forward(params, model.zero_carry(config, B), x, fresh)
-    row = next(v for v in range(V) if v not in x)  # a symbol that is not read matters only as an output
     moved = params | {"embedding": params["embedding"].at[row].add(1.0)}
     _, after = forward(moved, model.zero_carry(config, B), x, fresh)
     changed = np.abs(after - before).max(axis=(0, 1)) > 1e-6
@@ -148,4 +149,5 @@ def test_each_dropout_acts_in_training_only(place):
 
 def test_dropout_output_follows_dropout_unless_set():
     assert tiny(model__dropout=0.25).model.dropout_output == 0.25
-    assert tiny(model__dropout=0.25, model__dropout_output=0.5).model.dropout_output == 0.5
+    apart = tiny(model__dropout=0.25, model__dropout_output=0.5).model
+    assert (apart.dropout, apart.dropout_output) == (0.25, 0.5)
