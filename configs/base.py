@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     sample.every = 500  # steps; 0: never
     sample.length = 300  # symbols
     sample.temperatures = (0.5, 1.0)
-    sample.prime = "\n"
+    sample.prime = ""  # what each begins with
 
     config.log = log = ConfigDict()
     log.every = 50  # steps

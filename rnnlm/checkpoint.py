@@ -5,6 +5,7 @@ a flipped bit in an array; the digests do.
 """
 
 import hashlib
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class Checkpoints:
     """The checkpoints of one run, for writing. Use it as a context, so that the last save is finished."""
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
+        hush()
         self.folder = folder
         policy: policies.PreservationPolicy = Keep(keep, scores)
         self._manager = ocp.CheckpointManager(
@@ -68,9 +70,8 @@ class Checkpoints:
         try:
             act()
         except Exception as error:  # whatever storage raises: OSError, XlaRuntimeError, ValueError
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"A checkpoint could not be written to {self.folder} ({reason[:200]}). "
+                f"A checkpoint could not be written to {self.folder} ({reason_of(error)}). "
                 f"{last_good(self.folder)} Make room and run the same command to go on from there."
             ) from error
 
@@ -98,26 +99,22 @@ def load(folder: Path, wanted: Sequence[int], report: Callable[[str], None]) -> 
     """
     if not wanted:
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
-    with reader(folder) as manager:
-        for i, step in enumerate(wanted):
-            try:
-                return step, read(manager, step)
-            except Exception as error:  # whatever a damaged file raises in orbax, tensorstore or json
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
-                ignore_abandoned_reads()
-                report(f"The checkpoint {folder / str(step)} is damaged ({reason}); {then}.")
+    hush()
+    for i, step in enumerate(wanted):
+        try:
+            return step, read(folder / str(step))
+        except Exception as error:  # whatever a damaged file raises in orbax, tensorstore or json
+            then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
+            report(f"The checkpoint {folder / str(step)} is damaged ({reason_of(error)}); {then}.")
     raise UserError(f"No checkpoint in {folder} is sound: restore the folder from a copy, or train anew elsewhere.")
 
 
-def reader(folder: Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(folder.absolute(), options=ocp.CheckpointManagerOptions(read_only=True))
-
-
-def read(manager: ocp.CheckpointManager, step: int) -> Leaves:
-    """The leaves of a step. Raises where anything is missing or any leaf differs from its digest."""
+def read(path: Path) -> Leaves:
+    """The leaves of a step's folder. Raises where anything is missing or any leaf differs from its digest."""
+    handler = ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
     args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-    restored = manager.restore(step, args=args)
+    with ocp.Checkpointer(handler) as reader:
+        restored = reader.restore(path.absolute(), args=args)
     tree = {name: np.asarray(leaf) for name, leaf in restored["state"].items()}
     found, expected = digests(tree), restored["meta"]
     wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
@@ -126,15 +123,29 @@ def read(manager: ocp.CheckpointManager, step: int) -> Leaves:
     return tree
 
 
-def ignore_abandoned_reads() -> None:
-    """Say nothing of orbax's reads that end after one beside them has failed, when their event loop is gone."""
-    hook = sys.unraisablehook
+def hush() -> None:
+    """Leave it to us to say what failed: orbax logs it once a thread, and what it had under way beside it raises, later
+    and on other threads, into an event loop that is gone."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    if getattr(sys.excepthook, "hushed", False):
+        return
+    excepthook, unraisablehook = sys.excepthook, sys.unraisablehook
 
-    def unless_abandoned(unraisable: Any) -> None:
+    def on_exception(kind: Any, value: Any, trace: Any) -> None:
+        if str(value) != "Event loop is closed":
+            excepthook(kind, value, trace)
+
+    def on_unraisable(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
+            unraisablehook(unraisable)
 
-    sys.unraisablehook = unless_abandoned
+    on_exception.hushed = True  # type: ignore[attr-defined]
+    sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
+
+
+def reason_of(error: Exception) -> str:
+    """The last clause of what storage says, which is what happened; before it stands where."""
+    return " ".join(str(error).split()).rsplit(": ", 1)[-1].split(" [")[0][:200] or type(error).__name__
 
 
 def set_aside(folder: Path, after: int) -> None:

@@ -146,19 +146,25 @@ def sample(argv: list[str]) -> int:
     from rnnlm import lm
 
     model = lm.load(workdir, values.step)
-    prime = model.vocabulary.encode(values.prime) if values.prime else []
-    drawn: list[list[Any]] = [[prime] if values.prime else [] for _ in range(values.num)]
+    chunks = model.stream(values.prime, values.length, values.temperature, values.seed, values.num)
+    later: list[list[bytes]] = [[] for _ in range(values.num)]
     out = sys.stdout.buffer
-    heading = "----- sample {} -----\n" if values.num > 1 else ""
-    out.write(heading.format(1).encode() + model.vocabulary.decode(prime))
-    for chunk in model.stream(values.prime, values.length, values.temperature, values.seed, values.num):
-        out.write(model.vocabulary.decode(chunk[0]))
+
+    def begin(i: int) -> None:
+        heading = f"----- sample {i + 1} -----\n" if values.num > 1 else ""
+        out.write((heading + values.prime).encode())
+
+    begin(0)
+    for chunk in chunks:
+        texts = [model.vocabulary.decode(row) for row in chunk]
+        out.write(texts[0])
         out.flush()
         for i in range(1, values.num):
-            drawn[i].append(chunk[i])
+            later[i].append(texts[i])
     for i in range(1, values.num):
-        text = b"".join(model.vocabulary.decode(part) for part in drawn[i])
-        out.write(b"\n" + heading.format(i + 1).encode() + text)
+        out.write(b"\n")
+        begin(i)
+        out.write(b"".join(later[i]))
     out.write(b"\n")
     out.flush()
     return 0

@@ -46,18 +46,14 @@ class LanguageModel:
 
     def sample(self, prime: str = "", length: int = 200, temperature: float = 1.0, seed: int = 0) -> str:
         """The prompt, and `length` symbols drawn after it. Temperature 0 takes the likeliest each time."""
-        ids = self.prime(prime)
+        ids = self.vocabulary.prompt(prime)
         return prime + self._sampler.text(self.params, self.vocabulary, ids, length, temperature, seed)[0]
 
     def stream(
         self, prime: str, length: int, temperature: float, seed: int, streams: int
     ) -> Iterator[NDArray[np.int32]]:
         """The same for several samples at once, as symbols [streams, some], while they are drawn."""
-        return self._sampler.chunks(self.params, self.prime(prime), length, temperature, seed, streams)
-
-    def prime(self, text: str) -> NDArray[np.int32]:
-        """The symbols of a prompt; of an empty one, what stands before a text."""
-        return self.vocabulary.encode(text) if text else np.array([self.vocabulary.start], np.int32)
+        return self._sampler.chunks(self.params, self.vocabulary.prompt(prime), length, temperature, seed, streams)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
         """Read one symbol, by number or as text, and keep the carry: -> the next symbol's log probabilities [V], in nats."""

@@ -67,6 +67,10 @@ class Vocabulary:
             )
         return ids
 
+    def prompt(self, text: str) -> NDArray[np.int32]:
+        """What a model reads before it draws: the text, or where it is empty what stands before any text."""
+        return self.encode(text) if text else np.array([self.start], np.int32)
+
     def decode(self, ids: NDArray[Any]) -> bytes:
         """[N] -> the text as bytes (UTF-8 where kind is "char")."""
         codes = np.array(self.codes)[np.asarray(ids)]

@@ -100,6 +100,7 @@ class Trainer:
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(config.model, len(vocabulary))
         self.folder = workdir / "checkpoints"
+        self.prime = vocabulary.prompt(config.sample.prime)
 
     def start(self) -> tuple[int, TrainState]:
         """The newest sound checkpoint, or a fresh state; on the devices."""
@@ -246,10 +247,9 @@ class Trainer:
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        prime = vocabulary.encode(c.prime) if c.prime else [vocabulary.start]
         params, texts = parallel.host(now.best_params), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.text(params, vocabulary, prime, c.length, temperature, self.config.seed)
+            drawn = self.sampler.text(params, vocabulary, self.prime, c.length, temperature, self.config.seed)
             texts[temperature] = c.prime + drawn[0]
         self.record.sample(step, texts)
 
@@ -302,6 +302,11 @@ def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Cons
             f"{config.train.batch * config.train.window:,} symbols a step on {', '.join(parallel.device_names())}"
         )
         return trainer.run(stop)
+    except OSError as error:
+        raise UserError(
+            f"The run folder {workdir} could not be written ({error.strerror}). "
+            f"{checkpoint.last_good(trainer.folder)} Make room and run the same command to go on."
+        ) from error
     finally:
         if lock:
             lock.close()

@@ -79,7 +79,7 @@ def environment() -> dict[str, str]:
 
 def start(*args: object, **options: Any) -> subprocess.Popen[str]:
     """`rnnlm ARGS` as a process of its own."""
-    command = [sys.executable, "-m", "rnnlm.cli", *map(str, args)]
+    command = [*options.pop("prefix", []), sys.executable, "-m", "rnnlm.cli", *map(str, args)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
     return subprocess.Popen(command, env=environment() | options.pop("env", {}), **options)
 

@@ -70,6 +70,6 @@ def peak(*args: object) -> int:
 
 def test_a_large_text_costs_no_memory(large, text_file, tmp_path):
     def train(text: Path, name: str) -> int:
-        return peak("train", "--config=tests/tiny.py", f"--workdir={tmp_path / name}", f"--config.data.files={text}", "--config.train.steps=60")
+        return peak("train", "--config=tests/tiny.py", f"--workdir={tmp_path / name}", f"--config.data.files={text}", "--config.train.steps=60", "--config.eval.max_symbols=600")
 
     assert train(large, "large") - train(text_file, "small") < 40
