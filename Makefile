@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/quickstart
 
-.PHONY: run test lint types lock clean
+.PHONY: run test test-slow lint types lock clean
 
 run: .venv/installed
 	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
@@ -13,6 +13,10 @@ run: .venv/installed
 
 test: lint types .venv/installed
 	$(BIN)/pytest
+
+# The tests that take minutes: what the README promises by the clock.
+test-slow: .venv/installed
+	$(BIN)/pytest -m slow -n0
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -52,7 +52,9 @@ def train(argv: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run folder, new or to be gone on with", flag_values=values)
     device_flags(values)
-    flags.DEFINE_string("coordinator", "", "host:port of process 0, or auto under Slurm and on TPUs", flag_values=values)
+    flags.DEFINE_string(
+        "coordinator", "", "host:port of process 0, or auto under Slurm and on TPUs", flag_values=values
+    )
     flags.DEFINE_integer("processes", 1, "processes that train together", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0, flag_values=values)
     config = configs.Config.of(parse_config("train", values, argv))
@@ -78,8 +80,12 @@ def evaluate(argv: list[str]) -> int:
     flags.DEFINE_string("workdir", None, "a run folder", flag_values=values)
     flags.DEFINE_string("split", "test", "the part to score: train, valid or test", flag_values=values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
-    flags.DEFINE_integer("lanes", 0, "parts read side by side; 1 is exact, 0 chooses", lower_bound=0, flag_values=values)
-    flags.DEFINE_integer("warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer(
+        "lanes", 0, "parts read side by side; 1 is exact, 0 chooses", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_integer("max_symbols", 0, "score only the first ones; 0: all", lower_bound=0, flag_values=values)
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
     flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
@@ -100,9 +106,7 @@ def evaluate(argv: list[str]) -> int:
     warmup = kept.eval.warmup if values.warmup is None else values.warmup
     part = data.part(values.split)
     console = Console(not values.json)
-    found = model.score(
-        data.text, part, values.split, values.lanes, warmup, values.max_symbols, progress=console.share
-    )
+    found = model.score(data.text, part, values.split, values.lanes, warmup, values.max_symbols, progress=console.share)
     console.done()
     line = found.as_dict()
     if values.json:
@@ -135,7 +139,9 @@ def sample(argv: list[str]) -> int:
     flags.DEFINE_string("workdir", None, "a run folder", flag_values=values)
     flags.DEFINE_string("prime", "", "what the text begins with", flag_values=values)
     flags.DEFINE_integer("length", 500, "symbols to draw", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("temperature", 1.0, "below 1 safer, above 1 wilder, 0 the likeliest", lower_bound=0, flag_values=values)
+    flags.DEFINE_float(
+        "temperature", 1.0, "below 1 safer, above 1 wilder, 0 the likeliest", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("num", 1, "samples, drawn side by side", lower_bound=1, flag_values=values)
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
@@ -205,7 +211,11 @@ VERBS: dict[str, Callable[[list[str]], int]] = {"train": train, "eval": evaluate
 
 def device_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
-        "cpu_devices", 0, "CPU devices; 0: as many physical cores as divide the batch", lower_bound=0, flag_values=values
+        "cpu_devices",
+        0,
+        "CPU devices; 0: as many physical cores as divide the batch",
+        lower_bound=0,
+        flag_values=values,
     )
 
 

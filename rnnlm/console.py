@@ -17,6 +17,7 @@ class Console:
         self._rich = Rich(quiet=not show, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._next = 0.0
+        self._first: tuple[int, float] | None = None
 
     def say(self, text: str) -> None:
         self._rich.print(text, markup=False)
@@ -45,9 +46,12 @@ class Console:
                 self._bar.start()
             self._bar.update(self._task, completed=step, bpc=bpc, speed=speed)
         elif time.monotonic() >= self._next or step == steps:
-            self._next = time.monotonic() + SECONDS
-            left = f"{(steps - step) * self._per_step(step):,.0f} s left" if step < steps else "done"
-            self.say(f"step {step}/{steps}  {bpc:.3f} bpc  {speed:,.0f} symbols/s  {left}")
+            now = time.monotonic()
+            self._first = self._first or (step, now)
+            self._next = now + SECONDS
+            first, then = self._first
+            left = f"  {(steps - step) * (now - then) / (step - first):,.0f} s left" if first < step < steps else ""
+            self.say(f"step {step}/{steps}  {bpc:.3f} bpc  {speed:,.0f} symbols/s{left}")
 
     def share(self, done: float) -> None:
         """How much of an evaluation is behind; on a terminal only."""
@@ -57,13 +61,6 @@ class Console:
                 self._task = self._bar.add_task("", total=1.0)
                 self._bar.start()
             self._bar.update(self._task, completed=done)
-
-    def _per_step(self, step: int) -> float:
-        """Seconds a step, from the first step seen on."""
-        if not hasattr(self, "_first"):
-            self._first = (step, time.monotonic())
-        first, then = self._first
-        return (time.monotonic() - then) / max(1, step - first)
 
     def done(self) -> None:
         if self._bar:

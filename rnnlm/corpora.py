@@ -15,6 +15,7 @@ from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
 from rnnlm.symbols import CHUNK, chunks
 
+
 @dataclass(frozen=True)
 class Source:
     """A published text. `digest` is of the text itself, as "algorithm:hex"; `member` names it in a zip archive."""
@@ -252,4 +253,3 @@ def joined(name: str, files: Iterable[Path]) -> Corpus:
 def file_digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-

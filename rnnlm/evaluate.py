@@ -71,8 +71,9 @@ class Evaluator:
         the `warmup` symbols before it. `params` are replicated; `max_symbols` takes the first ones only, 0 all.
         """
         begin, end = part
-        if max_symbols:
-            end = min(end, begin + max_symbols)
+        if not 0 < max_symbols < end - begin:
+            max_symbols = 0
+        end = begin + max_symbols if max_symbols else end
         lanes = min(lanes or max(1, min(MOST_LANES, (end - begin) // (8 * max(1, warmup)))), end - begin)
         warmup = warmup if lanes > 1 else 0
         windows = EvalWindows(text, begin, end, lanes, warmup, TIME)
@@ -80,14 +81,13 @@ class Evaluator:
         mine = parallel.local_lanes(padded)
         carry = parallel.shard(model.zero_carry(self.config, mine.stop - mine.start))
         widths = text.vocabulary.widths
-        nats, count, size, pending = 0.0, 0, 0, None
+        nats, count, size, pending = 0.0, 0, 0, jnp.zeros(())
         for i in range(len(windows)):
             window = windows.window(i, slice(0, padded))
             counted = window.y[window.mask]
             count, size = count + counted.size, size + int(widths[counted].sum())
             carry, cost = self._step(params, carry, *parallel.shard(tuple(a[mine] for a in window)))
-            if pending is not None:
-                nats += float(pending)
+            nats += float(pending)  # of the window before, while this one runs
             pending = cost
             progress((i + 1) / len(windows))
             if parallel.agree(stop()):

@@ -24,7 +24,7 @@ class LanguageModel:
         self.config, self.vocabulary, self.params, self.train_step = config, vocabulary, params, step
         self._evaluator = Evaluator(config.model, len(vocabulary))
         self._sampler = Sampler(config.model, len(vocabulary))
-        self.reset()
+        self.carry = self._sampler.zero()
 
     def score(
         self, text: Text, part: tuple[int, int], split: str, lanes: int, warmup: int, max_symbols: int, **watch: Any
@@ -56,7 +56,7 @@ class LanguageModel:
         return self._sampler.chunks(self.params, self.vocabulary.prompt(prime), length, temperature, seed, streams)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
-        """Read one symbol, by number or as text, and keep the carry: -> the next symbol's log probabilities [V], in nats."""
+        """Read one symbol, by number or as text, keep the carry: -> log probabilities of the next one [V], in nats."""
         if not isinstance(symbol, int | np.integer):
             ids = self.vocabulary.encode(symbol)
             if len(ids) != 1:
@@ -69,7 +69,11 @@ class LanguageModel:
 
     def reset(self) -> None:
         """Forget what `step` has read."""
-        self.carry = model.zero_carry(self.config.model, 1)
+        self.carry = self._sampler.zero()
+
+
+def warn(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
@@ -92,7 +96,7 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
         if not str(step).isdecimal() or int(step) not in have:
             raise UserError(f"{folder} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}.")
         wanted = [int(step)]
-    found, tree = checkpoint.load(folder, wanted, lambda text: print(text, file=sys.stderr))
+    found, tree = checkpoint.load(folder, wanted, warn)
     template = jax.eval_shape(
         lambda key: model.init_params(config.model, len(vocabulary), key), jax.ShapeDtypeStruct((2,), np.uint32)
     )

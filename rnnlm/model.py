@@ -47,10 +47,8 @@ class Model(nn.Module):
         # A table of fewer symbols than the window has is projected row by row, once each; else its rows are looked up.
         dropped = keys_B is not None and config.dropout_input > 0
         whole = config.embedding > 0 and self.vocab < x_BT.size and not dropped
-        if config.embedding and not whole:
-            x_TBD = table_VE[x_BT.T]
-        else:
-            x_TBD = jax.nn.one_hot(x_BT.T, self.vocab, dtype=dtype)
+        looked_up = config.embedding and not whole
+        x_TBD = table_VE[x_BT.T] if looked_up else jax.nn.one_hot(x_BT.T, self.vocab, dtype=dtype)
         x_TBD = drop(x_TBD, config.dropout_input, 0)
 
         after = []
@@ -87,15 +85,12 @@ def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
     return params
 
 
-def apply(
-    config: ModelConfig, vocab: int
-) -> Callable[..., tuple[Stack, jax.Array]]:
+def apply(config: ModelConfig, vocab: int) -> Callable[..., tuple[Stack, jax.Array]]:
     """The model as a pure function (params, carry, x_BT, fresh_BT, keys_B=None) -> (carry, logits_BTV)."""
     model = Model(config, vocab)
 
     def forward(params: Params, *inputs: Any) -> tuple[Stack, jax.Array]:
-        out: tuple[Stack, jax.Array] = model.apply({"params": params}, *inputs)
-        return out
+        return model.apply({"params": params}, *inputs)  # type: ignore[return-value]
 
     return forward
 

@@ -103,7 +103,7 @@ def per_device(
     # gloo deadlocks when a process with several CPU devices has two collectives under way.
     if processes() > 1 and jax.default_backend() == "cpu" and jax.local_device_count() > 1:
         return lambda *args: jax.block_until_ready(mapped(*args))
-    return mapped  # type: ignore[no-any-return]
+    return mapped
 
 
 def total(tree: Any) -> Any:

@@ -132,7 +132,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path.parent} holds no run: it has no {path.name}. Name the folder of a training run.") from None
+        raise UserError(
+            f"{path.parent} holds no run: it has no {path.name}. Name the folder of a training run."
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
 
@@ -168,7 +170,11 @@ def git() -> Row | None:
     try:
         if Path(ask("rev-parse", "--show-toplevel").strip()) != root:
             return None
-        return {"sha": ask("rev-parse", "HEAD").strip(), "status": ask("status", "--short"), "diff": ask("diff", "HEAD")}
+        return {
+            "sha": ask("rev-parse", "HEAD").strip(),
+            "status": ask("status", "--short"),
+            "diff": ask("diff", "HEAD"),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
 

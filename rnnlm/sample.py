@@ -25,6 +25,10 @@ class Sampler:
         self._forward = jax.jit(model.apply(config, vocab))
         self._draw = jax.jit(partial(draw, model.apply(config, vocab)))
 
+    def zero(self, streams: int = 1) -> model.Stack:
+        """The carry before anything is read."""
+        return model.zero_carry(self.config, streams)
+
     def step(self, params: Params, carry: model.Stack, symbol: int) -> tuple[model.Stack, jax.Array]:
         """Read one symbol in each of K streams: -> (carry, logits [K, V])."""
         x = np.full((carry[0][0].shape[0], 1), symbol, np.int32)
@@ -36,7 +40,7 @@ class Sampler:
         # Filled up in front, so that one length is compiled; the fresh start undoes what the filling did.
         pad = -len(ids) % CHUNK
         x = np.concatenate([np.zeros(pad, np.int32), np.asarray(ids, np.int32)])
-        carry = model.zero_carry(self.config, streams)
+        carry = self.zero(streams)
         for i in range(0, len(x), CHUNK):
             window = np.broadcast_to(x[i : i + CHUNK], (streams, CHUNK))
             fresh = np.broadcast_to(np.arange(i, i + CHUNK) == pad, (streams, CHUNK))

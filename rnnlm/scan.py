@@ -123,9 +123,7 @@ def _scan_bwd(
         return (reset(dbefore, fresh_B), jax.tree.map(jnp.add, dbias, more)), da_BA
 
     start = (dcarry, jax.tree.map(jnp.zeros_like, bias))
-    (dcarry, dbias), da_TBA = jax.lax.scan(
-        step, start, (dh_TBH, before_TBH, a_TBA, fresh_TB), reverse=True
-    )
+    (dcarry, dbias), da_TBA = jax.lax.scan(step, start, (dh_TBH, before_TBH, a_TBA, fresh_TB), reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
     rows = before_TBH[0].reshape(-1, w_HG.shape[0])
     dw_HG = product(rows.T, dz_TBG.reshape(-1, w_HG.shape[1]).astype(w_HG.dtype), dtype)

@@ -1,19 +1,20 @@
 """The only place where nats become bits: the cost of symbols under logits, as a sum and a count."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 
-class Tally(NamedTuple):
+@dataclass(frozen=True)
+class Tally:
     """What some symbols cost: the sum of -ln p in nats, and how many they were. Divided once, at the end."""
 
     nats: float
     count: int
 
-    def __add__(self, other: "Tally") -> "Tally":  # type: ignore[override]
+    def __add__(self, other: "Tally") -> "Tally":
         return Tally(self.nats + other.nats, self.count + other.count)
 
     @property

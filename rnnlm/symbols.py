@@ -168,9 +168,7 @@ def characters(path: Path) -> Iterator[NDArray[np.uint32]]:
 
 def count_characters(path: Path, end: int) -> int:
     """How many characters begin in the first `end` bytes of a UTF-8 file."""
-    return sum(
-        int(np.count_nonzero(np.frombuffer(chunk, np.uint8) & 0xC0 != 0x80)) for chunk in chunks(path, 0, end)
-    )
+    return sum(int(np.count_nonzero(np.frombuffer(chunk, np.uint8) & 0xC0 != 0x80)) for chunk in chunks(path, 0, end))
 
 
 def decoded(data: bytes, where: str, offset: int = 0) -> str:
@@ -178,8 +176,8 @@ def decoded(data: bytes, where: str, offset: int = 0) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {offset + error.start} begins no character. "
-            "Use data.symbols=byte for text in other encodings."
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {offset + error.start} begins no "
+            "character. Use data.symbols=byte for text in other encodings."
         ) from None
 
 

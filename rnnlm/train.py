@@ -28,7 +28,7 @@ REPLICATED_BUT_CARRY = TrainState(step=None, params=None, opt_state=None, averag
 
 
 class Metrics(NamedTuple):
-    """Of one step: mean nats a symbol before the update, norms of the gradient before clipping and of the new params."""
+    """Of a step: mean nats a symbol before the update; norms of the gradient, unclipped, and of the new params."""
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
 
 
 def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics), each device with its lanes; the same for any number of them."""
+    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics) over all devices, however many; each has its lanes."""
     forward = model.apply(config.model, vocab)
     symbols = config.train.batch * config.train.window
     parts = config.train.accumulate
@@ -116,11 +116,11 @@ class Trainer:
 
     def place(self, host: TrainState) -> TrainState:
         carry = jax.tree.map(lambda x: x[self.lanes], host.carry)
-        return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))  # type: ignore[no-any-return]
+        return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))
 
     def fetch(self, now: TrainState) -> TrainState:
         """The whole state as numpy, lanes in global order."""
-        return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))  # type: ignore[no-any-return]
+        return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))
 
     def run(self, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Train to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
@@ -146,13 +146,13 @@ class Trainer:
         if first and not self.boundary(first, now, stop, saved=True):
             return False
         pending: tuple[int, Metrics] | None = None
-        batch = self.batch(first) if first < steps else None
+        batch = self.batch(first)
         for step in range(first + 1, steps + 1):
             now, metrics = self.step(now, *batch)
             if pending:
                 self.log(*pending)
             pending = (step, metrics)
-            batch = self.batch(step) if step < steps else None
+            batch = self.batch(step)
             stopping = self.stopping(step, stop)
             if stopping or self.due(step):
                 self.log(*pending)
@@ -177,7 +177,9 @@ class Trainer:
         c = self.config
         return any(self.is_due(every, step) for every in (c.eval.every, c.sample.every, c.checkpoint.every))
 
-    def boundary(self, step: int, now: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False) -> bool:
+    def boundary(
+        self, step: int, now: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False
+    ) -> bool:
         """Sample, validate and save what is due; whether to go on.
 
         What is due and on record already is not done again, so that a run which stopped here, or was cut off and
@@ -187,7 +189,11 @@ class Trainer:
         if not stopping:
             if self.is_due(self.config.sample.every, step) and not self.record.sample_path(step).exists():
                 self.sample(step, now)
-            if self.is_due(self.config.eval.every, step) and "valid" in self.dataset.parts and step not in self.record.scores:
+            if (
+                self.is_due(self.config.eval.every, step)
+                and "valid" in self.dataset.parts
+                and step not in self.record.scores
+            ):
                 stopping = not self.validate(step, now, stop)
         improved = checkpoint.best_of(list(self.record.scores), self.record.scores) != best
         if not saved and (stopping or improved or self.is_due(self.config.checkpoint.every, step)):
@@ -236,10 +242,11 @@ class Trainer:
             return False
         values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
         epoch = step / self.windows.steps_per_epoch
-        self.record.row({"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())})
-        self.console.say(
-            f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({found.tally.count} symbols, {found.protocol})"
+        self.record.row(
+            {"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())}
         )
+        count = f"{found.tally.count:,} symbols"
+        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.protocol})")
         return True
 
     def sample(self, step: int, now: TrainState) -> None:
@@ -328,8 +335,8 @@ def same_text(workdir: Path, dataset: Dataset) -> None:
     kept = record.read_json(workdir / "run.json")["corpus"]
     if kept["sha256"] != dataset.corpus.sha256:
         raise UserError(
-            f"{dataset.corpus.path} has changed since the run in {workdir} began: its sha256 was {kept['sha256']} and is "
-            f"{dataset.corpus.sha256}. Put the old text back, or train in a new folder."
+            f"{dataset.corpus.path} has changed since the run in {workdir} began: its sha256 was {kept['sha256']} "
+            f"and is {dataset.corpus.sha256}. Put the old text back, or train in a new folder."
         )
 
 

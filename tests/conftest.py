@@ -98,7 +98,9 @@ def rnnlm(*args: object, code: int = 0, **options: Any) -> str:
 
 
 def train(workdir: Path, text: Path, *args: object, **options: Any) -> str:
-    return rnnlm("train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text}", *args, **options)
+    return rnnlm(
+        "train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text}", *args, **options
+    )
 
 
 def rows(workdir: Path) -> list[dict[str, Any]]:

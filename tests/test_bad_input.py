@@ -47,7 +47,13 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
     files = [] if name in ("data.files", "data.corpus") else [f"--config.data.files={text_file}"]
     workdir = tmp_path / "run"
     message = refused(
-        capsys, "train", "--config=tests/tiny.py", f"--workdir={workdir}", *files, f"--config.{override}", "--cpu_devices=1"
+        capsys,
+        "train",
+        "--config=tests/tiny.py",
+        f"--workdir={workdir}",
+        *files,
+        f"--config.{override}",
+        "--cpu_devices=1",
     )
     assert complaint in message and not workdir.exists()
 
@@ -74,10 +80,17 @@ def test_bad_command_lines(capsys, args, complaint):
 
 def test_a_config_file_that_fails_is_named(capsys, tmp_path):
     path = tmp_path / "broken.py"
-    path.write_text("from configs import base\n\ndef get_config():\n    c = base.get_config()\n    c.model.hidden = 1 / 0\n")
+    path.write_text(
+        "from configs import base\n\ndef get_config():\n    c = base.get_config()\n    c.model.hidden = 1 / 0\n"
+    )
     assert "division by zero" in refused(capsys, "train", f"--config={path}", "--workdir=x")
-    path.write_text("from configs import base\n\ndef get_config():\n    c = base.get_config()\n    c.model.hiden = 1\n    return c\n")
-    assert "no config key model.hiden; did you mean model.hidden" in refused(capsys, "train", f"--config={path}", "--workdir=x")
+    path.write_text(
+        "from configs import base\n\ndef get_config():\n    c = base.get_config()\n"
+        "    c.model.hiden = 1\n    return c\n"
+    )
+    assert "no config key model.hiden; did you mean model.hidden" in refused(
+        capsys, "train", f"--config={path}", "--workdir=x"
+    )
 
 
 def test_batch_and_devices_must_agree(tmp_path, text_file):
@@ -85,7 +98,9 @@ def test_batch_and_devices_must_agree(tmp_path, text_file):
     assert "train.batch=4 cannot be split evenly over 3 devices" in message and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("data, symbols, complaint", [(b"", "byte", "is empty"), (b"ab\xff" * 500, "char", "is not UTF-8")])
+@pytest.mark.parametrize(
+    "data, symbols, complaint", [(b"", "byte", "is empty"), (b"ab\xff" * 500, "char", "is not UTF-8")]
+)
 def test_bad_text(capsys, tmp_path, data, symbols, complaint):
     text = tmp_path / "text"
     text.write_bytes(data)
@@ -162,7 +177,9 @@ def test_an_unknown_symbol_in_a_prompt_is_named(capsys, run):
 
 def test_asking_for_what_is_not_there(capsys, run):
     assert "has no part 'tset'" in refused(capsys, "eval", f"--workdir={run[0]}", "--split=tset", "--cpu_devices=1")
-    assert "has no checkpoint 7: it has best, latest and" in refused(capsys, "eval", f"--workdir={run[0]}", "--step=7", "--cpu_devices=1")
+    assert "has no checkpoint 7: it has best, latest and" in refused(
+        capsys, "eval", f"--workdir={run[0]}", "--step=7", "--cpu_devices=1"
+    )
 
 
 def copy(run, tmp_path):
@@ -183,13 +200,17 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_is_used(run, tmp
     folder = copy(run, tmp_path)
     newest = saved(folder / "checkpoints")[-1]
     before = saved(folder / "checkpoints")[-2]
-    array = max((p for p in (folder / "checkpoints" / str(newest) / "state").rglob("d/*")), key=lambda p: p.stat().st_size)
+    array = max(
+        (p for p in (folder / "checkpoints" / str(newest) / "state").rglob("d/*")), key=lambda p: p.stat().st_size
+    )
     data = bytearray(array.read_bytes())
     data[len(data) // 2] ^= 4
     array.write_bytes(data)
     process = start("eval", f"--workdir={folder}", "--step=latest", "--json")
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and f"{newest} is damaged" in err and f"using step {before}" in err and json.loads(out)
+    assert (
+        process.returncode == 0 and f"{newest} is damaged" in err and f"using step {before}" in err and json.loads(out)
+    )
     # Training goes on from there too, and comes to the same end.
     process = start("train", "--config=tests/tiny.py", f"--workdir={folder}", f"--config.data.files={run[1]}")
     out, err = process.communicate(timeout=60)
@@ -248,5 +269,7 @@ def test_a_full_disk_keeps_and_names_the_last_good_checkpoint(tmp_path, text_fil
 
 
 def test_help_is_quick_and_loads_no_jax():
-    code = "import sys; from rnnlm import cli; cli.main(['--help']); sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    code = (
+        "import sys; from rnnlm import cli; cli.main(['--help']); sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import rnnlm, start
+from tests.conftest import rnnlm
 
 SIZE, HELD_OUT = 100_000_000, 4_000_000
 
@@ -33,7 +33,8 @@ def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tm
     workdir = tmp_path / "run"
     flags = (
         "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={large}",
-        "--config.data.split=graves_96_4", "--config.train.steps=100", "--config.train.batch=96", "--config.optim.learning_rate=0.05",
+        "--config.data.split=graves_96_4", "--config.train.steps=100", "--config.train.batch=96",
+        "--config.optim.learning_rate=0.05",
     )  # fmt: skip
     out = rnnlm("train", *flags)
     assert "100,000,000 symbols of 16 kinds" in out
@@ -63,13 +64,25 @@ def peak(*args: object) -> int:
     from tests.conftest import ROOT, environment
 
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, args)], capture_output=True, text=True, env=environment(), cwd=ROOT, check=True
+        [sys.executable, "-c", MEASURE, *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        check=True,
     )
     return int(done.stdout.split("peak ")[-1])
 
 
 def test_a_large_text_costs_no_memory(large, text_file, tmp_path):
     def train(text: Path, name: str) -> int:
-        return peak("train", "--config=tests/tiny.py", f"--workdir={tmp_path / name}", f"--config.data.files={text}", "--config.train.steps=60", "--config.eval.max_symbols=600")
+        return peak(
+            "train",
+            "--config=tests/tiny.py",
+            f"--workdir={tmp_path / name}",
+            f"--config.data.files={text}",
+            "--config.train.steps=60",
+            "--config.eval.max_symbols=600",
+        )
 
     assert train(large, "large") - train(text_file, "small") < 40

@@ -14,7 +14,12 @@ from rnnlm.checkpoint import steps as saved
 from tests import conftest
 from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
 
-LONG = ("--config.train.steps=240", "--config.eval.every=24", "--config.checkpoint.every=7", "--config.model.dropout=0.1")
+LONG = (
+    "--config.train.steps=240",
+    "--config.eval.every=24",
+    "--config.checkpoint.every=7",
+    "--config.model.dropout=0.1",
+)
 
 
 def command(workdir, text, *more):
@@ -88,7 +93,12 @@ def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
 
 def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
     """An evaluation that takes long, on one lane, is left at once; the next start makes up for it."""
-    slow = ("--config.eval.lanes=1", "--config.eval.every=20", "--config.train.steps=20", "--config.data.split=0.1/0.8/0.1")
+    slow = (
+        "--config.eval.lanes=1",
+        "--config.eval.every=20",
+        "--config.train.steps=20",
+        "--config.data.split=0.1/0.8/0.1",
+    )
     text = tmp_path / "long.txt"
     text.write_bytes(conftest.make_text(3_000_000))
     workdir = tmp_path / "run"
@@ -173,7 +183,17 @@ def test_the_run_folder(whole, text_file):
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in lines if "loss" in row]
     assert [row["step"] for row in steps] == list(range(1, 241))
-    assert {"step", "epoch", "loss", "bpc", "grad_norm", "param_norm", "learning_rate", "symbols_per_second", "seconds"} == set(steps[0])
+    assert {
+        "step",
+        "epoch",
+        "loss",
+        "bpc",
+        "grad_norm",
+        "param_norm",
+        "learning_rate",
+        "symbols_per_second",
+        "seconds",
+    } == set(steps[0])
     assert steps[-1]["bpc"] == pytest.approx(steps[-1]["loss"] / np.log(2))
     assert steps[-1]["bpc"] < 0.8 * steps[0]["bpc"]
     valid = [row for row in lines if "valid_bpc" in row]

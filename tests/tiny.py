@@ -1,7 +1,8 @@
 """A config small enough for tests; the text is given with --config.data.files."""
 
-from configs import base
 from ml_collections import ConfigDict
+
+from configs import base
 
 
 def get_config() -> ConfigDict:

@@ -4,18 +4,19 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 
 def sizes(data: Iterable[bytes]) -> dict[str, int]:
     """The size of the file that each would write, from chunks of the text."""
     # wbits 31 is the gzip format, header and checksum included.
-    gzip = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bzip2 = bz2.BZ2Compressor(9)
-    xz = lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)
-    found = {"gzip -9": 0, "bzip2 -9": 0, "xz -9e": 0}
+    compressors: dict[str, Any] = {
+        "gzip -9": zlib.compressobj(9, zlib.DEFLATED, 31),
+        "bzip2 -9": bz2.BZ2Compressor(9),
+        "xz -9e": lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME),
+    }
+    found = dict.fromkeys(compressors, 0)
     for chunk in data:
-        for name, compressor in zip(found, (gzip, bzip2, xz), strict=True):
+        for name, compressor in compressors.items():
             found[name] += len(compressor.compress(chunk))
-    for name, compressor in zip(found, (gzip, bzip2, xz), strict=True):
-        found[name] += len(compressor.flush())
-    return found
+    return {name: found[name] + len(compressor.flush()) for name, compressor in compressors.items()}

@@ -18,9 +18,7 @@ def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     return jnp.concatenate([gates, u_BG[..., 2 * hidden :], z_BG[..., 2 * hidden :]], axis=-1)
 
 
-def update(
-    bias: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BA: jax.Array
-) -> tuple[jax.Array, ...]:
+def update(bias: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BA: jax.Array) -> tuple[jax.Array, ...]:
     (h_BH,) = carry
     b_r, b_z, b_n = jnp.split(bias["b_h"][None, :], 3, axis=-1)
     r, z, u_n, z_n = jnp.split(a_BA, 4, axis=-1)

@@ -1,0 +1,37 @@
+"""What the README promises, on real text and by the clock."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, SHARED
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SHARED.exists(), reason="the shared texts are not beside this checkout"),
+]
+
+
+def test_tinyshakespeare(tmp_path):
+    """At most 2.30 bpc (1.595 nats) on the validation split, 90 seconds after the command was typed, on 2 cores."""
+    began = time.monotonic()
+    command = [
+        sys.executable,
+        "-m",
+        "rnnlm.cli",
+        "train",
+        "--config=configs/tinyshakespeare.py",
+        f"--workdir={tmp_path}",
+    ]
+    subprocess.run(command, cwd=ROOT, check=True)
+    seconds = time.monotonic() - began
+    assert json.loads((tmp_path / "result.json").read_text())["valid_bpc"] <= 2.30
+    assert seconds <= 90
+    command[3:] = ["eval", f"--workdir={tmp_path}", "--split=valid", "--lanes=1", "--json", "--step=latest"]
+    exact = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    line = json.loads(exact.stdout)
+    assert line["count"] == 111_540 and line["bpc"] <= 2.30
+    assert line["bpc"] == pytest.approx(json.loads((tmp_path / "result.json").read_text())["valid_bpc"], abs=1e-3)
