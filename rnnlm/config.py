@@ -240,6 +240,14 @@ def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[
     return found
 
 
+def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(key, value) for each entry, keys as "model.hidden"."""
+    flat: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        flat += flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return flat
+
+
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f"{name} is {value!r}: expected one of {', '.join(allowed)}.")

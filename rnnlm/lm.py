@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm import checkpoint, model, parallel, record
+from rnnlm import checkpoint, folder, model, parallel, record
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Score
@@ -83,10 +83,9 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
     no run or no sound checkpoint.
     """
     workdir = Path(workdir)
-    config = Config.of(record.read_json(workdir / "config.json"))
-    vocabulary = Vocabulary.of(record.read_json(workdir / "vocab.json"))
-    folder = workdir / "checkpoints"
-    have = checkpoint.steps(folder)
+    config, vocabulary = folder.read(workdir)
+    saves = workdir / "checkpoints"
+    have = checkpoint.steps(saves)
     wanted = have[::-1]
     if step == "best":
         rows, _ = record.rows_until(workdir / "metrics.jsonl", max(have, default=0))
@@ -94,12 +93,12 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
         wanted = wanted if best is None else [best, *(s for s in wanted if s != best)]
     elif step != "latest":
         if not str(step).isdecimal() or int(step) not in have:
-            raise UserError(f"{folder} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}.")
+            raise UserError(f"{saves} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}.")
         wanted = [int(step)]
-    found, tree = checkpoint.load(folder, wanted, warn)
+    found, tree = checkpoint.load(saves, wanted, warn)
     template = jax.eval_shape(
         lambda key: model.init_params(config.model, len(vocabulary), key), jax.ShapeDtypeStruct((2,), np.uint32)
     )
     name = "average" if config.optim.ema else "params"
-    params = checkpoint.restore_into({name: template}, tree, str(folder / str(found)))[name]
+    params = checkpoint.restore_into({name: template}, tree, str(saves / str(found)))[name]
     return LanguageModel(config, vocabulary, params, found)

@@ -1,25 +1,17 @@
-"""The run folder: config.json, vocab.json, run.json, metrics.jsonl, TensorBoard events, samples/, result.json.
+"""What happens in a run: metrics.jsonl, which is the truth, TensorBoard events that mirror it, samples/, result.json.
 
-metrics.jsonl is the truth, the events mirror it. It receives floats, never device arrays.
+It receives floats, never device arrays.
 """
 
-import fcntl
 import json
 import os
-import platform
-import subprocess
-import sys
 import time
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
 
 from tensorboardX import SummaryWriter
 
-from rnnlm.errors import UserError
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnlm")
-Row = dict[str, Any]
+from rnnlm.config import flatten
+from rnnlm.folder import Row, write_json
 
 
 class Record:
@@ -90,23 +82,6 @@ class Record:
             self._events.close()
 
 
-def prepare(folder: Path) -> IO[bytes]:
-    """Make the run folder and lock it while the file returned is open. Raises UserError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("wb")
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--workdir={folder} is not a folder: name a new folder, or one that holds a run.") from None
-    except OSError as error:
-        raise UserError(f"--workdir={folder} cannot be written ({error.strerror}): name another folder.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise UserError(f"Another process is training in {folder}: wait for it, or name another folder.") from None
-    return lock
-
-
 def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
     """The rows of steps up to `step`, and how many bytes they take; a torn last line does not count."""
     rows: list[Row] = []
@@ -118,69 +93,3 @@ def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
             rows.append(json.loads(line))
             size += len(line)
     return rows, size
-
-
-def write_json(path: Path, value: Any) -> None:
-    """All of it or nothing."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    part.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Raises UserError where there is no such file or it is no JSON."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{path.parent} holds no run: it has no {path.name}. Name the folder of a training run."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
-
-
-def note_score(folder: Path, found: Row) -> None:
-    """Add an evaluation to result.json, by the part that was scored."""
-    path = folder / "result.json"
-    kept = read_json(path) if path.exists() else {}
-    write_json(path, kept | {"scores": kept.get("scores", {}) | {found["split"]: found}})
-
-
-def provenance() -> Row:
-    """Where, when and from what a run was started."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "argv": sys.argv,
-        "git": git(),
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-        "machine": platform.platform(),
-    }
-
-
-def git() -> Row | None:
-    """The commit of rnnlm's own source tree and what differs from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-
-    def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20, errors="replace"
-        ).stdout
-
-    try:
-        if Path(ask("rev-parse", "--show-toplevel").strip()) != root:
-            return None
-        return {
-            "sha": ask("rev-parse", "HEAD").strip(),
-            "status": ask("status", "--short"),
-            "diff": ask("diff", "HEAD"),
-        }
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def flatten(config: Row, prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in config.items():
-        flat += flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return flat

@@ -1,18 +1,16 @@
-"""The training step, which is pure, and the loop around it, the only place with a clock."""
+"""The loop: steps, and between them samples, evaluations and saves; the only place with a clock."""
 
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
 
-from rnnlm import checkpoint, model, optim, parallel, record, score, state
+from rnnlm import checkpoint, folder, model, optim, parallel, state
 from rnnlm.checkpoint import Checkpoints
-from rnnlm.config import RUN_LENGTH, Config, differences
+from rnnlm.config import Config
 from rnnlm.console import Console
 from rnnlm.dataset import Dataset, open_dataset
 from rnnlm.errors import UserError
@@ -21,69 +19,8 @@ from rnnlm.record import Record
 from rnnlm.sample import Sampler
 from rnnlm.score import Tally
 from rnnlm.state import TrainState
-from rnnlm.symbols import Vocabulary
+from rnnlm.step import Metrics, train_step
 from rnnlm.windows import TrainWindows
-
-REPLICATED_BUT_CARRY = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
-
-
-class Metrics(NamedTuple):
-    """Of a step: mean nats a symbol before the update; norms of the gradient, unclipped, and of the new params."""
-
-    loss: jax.Array
-    grad_norm: jax.Array
-    param_norm: jax.Array
-
-
-def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics) over all devices, however many; each has its lanes."""
-    forward = model.apply(config.model, vocab)
-    symbols = config.train.batch * config.train.window
-    parts = config.train.accumulate
-    drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
-
-    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
-        carry, logits_BTV = forward(params, carry, x, fresh, keys)
-        return jnp.sum(score.nats(logits_BTV, y)) / symbols, carry
-
-    def gradient(params: Any, *lanes: Any) -> Any:
-        if parts == 1:
-            return jax.value_and_grad(loss, has_aux=True)(params, *lanes)
-
-        def part(summed: Any, lanes: Any) -> Any:
-            (nats, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, *lanes)
-            return jax.tree.map(jnp.add, summed, (nats, grads)), carry
-
-        cut = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), lanes)
-        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-        (nats, grads), carry = jax.lax.scan(part, zero, cut)
-        return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
-
-    def step(now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
-        keys = lane_keys(now, len(x)) if drops else None
-        (nats, carry), grads = gradient(now.params, now.carry, x, y, fresh, keys)
-        nats, grads = parallel.total((nats, grads))
-        updates, opt_state = optimizer.update(grads, now.opt_state, now.params)
-        params: Any = optax.apply_updates(now.params, updates)
-        metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
-        average = moved(now, params, config.optim.ema)
-        return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
-
-    return parallel.per_device(step, (REPLICATED_BUT_CARRY, 0, 0, 0), (REPLICATED_BUT_CARRY, None), donate=(0,))
-
-
-def lane_keys(now: TrainState, lanes: int) -> jax.Array:
-    """A key for each lane of this device at this step, whatever device the lane is on."""
-    key = jax.random.fold_in(now.key, now.step)
-    return jax.vmap(lambda lane: jax.random.fold_in(key, lane))(parallel.first_lane(lanes) + jnp.arange(lanes))
-
-
-def moved(now: TrainState, params: Any, decay: float) -> Any:
-    """The moving average after a step; it moves faster at first, so that it does not remember the start."""
-    if now.average is None:
-        return None
-    keep = jnp.minimum(decay, (1.0 + now.step) / (10.0 + now.step))
-    return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, now.average, params)
 
 
 class Trainer:
@@ -101,6 +38,10 @@ class Trainer:
         self.sampler = Sampler(config.model, len(vocabulary))
         self.folder = workdir / "checkpoints"
         self.prime = vocabulary.prompt(config.sample.prime)
+        self.facts = {
+            "parameters": model.count_params(config.model, len(vocabulary)),
+            "symbols_per_step": config.train.batch * config.train.window,
+        }
 
     def start(self) -> tuple[int, TrainState]:
         """The newest sound checkpoint, or a fresh state; on the devices."""
@@ -127,12 +68,11 @@ class Trainer:
         first, now = self.start()
         self.record = Record(self.workdir, first, parallel.is_main())
         self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
-        self.since = time.perf_counter()
-        self.last = first
+        self.clock = (first, time.perf_counter())
         try:
             finished = self.loop(first, now, stop)
             self.saves.wait()
-            return self.result() if finished else None
+            return self.result(max(first, self.config.train.steps)) if finished else None
         finally:
             self.console.done()
             try:
@@ -149,6 +89,8 @@ class Trainer:
         batch = self.batch(first)
         for step in range(first + 1, steps + 1):
             now, metrics = self.step(now, *batch)
+            if step == first + 1:  # it was compiled just now, which is not its speed
+                self.clock = (first, time.perf_counter())
             if pending:
                 self.log(*pending)
             pending = (step, metrics)
@@ -201,7 +143,7 @@ class Trainer:
             self.saves.save(step, self.fetch(now))
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
-        self.since, self.last = time.perf_counter(), step
+        self.clock = (step, time.perf_counter())
         return not stopping
 
     def log(self, step: int, metrics: Metrics) -> None:
@@ -260,17 +202,17 @@ class Trainer:
             texts[temperature] = c.prime + drawn[0]
         self.record.sample(step, texts)
 
-    def result(self) -> dict[str, Any]:
-        """What the run came to; kept in result.json."""
-        scores, last = self.record.scores, self.last
+    def result(self, step: int) -> dict[str, Any]:
+        """What the run came to at its last step; kept in result.json."""
+        scores = self.record.scores
         best = checkpoint.best_of(list(scores), scores)
         found = {
-            "step": last,
-            "epoch": last / self.windows.steps_per_epoch,
-            "symbols": last * self.config.train.batch * self.config.train.window,
-            "parameters": model.count_params(self.config.model, len(self.dataset.text.vocabulary)),
+            "step": step,
+            "epoch": step / self.windows.steps_per_epoch,
+            "symbols": step * self.facts["symbols_per_step"],
+            "parameters": self.facts["parameters"],
             "seconds": self.record.seconds_at(time.perf_counter()),
-            "valid_bpc": scores.get(last),
+            "valid_bpc": scores.get(step),
             "best_step": best,
             "best_valid_bpc": None if best is None else scores[best],
         }
@@ -278,9 +220,9 @@ class Trainer:
         return found
 
     def speed(self, step: int, now: float) -> float:
-        """Symbols a second since the last boundary."""
-        symbols = (step - self.last) * self.config.train.batch * self.config.train.window
-        return symbols / max(1e-9, now - self.since)
+        """Symbols a second since the clock was set."""
+        since, then = self.clock
+        return (step - since) * self.facts["symbols_per_step"] / max(1e-9, now - then)
 
 
 def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Console) -> dict[str, Any] | None:
@@ -288,25 +230,23 @@ def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Cons
 
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
-    known = (workdir / "run.json").exists()
-    kept = record.read_json(workdir / "config.json") if known else None
-    if kept is not None:
-        refuse_other(kept, config.as_dict(), workdir)
-    vocabulary = Vocabulary.of(record.read_json(workdir / "vocab.json")) if known else None
-    dataset = open_dataset(config.data, vocabulary)
-    if known:
-        same_text(workdir, dataset)
+    kept = folder.known(workdir)
+    if kept:
+        folder.refuse_other(workdir, kept[0], config)
+    dataset = open_dataset(config.data, kept[1] if kept else None)
+    if kept:
+        folder.same_text(workdir, dataset)
     trainer = Trainer(config, workdir, dataset, console)
-    lock = record.prepare(workdir) if parallel.is_main() else None
+    lock = folder.prepare(workdir) if parallel.is_main() else None
     try:
         if parallel.is_main():
-            describe(config, workdir, dataset)
+            start = {"devices": parallel.device_names(), "processes": parallel.processes()}
+            folder.describe(workdir, config, dataset, trainer.facts, start)
         parallel.agree(False)  # all wait for the folder
         console.say(
             f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; "
-            f"{model.count_params(config.model, len(dataset.text.vocabulary)):,} parameters; "
-            f"{config.train.batch * config.train.window:,} symbols a step on {', '.join(parallel.device_names())}"
+            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.facts['parameters']:,} parameters; "
+            f"{trainer.facts['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
         )
         return trainer.run(stop)
     except OSError as error:
@@ -317,44 +257,3 @@ def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Cons
     finally:
         if lock:
             lock.close()
-
-
-def refuse_other(kept: dict[str, Any], given: dict[str, Any], workdir: Path) -> None:
-    """Raises UserError where a run's config and the one given differ in more than the run's length."""
-    kept = Config.of(kept).as_dict()
-    found = [(name, a, b) for name, a, b in differences(kept, given) if name not in RUN_LENGTH]
-    if found:
-        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
-        raise UserError(
-            f"{workdir} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
-        )
-
-
-def same_text(workdir: Path, dataset: Dataset) -> None:
-    """Raises UserError where the corpus is not the one that the run began with."""
-    kept = record.read_json(workdir / "run.json")["corpus"]
-    if kept["sha256"] != dataset.corpus.sha256:
-        raise UserError(
-            f"{dataset.corpus.path} has changed since the run in {workdir} began: its sha256 was {kept['sha256']} "
-            f"and is {dataset.corpus.sha256}. Put the old text back, or train in a new folder."
-        )
-
-
-def describe(config: Config, workdir: Path, dataset: Dataset) -> None:
-    """Write what the run is: its config, vocabulary and provenance, one entry for each start."""
-    vocabulary, corpus = dataset.text.vocabulary, dataset.corpus
-    known = record.read_json(workdir / "run.json") if (workdir / "run.json").exists() else {"starts": []}
-    start = record.provenance() | {"devices": parallel.device_names(), "processes": parallel.processes()}
-    record.write_json(workdir / "vocab.json", vocabulary.as_dict())
-    record.write_json(workdir / "config.json", config.as_dict())
-    record.write_json(
-        workdir / "run.json",
-        {
-            "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
-            "split": {"name": dataset.split, "symbols": dataset.parts, "bytes": dataset.byte_parts},
-            "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
-            "parameters": model.count_params(config.model, len(vocabulary)),
-            "symbols_per_step": config.train.batch * config.train.window,
-            "starts": [*known["starts"], start],
-        },
-    )

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from rnnlm import model, optim, parallel, score, state
+from rnnlm.step import train_step
 from rnnlm.symbols import Text, Vocabulary
-from rnnlm.train import train_step
 from rnnlm.windows import TrainWindows
 from tests.conftest import make_text, tiny
 

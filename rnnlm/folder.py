@@ -1,0 +1,143 @@
+"""The run folder: what its run is (config.json, vocab.json, run.json), and that no other run gets into it."""
+
+import fcntl
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from rnnlm.config import RUN_LENGTH, Config, differences
+from rnnlm.dataset import Dataset
+from rnnlm.errors import UserError
+from rnnlm.symbols import Vocabulary
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnlm")
+Row = dict[str, Any]
+
+
+def known(folder: Path) -> tuple[Config, Vocabulary] | None:
+    """The config and the vocabulary of the run that a folder holds; None where it holds none yet."""
+    return read(folder) if (folder / "run.json").exists() else None
+
+
+def read(folder: Path) -> tuple[Config, Vocabulary]:
+    """The same where it must hold one, or a UserError."""
+    return Config.of(read_json(folder / "config.json")), Vocabulary.of(read_json(folder / "vocab.json"))
+
+
+def refuse_other(folder: Path, kept: Config, given: Config) -> None:
+    """Raises UserError where a run's config and the one given differ in more than the run's length."""
+    found = [d for d in differences(kept.as_dict(), given.as_dict()) if d[0] not in RUN_LENGTH]
+    if found:
+        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
+        raise UserError(
+            f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
+        )
+
+
+def same_text(folder: Path, dataset: Dataset) -> None:
+    """Raises UserError where the corpus is not the one that the run began with."""
+    kept, corpus = read_json(folder / "run.json")["corpus"], dataset.corpus
+    if kept["sha256"] != corpus.sha256:
+        raise UserError(
+            f"{corpus.path} has changed since the run in {folder} began: its sha256 was {kept['sha256']} "
+            f"and is {corpus.sha256}. Put the old text back, or train in a new folder."
+        )
+
+
+def describe(folder: Path, config: Config, dataset: Dataset, facts: Row, start: Row) -> None:
+    """Write what the run is; run.json gets one more entry for this start of it."""
+    vocabulary, corpus = dataset.text.vocabulary, dataset.corpus
+    starts = read_json(folder / "run.json")["starts"] if (folder / "run.json").exists() else []
+    write_json(folder / "vocab.json", vocabulary.as_dict())
+    write_json(folder / "config.json", config.as_dict())
+    write_json(
+        folder / "run.json",
+        {
+            "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
+            "split": {"name": dataset.split, "symbols": dataset.parts, "bytes": dataset.byte_parts},
+            "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
+            **facts,
+            "starts": [*starts, provenance() | start],
+        },
+    )
+
+
+def prepare(folder: Path) -> IO[bytes]:
+    """Make the run folder and lock it while the file returned is open. Raises UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("wb")
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--workdir={folder} is not a folder: name a new folder, or one that holds a run.") from None
+    except OSError as error:
+        raise UserError(f"--workdir={folder} cannot be written ({error.strerror}): name another folder.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UserError(f"Another process is training in {folder}: wait for it, or name another folder.") from None
+    return lock
+
+
+def write_json(path: Path, value: Any) -> None:
+    """All of it or nothing."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError where there is no such file or it is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} holds no run: it has no {path.name}. Name the folder of a training run."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
+
+
+def note_score(folder: Path, found: Row) -> None:
+    """Add an evaluation to result.json, by the part that was scored."""
+    path = folder / "result.json"
+    kept = read_json(path) if path.exists() else {}
+    write_json(path, kept | {"scores": kept.get("scores", {}) | {found["split"]: found}})
+
+
+def provenance() -> Row:
+    """Where, when and from what a run was started."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "argv": sys.argv,
+        "git": git(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "machine": platform.platform(),
+    }
+
+
+def git() -> Row | None:
+    """The commit of rnnlm's own source tree and what differs from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20, errors="replace"
+        ).stdout
+
+    try:
+        if Path(ask("rev-parse", "--show-toplevel").strip()) != root:
+            return None
+        return {
+            "sha": ask("rev-parse", "HEAD").strip(),
+            "status": ask("status", "--short"),
+            "diff": ask("diff", "HEAD"),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,73 @@
+"""One training step, pure: a state and a window in, the next state and its metrics out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rnnlm import model, parallel, score
+from rnnlm.config import Config
+from rnnlm.state import TrainState
+
+REPLICATED_BUT_CARRY = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
+
+
+class Metrics(NamedTuple):
+    """Of a step: mean nats a symbol before the update; norms of the gradient, unclipped, and of the new params."""
+
+    loss: jax.Array
+    grad_norm: jax.Array
+    param_norm: jax.Array
+
+
+def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics) over all devices, however many; each has its lanes."""
+    forward = model.apply(config.model, vocab)
+    symbols = config.train.batch * config.train.window
+    parts = config.train.accumulate
+    drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
+
+    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
+        carry, logits_BTV = forward(params, carry, x, fresh, keys)
+        return jnp.sum(score.nats(logits_BTV, y)) / symbols, carry
+
+    def gradient(params: Any, *lanes: Any) -> Any:
+        if parts == 1:
+            return jax.value_and_grad(loss, has_aux=True)(params, *lanes)
+
+        def part(summed: Any, lanes: Any) -> Any:
+            (nats, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, *lanes)
+            return jax.tree.map(jnp.add, summed, (nats, grads)), carry
+
+        cut = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), lanes)
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        (nats, grads), carry = jax.lax.scan(part, zero, cut)
+        return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
+
+    def step(now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
+        keys = lane_keys(now, len(x)) if drops else None
+        (nats, carry), grads = gradient(now.params, now.carry, x, y, fresh, keys)
+        nats, grads = parallel.total((nats, grads))
+        updates, opt_state = optimizer.update(grads, now.opt_state, now.params)
+        params: Any = optax.apply_updates(now.params, updates)
+        metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
+        average = moved(now, params, config.optim.ema)
+        return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
+
+    return parallel.per_device(step, (REPLICATED_BUT_CARRY, 0, 0, 0), (REPLICATED_BUT_CARRY, None), donate=(0,))
+
+
+def lane_keys(now: TrainState, lanes: int) -> jax.Array:
+    """A key for each lane of this device at this step, whatever device the lane is on."""
+    key = jax.random.fold_in(now.key, now.step)
+    return jax.vmap(lambda lane: jax.random.fold_in(key, lane))(parallel.first_lane(lanes) + jnp.arange(lanes))
+
+
+def moved(now: TrainState, params: Any, decay: float) -> Any:
+    """The moving average after a step; it moves faster at first, so that it does not remember the start."""
+    if now.average is None:
+        return None
+    keep = jnp.minimum(decay, (1.0 + now.step) / (10.0 + now.step))
+    return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, now.average, params)
