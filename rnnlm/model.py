@@ -43,7 +43,7 @@ class Model(nn.Module):
         drop = partial(dropout, keys_B, config.dropout_mask == "window")
         fresh_TB = fresh_BT.T
         if config.embedding:
-            table_VE = self.param("embedding", init_embedding, self.vocab, config.embedding)
+            table_VE = self.param("embedding", partial(init_embedding, config), self.vocab, config.embedding)
         # A table of fewer symbols than the window has is projected row by row, once each; else its rows are looked up.
         dropped = keys_B is not None and config.dropout_input > 0
         whole = config.embedding > 0 and self.vocab < x_BT.size and not dropped
@@ -145,8 +145,9 @@ def init_output(config: ModelConfig, key: jax.Array, hidden: int, vocab: int) ->
     return params | {"b": jnp.zeros(vocab)}
 
 
-def init_embedding(key: jax.Array, vocab: int, width: int) -> jax.Array:
-    return uniform(key, (vocab, width), width)
+def init_embedding(config: ModelConfig, key: jax.Array, vocab: int, width: int) -> jax.Array:
+    """Of unit variance as PyTorch's, for the gates must hear the input; as the output's weights where it is those too."""
+    return uniform(key, (vocab, width), width) if config.tied else jax.random.normal(key, (vocab, width))
 
 
 def uniform(key: jax.Array, shape: tuple[int, int], fan: int) -> jax.Array:
