@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.corpus = "stdlib"  # a name that `rnnlm data` lists
-    data.files = ""  # a corpus of one's own instead: files, folders, globs, comma-separated
+    data.files = ""  # a corpus of one's own instead: files, folders, globs; several with commas between
     data.split = "0.9/0.05/0.05"  # train/valid/test; or graves_96_4, std_90_5_5
     data.symbols = "byte_seen"  # byte (256), byte_seen, char
 

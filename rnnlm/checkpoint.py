@@ -37,7 +37,7 @@ class Keep(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run, for writing. Use it as a context, so that the last save is finished."""
+    """The checkpoints of one run, for writing. `close` it, or the last save may be lost."""
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
         hush()
@@ -124,8 +124,8 @@ def read(path: Path) -> Leaves:
 
 
 def hush() -> None:
-    """Leave it to us to say what failed: orbax logs it once a thread, and what it had under way beside it raises, later
-    and on other threads, into an event loop that is gone."""
+    """Leave it to us to say what failed. orbax logs it once for each thread, and the reads or writes beside it, still
+    under way in C++, report later that their event loop is gone, through the process's exception hooks."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if getattr(sys.excepthook, "hushed", False):
         return

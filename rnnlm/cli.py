@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from absl import flags
@@ -60,16 +59,25 @@ def train(argv: list[str]) -> int:
     flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0, flag_values=values)
     config = configs.Config.of(parse_config("train", values, argv))
     workdir = given_workdir(values)
+    if values.process >= values.processes or (values.processes > 1 and not values.coordinator):
+        raise UserError(
+            f"--process={values.process} of --processes={values.processes} with --coordinator={values.coordinator!r}: "
+            "processes are numbered from 0, and train together through the --coordinator=host:port of process 0."
+        )
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
-    start_devices(values, config.train.batch, values.coordinator, values.processes, values.process)
+
+    from rnnlm.corpora import absolute
+
+    config = replace(config, data=replace(config.data, files=absolute(config.data.files)))
+    start_devices(values, config.train, values.coordinator, values.processes, values.process)
 
     from rnnlm import parallel
     from rnnlm import train as training
     from rnnlm.console import Console
+    from rnnlm.signals import Signals
 
-    with Signals() as stop:
-        result = training.train(config, workdir, stop, Console(parallel.is_main()))
+    result = training.train(config, workdir, Signals(), Console(parallel.is_main()))
     if result is not None and parallel.is_main():
         valid = "" if result["valid_bpc"] is None else f"  valid {result['valid_bpc']:.4f} bpc"
         print(f"done: step {result['step']}{valid}  {result['seconds']:.1f} s  run folder {workdir}")
@@ -82,7 +90,7 @@ def evaluate(argv: list[str]) -> int:
     flags.DEFINE_string("split", "test", "the part to score: train, valid or test", flag_values=values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
     flags.DEFINE_integer(
-        "lanes", 0, "parts read side by side; 1 is exact, 0 chooses", lower_bound=0, flag_values=values
+        "lanes", None, "parts side by side; 1: exact, 0: chosen; else the run's own", lower_bound=0, flag_values=values
     )
     flags.DEFINE_integer(
         "warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values
@@ -92,32 +100,37 @@ def evaluate(argv: list[str]) -> int:
     flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
     device_flags(values)
     parse("eval", values, argv)
+    if values.json and values.compressors:
+        raise UserError("--json prints the scores alone: leave out --compressors.")
     workdir = given_workdir(values)
-    kept = saved_config(workdir)
-    start_devices(values, 0)
+    kept = saved_run(workdir)
+    start_devices(values, None)
 
     from rnnlm import folder, lm
     from rnnlm.console import Console
     from rnnlm.dataset import open_dataset
 
     model = lm.load(workdir, values.step)
-    data = open_dataset(kept.data, model.vocabulary)
-    folder.same_text(workdir, data)
-    warmup = kept.eval.warmup if values.warmup is None else values.warmup
+    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    lanes = kept.config.eval.lanes if values.lanes is None else values.lanes
+    warmup = kept.config.eval.warmup if values.warmup is None else values.warmup
     part = data.part(values.split)
     console = Console(not values.json)
-    found = model.score(data.text, part, values.split, values.lanes, warmup, values.max_symbols, progress=console.share)
+    found = model.score(data.text, part, values.split, lanes, warmup, values.max_symbols, progress=console.share)
     console.done()
     line = found.as_dict()
+    try:
+        folder.note_score(workdir, line | {"step": model.train_step})
+    except OSError as error:
+        print(f"The score is not noted in {workdir}/result.json: {error.strerror}.", file=sys.stderr)
     if values.json:
         print(json.dumps(line))
         return 0
     console.say(
         f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {model.train_step}\n"
-        f"count     {line['count']:,} symbols ({kept.data.symbols})\nnats      {line['nats']:,.1f}\n"
+        f"count     {line['count']:,} symbols ({kept.config.data.symbols})\nnats      {line['nats']:,.1f}\n"
         f"bpc       {line['bpc']:.4f} bits per symbol\nbpb       {line['bpb']:.4f} bits per byte"
     )
-    folder.note_score(workdir, line | {"step": model.train_step})
     if values.compressors:
         show_compressors(data, values.split, found.bytes, line["bpb"], console)
     return 0
@@ -142,12 +155,12 @@ def sample(argv: list[str]) -> int:
     flags.DEFINE_float(
         "temperature", 1.0, "below 1 safer, above 1 wilder, 0 the likeliest", lower_bound=0, flag_values=values
     )
-    flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0, upper_bound=configs.MAX_SEED, flag_values=values)
     flags.DEFINE_integer("num", 1, "samples, drawn side by side", lower_bound=1, flag_values=values)
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
     parse("sample", values, argv)
     workdir = given_workdir(values)
-    saved_config(workdir)
+    saved_run(workdir)
 
     from rnnlm import lm
 
@@ -158,7 +171,7 @@ def sample(argv: list[str]) -> int:
 
     def begin(i: int) -> None:
         heading = f"----- sample {i + 1} -----\n" if values.num > 1 else ""
-        out.write((heading + values.prime).encode())
+        out.write((heading + values.prime).encode("utf-8", "surrogateescape"))
 
     begin(0)
     for chunk in chunks:
@@ -219,10 +232,10 @@ def device_flags(values: flags.FlagValues) -> None:
     )
 
 
-def start_devices(values: flags.FlagValues, batch: int, *processes: Any) -> None:
+def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None, *processes: Any) -> None:
     from rnnlm import parallel
 
-    parallel.start(batch, values.cpu_devices, *processes)
+    parallel.start(training, values.cpu_devices, *processes)
 
 
 def given_workdir(values: flags.FlagValues) -> Path:
@@ -231,31 +244,11 @@ def given_workdir(values: flags.FlagValues) -> Path:
     return Path(values.workdir)
 
 
-def saved_config(workdir: Path) -> configs.Config:
-    """The config that a run folder keeps; an answer before jax is loaded where it holds none."""
+def saved_run(workdir: Path) -> Any:
+    """What a run folder says of its run; an answer before jax is loaded where it holds none."""
     from rnnlm import folder
 
-    return folder.read(workdir)[0]
-
-
-class Signals:
-    """SIGTERM and Ctrl-C as a question: called, it says whether one has come. A second one ends the process at once."""
-
-    def __enter__(self) -> "Signals":
-        self.came = False
-        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        return self.came
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-        signal.signal(number, signal.SIG_DFL)
+    return folder.read(workdir)
 
 
 if __name__ == "__main__":

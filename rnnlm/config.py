@@ -181,7 +181,11 @@ class Config:
 
     def check(self) -> None:
         at_least("seed", self.seed, 0)
+        if self.seed > MAX_SEED:
+            raise UserError(f"seed={self.seed} is impossible: it must be at most {MAX_SEED}.")
 
+
+MAX_SEED = 2**32 - 1
 
 RUN_LENGTH = ("train.steps",)
 """The entries in which a run may differ when it is resumed."""

@@ -1,5 +1,6 @@
 """What a run shows while it goes: a live bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 
@@ -10,11 +11,19 @@ SECONDS = 10.0
 """Between two plain lines."""
 
 
+class Quieter(Rich):
+    """Where nobody reads any more, such as behind `head`, the run goes on without words."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console:
     """Progress and messages; silent where `show` is false."""
 
     def __init__(self, show: bool = True):
-        self._rich = Rich(quiet=not show, highlight=False, soft_wrap=True)
+        self._rich = Quieter(quiet=not show, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._next = 0.0
         self._first: tuple[int, float] | None = None

@@ -1,18 +1,21 @@
 """Where text comes from: names, files, folders and globs; found, fetched and checked."""
 
+import contextlib
 import glob
 import hashlib
+import http.client
 import os
 import sysconfig
 import urllib.request
 import zipfile
-from collections.abc import Iterable
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
+from rnnlm.files import cache, store_in_cache
 from rnnlm.symbols import CHUNK, chunks
 
 
@@ -91,15 +94,16 @@ def open_corpus(config: DataConfig) -> Corpus:
 def named(name: str) -> Corpus:
     """A corpus by name: on this machine, or downloaded."""
     if name == "stdlib":
-        root = Path(sysconfig.get_path("stdlib"))
-        return joined(name, stdlib_files(root))
+        return joined(name, stdlib_files(Path(sysconfig.get_path("stdlib"))))
     if name not in SOURCES:
         raise UserError(f"There is no corpus {name!r}: choose one of {', '.join(NAMES)}, or give data.files.")
     path = present(name)
     if path is None:
-        return whole_file(name, fetch(name))
-    verify(path, SOURCES[name])
-    return whole_file(name, path)
+        path = fetch(name)
+    else:
+        verify(path, SOURCES[name], str(path), "remove it, or name another corpus")
+    algorithm, digest = SOURCES[name].digest.split(":")
+    return whole_file(name, path, digest if algorithm == "sha256" else "")
 
 
 def present(name: str) -> Path | None:
@@ -115,34 +119,30 @@ def places() -> list[Path]:
     return [*([Path(given)] if given else []), beside, cache() / "corpora"]
 
 
-def cache() -> Path:
-    """The user's cache folder for rnnlm."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnlm"
-
-
 def fetch(name: str) -> Path:
     """Download a published text into the cache: to a part file, checked, then moved into place at once."""
     source = SOURCES[name]
     target = cache() / "corpora" / source.file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{source.file}.{os.getpid()}.part")
-    archive = target.with_name(f"{source.file}.{os.getpid()}.zip.part")
+    part = target.with_name(f".{source.file}.{os.getpid()}.part")
+    archive = target.with_name(f".{source.file}.{os.getpid()}.zip.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.member:
             download(source.url, archive, source.archive_size)
             unzip(archive, source.member, part, source.size)
         else:
             download(source.url, part, source.size)
-        verify(part, source)
+        verify(part, source, f"What {source.url} sent", "try again later, or get it elsewhere and use RNNLM_DATA_DIR")
         part.replace(target)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"Could not fetch {name} from {source.url}: {error}. "
             f"Put the file {source.file} ({source.size:,} bytes) into a folder and name that in RNNLM_DATA_DIR."
         ) from None
     finally:
-        part.unlink(missing_ok=True)
-        archive.unlink(missing_ok=True)
+        for left in (part, archive):
+            with contextlib.suppress(OSError):
+                left.unlink()
     return target
 
 
@@ -157,9 +157,9 @@ def unzip(archive: Path, member: str, path: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(archive) as folder, folder.open(member) as data, path.open("wb") as out:
             copy(data, out, size)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise UserError(
-            f"What was downloaded is not a zip archive with a member {member}: {error}. Try again later."
+            f"What was downloaded is not a sound zip archive with a member {member} ({error}): try again later."
         ) from None
 
 
@@ -171,37 +171,44 @@ def copy(source: IO[bytes], out: IO[bytes], size: int) -> None:
         left -= len(chunk)
 
 
-def verify(path: Path, source: Source) -> None:
+def verify(path: Path, source: Source, what: str, advice: str) -> None:
     """Raises UserError unless the file is the published text to the last bit."""
     size = path.stat().st_size
     if size != source.size:
-        raise UserError(
-            f"{path} should have {source.size:,} bytes but has {size:,}{'' if size <= source.size else ' or more'}: "
-            "it is not the published text. Remove it, or name another corpus."
-        )
+        more = " or more" if size > source.size else ""
+        raise UserError(f"{what} should have {source.size:,} bytes but has {size:,}{more}: {advice}.")
     algorithm, expected = source.digest.split(":")
     found = file_digest(path, algorithm)
     if found != expected:
-        raise UserError(
-            f"{path} has the {algorithm} {found}, but the published text has {expected}. "
-            "Remove it, or name another corpus."
-        )
+        raise UserError(f"{what} has the {algorithm} {found}, but the published text has {expected}: {advice}.")
+
+
+def absolute(files: str) -> str:
+    """The same files whatever the working directory is later."""
+    return ",".join(str(Path.cwd() / Path(pattern).expanduser()) for pattern in patterns(files))
+
+
+def patterns(files: str) -> list[str]:
+    found = [pattern.strip() for pattern in files.split(",")] if files else []
+    if not all(found):
+        raise UserError(f"data.files={files!r} has an empty name in it: separate the names with single commas.")
+    return found
 
 
 def own(files: str) -> Corpus:
     """A corpus of one's own: paths of files, folders (all files below, in order of name) or globs, comma-separated."""
     found: list[Path] = []
-    for pattern in (p.strip() for p in files.split(",")):
+    for pattern in patterns(files):
         path = Path(pattern).expanduser()
         if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if p.is_file())
+            matches = sorted(path.rglob("*"))
         else:
-            matches = [path] if path.is_file() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-            matches = [p for p in matches if p.is_file()]
+            matches = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+        matches = [p for p in matches if p.is_file()]
         if not matches:
             raise UserError(f"data.files names {pattern!r}, but no file is there: give a file, a folder or a glob.")
         found += matches
-    name = files if len(files) <= 60 else f"{files[:57]}..."
+    name = files if len(files) <= 60 else f"...{files[-57:]}"
     return whole_file(name, found[0]) if len(found) == 1 else joined(name, found)
 
 
@@ -212,9 +219,9 @@ def stdlib_files(root: Path) -> list[Path]:
     return sorted(files, key=lambda p: p.relative_to(root).as_posix())
 
 
-def whole_file(name: str, path: Path) -> Corpus:
+def whole_file(name: str, path: Path, sha256: str = "") -> Corpus:
     try:
-        size, sha256 = path.stat().st_size, file_digest(path, "sha256")
+        size, sha256 = path.stat().st_size, sha256 or file_digest(path, "sha256")
     except OSError as error:
         raise UserError(f"Could not read {path}: {error.strerror}.") from None
     if not size:
@@ -222,32 +229,20 @@ def whole_file(name: str, path: Path) -> Corpus:
     return Corpus(name, path.absolute(), size, sha256)
 
 
-def joined(name: str, files: Iterable[Path]) -> Corpus:
+def joined(name: str, files: list[Path]) -> Corpus:
     """Several files as one text, end to end, written once into the cache under its digest."""
-    files = list(files)
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     try:
         for file in files:
             for chunk in chunks(file):
                 digest.update(chunk)
-                size += len(chunk)
     except OSError as error:
         raise UserError(f"Could not read {file}: {error.strerror}.") from None
-    if not size:
-        raise UserError(f"The {len(files)} files of {name} are all empty: give files with text in them.")
-    path = cache() / "joined" / f"{digest.hexdigest()}.txt"
-    if not path.exists() or path.stat().st_size != size:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            with part.open("wb") as out:
-                for file in files:
-                    for chunk in chunks(file):
-                        out.write(chunk)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    return whole_file(name, path)
+    sha256 = digest.hexdigest()
+    path = cache() / "joined" / f"{sha256}.txt"
+    if not path.exists() or file_digest(path, "sha256") != sha256:
+        store_in_cache(path, (chunk for file in files for chunk in chunks(file)))
+    return whole_file(name, path, sha256)
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -37,12 +37,20 @@ class Dataset:
         return chunks(self.corpus.path, *self.byte_parts[name])
 
 
-def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None) -> Dataset:
-    """Find the corpus, and map it through the vocabulary given, or else through its own."""
+def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, sha256: str = "") -> Dataset:
+    """Find the corpus, and map it through the vocabulary given, or else through its own.
+
+    Raises UserError where a digest is given and the corpus has another one.
+    """
     corpus = corpora.open_corpus(config)
+    if sha256 not in ("", corpus.sha256):
+        raise UserError(
+            f"{corpus.name} has changed since the run began: the sha256 of {corpus.path} was {sha256} and is "
+            f"{corpus.sha256}. Put the old text back, or train in a new folder."
+        )
     byte_parts = splits(config.split, corpus)
     vocabulary = vocabulary or symbols.vocabulary_of(corpus.path, config.symbols)
-    text = symbols.open_text(corpus.path, corpus.sha256, vocabulary, corpora.cache())
+    text = symbols.open_text(corpus.path, corpus.sha256, vocabulary)
     parts = byte_parts
     if len(text) != corpus.size:
         at = {b: symbols.count_characters(corpus.path, b) for edges in byte_parts.values() for b in edges}

@@ -58,9 +58,9 @@ class Evaluator:
         text: Text,
         part: tuple[int, int],
         split: str,
-        lanes: int = 0,
-        warmup: int = 512,
-        max_symbols: int = 0,
+        lanes: int,
+        warmup: int,
+        max_symbols: int,
         stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score | None:

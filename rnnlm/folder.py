@@ -8,25 +8,39 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from rnnlm.config import RUN_LENGTH, Config, differences
 from rnnlm.dataset import Dataset
 from rnnlm.errors import UserError
+from rnnlm.files import store
 from rnnlm.symbols import Vocabulary
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnlm")
 Row = dict[str, Any]
 
 
-def known(folder: Path) -> tuple[Config, Vocabulary] | None:
-    """The config and the vocabulary of the run that a folder holds; None where it holds none yet."""
+class Kept(NamedTuple):
+    """What a run folder says of its run. `sha256` is that of its text."""
+
+    config: Config
+    vocabulary: Vocabulary
+    sha256: str
+
+
+def known(folder: Path) -> Kept | None:
+    """The run that a folder holds; None where it holds none yet."""
     return read(folder) if (folder / "run.json").exists() else None
 
 
-def read(folder: Path) -> tuple[Config, Vocabulary]:
+def read(folder: Path) -> Kept:
     """The same where it must hold one, or a UserError."""
-    return Config.of(read_json(folder / "config.json")), Vocabulary.of(read_json(folder / "vocab.json"))
+    config, vocabulary = read_json(folder / "config.json"), read_json(folder / "vocab.json")
+    run = read_json(folder / "run.json")
+    try:
+        return Kept(Config.of(config), Vocabulary.of(vocabulary), run["corpus"]["sha256"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder} does not describe a run ({error}): restore it from a copy.") from None
 
 
 def refuse_other(folder: Path, kept: Config, given: Config) -> None:
@@ -36,16 +50,6 @@ def refuse_other(folder: Path, kept: Config, given: Config) -> None:
         lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
         raise UserError(
             f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
-        )
-
-
-def same_text(folder: Path, dataset: Dataset) -> None:
-    """Raises UserError where the corpus is not the one that the run began with."""
-    kept, corpus = read_json(folder / "run.json")["corpus"], dataset.corpus
-    if kept["sha256"] != corpus.sha256:
-        raise UserError(
-            f"{corpus.path} has changed since the run in {folder} began: its sha256 was {kept['sha256']} "
-            f"and is {corpus.sha256}. Put the old text back, or train in a new folder."
         )
 
 
@@ -86,9 +90,7 @@ def prepare(folder: Path) -> IO[bytes]:
 
 def write_json(path: Path, value: Any) -> None:
     """All of it or nothing."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    part.replace(path)
+    store(path, [json.dumps(value, indent=1).encode(), b"\n"])
 
 
 def read_json(path: Path) -> Any:
@@ -104,10 +106,12 @@ def read_json(path: Path) -> Any:
 
 
 def note_score(folder: Path, found: Row) -> None:
-    """Add an evaluation to result.json, by the part that was scored."""
+    """Add an evaluation to result.json, in place of one of the same step, part and protocol."""
     path = folder / "result.json"
     kept = read_json(path) if path.exists() else {}
-    write_json(path, kept | {"scores": kept.get("scores", {}) | {found["split"]: found}})
+    same = ("step", "split", "protocol")
+    scores = [s for s in kept.get("scores", []) if any(s.get(key) != found[key] for key in same)]
+    write_json(path, kept | {"scores": [*scores, found]})
 
 
 def provenance() -> Row:
@@ -117,9 +121,16 @@ def provenance() -> Row:
         "argv": sys.argv,
         "git": git(),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
         "machine": platform.platform(),
     }
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # rnnlm itself, run from its source tree
+        return None
 
 
 def git() -> Row | None:

@@ -83,7 +83,7 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
     no run or no sound checkpoint.
     """
     workdir = Path(workdir)
-    config, vocabulary = folder.read(workdir)
+    config, vocabulary, _ = folder.read(workdir)
     saves = workdir / "checkpoints"
     have = checkpoint.steps(saves)
     wanted = have[::-1]

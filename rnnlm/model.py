@@ -113,7 +113,7 @@ def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: floa
     if keys_B is None or rate == 0:
         return x_TBD
     time, _, width = x_TBD.shape
-    keep = round((1 - rate) * 2**16)
+    keep = max(1, round((1 - rate) * 2**16))
 
     def lane(key: jax.Array) -> jax.Array:
         bits = jax.random.bits(jax.random.fold_in(key, site), (1 if window else time, width), jnp.uint16)
@@ -146,7 +146,7 @@ def init_output(config: ModelConfig, key: jax.Array, hidden: int, vocab: int) ->
 
 
 def init_embedding(config: ModelConfig, key: jax.Array, vocab: int, width: int) -> jax.Array:
-    """Of unit variance as PyTorch's, for the gates must hear the input; as the output's weights where it is those too."""
+    """Of unit variance as PyTorch's, so that the gates hear the input; where tied, like the output's weights."""
     return uniform(key, (vocab, width), width) if config.tied else jax.random.normal(key, (vocab, width))
 
 

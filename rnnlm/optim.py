@@ -9,8 +9,8 @@ def schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> optax.S
     """The learning rate at each step of a run of `steps`.
 
     After a linear warm-up: constant; half a cosine down to `final` times the peak at the last step; `exponential`,
-    times `decay` over each epoch, smoothly; or `epoch`, times `decay` at each epoch's end (char-rnn's way). The last
-    two set in after `decay_after` epochs.
+    times `decay` over each epoch, smoothly; or `epoch`, times `decay` at each epoch's end. These two
+    set in after `decay_after` epochs; char-rnn's learning_rate_decay_after=10 is 9 here.
     """
     peak, begin = config.learning_rate, round(config.decay_after * steps_per_epoch)
     shapes = {

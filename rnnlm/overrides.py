@@ -29,6 +29,7 @@ def parse_config(verb: str, values: flags.FlagValues, argv: list[str]) -> dict[s
     """Parse flags among them --config and its overrides: -> the config as a plain dict."""
     from ml_collections.config_flags import config_flags
 
+    argv = join_config(argv)
     argv = sorted(argv, key=lambda word: not word.startswith("--config="))
     file = next((word.removeprefix("--config=") for word in argv if word.startswith("--config=")), "")
     # A config says `from configs import base`: from where it is called, or from beside the config's own folder.
@@ -52,6 +53,15 @@ def parse_config(verb: str, values: flags.FlagValues, argv: list[str]) -> dict[s
             reason = str(error).strip().split("\n")[-1]
             raise UserError(f"The config file {file} failed ({type(error).__name__}: {reason}): mend it.") from error
         raise UserError(why_not(overrides, argv, error)) from None
+
+
+def join_config(argv: list[str]) -> list[str]:
+    """`--config X` and `-config=X` as --config=X."""
+    words = ["--config" + word[7:] if word == "-config" or word.startswith("-config=") else word for word in argv]
+    for i in range(len(words) - 2, -1, -1):
+        if words[i] == "--config":
+            words[i : i + 2] = [f"--config={words[i + 1]}"]
+    return words
 
 
 def why_not(overrides: list[str], argv: list[str], error: Exception) -> str:

@@ -4,8 +4,9 @@ A function given to `per_device` is written for one device's share. What is repl
 has a leading device axis [n, lanes / n, ...] outside and none inside.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnlm.config import TrainConfig
 from rnnlm.errors import UserError
 
 AXIS = "data"
@@ -27,42 +29,49 @@ CPU_FLAGS = {
 }
 
 
-def start(batch: int, cpu_devices: int = 0, coordinator: str = "", processes: int = 1, process: int = 0) -> None:
+def start(
+    training: TrainConfig | None, cpu_devices: int = 0, coordinator: str = "", processes: int = 1, process: int = 0
+) -> None:
     """Choose devices; before anything else touches jax's backend.
 
-    `batch` is the number of lanes that the devices must share out evenly; 0 where nothing must be.
+    Where a batch is trained on, they must share its lanes out evenly.
     Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many as `cores_for`
     finds. With a coordinator's address (host:port) `processes` processes train as one; "auto" leaves all three to
     what the cluster (Slurm, a TPU pod) tells.
     """
+    lanes, what = 0, ""
+    if training:
+        lanes, what = training.batch // training.accumulate, f"train.batch={training.batch}"
+        if training.accumulate > 1:
+            what += f" in train.accumulate={training.accumulate} parts of {lanes}"
     flags = CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
     if coordinator:
         # Preemption notices would swallow SIGTERM; the training loop listens to signals itself.
         jax.config.update("jax_enable_preemption_service", False)
         jax.config.update("jax_num_cpu_devices", cpu_devices or 1)
-        if coordinator == "auto":
-            jax.distributed.initialize()
-        else:
-            jax.distributed.initialize(coordinator, processes, process)
+        try:
+            if coordinator == "auto":
+                jax.distributed.initialize()
+            else:
+                jax.distributed.initialize(coordinator, processes, process)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"--coordinator={coordinator} did not bring the processes together ({error}): "
+                "give host:port of process 0, or auto under Slurm and on TPUs."
+            ) from None
     else:
-        jax.config.update("jax_num_cpu_devices", cpu_devices or cores_for(batch))
-    if batch:
-        check(batch)
-
-
-def check(batch: int) -> None:
-    """Raises UserError where the lanes cannot be shared out evenly."""
-    if batch % jax.device_count():
+        jax.config.update("jax_num_cpu_devices", cpu_devices or cores_for(lanes))
+    if lanes % jax.device_count():
         raise UserError(
-            f"train.batch={batch} cannot be split evenly over {jax.device_count()} devices: "
+            f"{what} cannot be split evenly over {jax.device_count()} devices: "
             "choose a multiple of their number, or fewer devices (--cpu_devices)."
         )
 
 
-def cores_for(batch: int) -> int:
-    """The most physical cores of this process that divide the batch."""
-    return max(n for n in range(1, physical_cores() + 1) if batch % n == 0)
+def cores_for(lanes: int) -> int:
+    """The most physical cores of this process that divide the number of lanes."""
+    return max(n for n in range(1, physical_cores() + 1) if lanes % n == 0)
 
 
 def physical_cores() -> int:
@@ -152,6 +161,18 @@ def agree(flag: bool) -> bool:
     if processes() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What fails with a UserError in one process fails in all, so that none waits for one that is gone."""
+    failed: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        failed = error
+    if agree(failed is not None):
+        raise failed or UserError("Another process of this run could not start: see what it says.")
 
 
 def _sharding(spec: PartitionSpec) -> NamedSharding:

@@ -7,15 +7,19 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from rnnlm.config import flatten
-from rnnlm.folder import Row, write_json
+from rnnlm.files import store
+from rnnlm.folder import Row, read_json, write_json
 
 
 class Record:
-    """Writes what happens to a run, from `step` on; rows after it, of a run that was cut off, are dropped.
+    """Writes what happens to a run, from `step` on; what is there of later steps, of a run cut off, is dropped.
 
     Only the main process of a run writes: `write` is false in the others.
     """
@@ -29,10 +33,16 @@ class Record:
         if write:
             self._metrics = (folder / "metrics.jsonl").open("a")
             self._metrics.truncate(size)
-            for sample in (folder / "samples").glob("*.txt"):
-                if int(sample.stem) > step:
-                    sample.unlink()
-            self._events = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+            self._events = Events(folder)
+            for row in kept:
+                self._mirror(row)
+            for path in sorted((folder / "samples").glob("*.txt")):
+                if not path.stem.isdecimal():
+                    continue
+                if int(path.stem) > step:
+                    path.unlink()
+                else:
+                    self._events.text("samples", path.read_text(errors="replace"), int(path.stem))
 
     def seconds_at(self, now: float) -> float:
         """Seconds of this run at a reading of time.perf_counter(), earlier starts included up to their last row."""
@@ -45,10 +55,13 @@ class Record:
         if self.write:
             self._metrics.write(json.dumps(values) + "\n")
             self._metrics.flush()
-            group = "valid" if "valid_bpc" in values else "train"
-            for name, value in values.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._events.add_scalar(f"{group}/{name.removeprefix('valid_')}", value, values["step"])
+            self._mirror(values)
+
+    def _mirror(self, row: Row) -> None:
+        group = "valid" if "valid_bpc" in row else "train"
+        for name, value in row.items():
+            if isinstance(value, int | float) and name != "step":
+                self._events.scalar(f"{group}/{name.removeprefix('valid_')}", value, row["step"])
 
     def sample_path(self, step: int) -> Path:
         return self.folder / "samples" / f"{step:09d}.txt"
@@ -57,10 +70,8 @@ class Record:
         """Keep what was drawn at each temperature."""
         if self.write:
             text = "".join(f"----- step {step}, temperature {t} -----\n{s}\n\n" for t, s in texts.items())
-            self.sample_path(step).parent.mkdir(exist_ok=True)
-            self.sample_path(step).write_text(text, errors="replace")
-            for temperature, drawn in texts.items():
-                self._events.add_text(f"temperature {temperature}", f"```\n{drawn}\n```", step)
+            store(self.sample_path(step), [text.encode(errors="replace")])
+            self._events.text("samples", text, step)
 
     def flush(self) -> None:
         """To the disk itself, so that a checkpoint never knows more than the records."""
@@ -69,17 +80,53 @@ class Record:
             self._events.flush()
 
     def finish(self, config: Row, result: Row) -> None:
-        """Write result.json, and the hyper-parameters with the final bpc for TensorBoard's table."""
+        """Write result.json, where evaluations noted there stay, and the row of TensorBoard's table of runs."""
         if self.write:
-            write_json(self.folder / "result.json", result)
-            flat = {name: value if isinstance(value, int | float) else str(value) for name, value in flatten(config)}
-            numbers = {f"final/{k}": v for k, v in result.items() if isinstance(v, int | float)}
-            self._events.add_hparams(flat, numbers, name="hparams", global_step=result["step"])
+            path = self.folder / "result.json"
+            kept = read_json(path) if path.exists() else {}
+            write_json(path, result | {"scores": kept.get("scores", [])})
+            self._events.hparams(dict(flatten(config)), result)
 
     def close(self) -> None:
         if self.write:
             self._metrics.close()
             self._events.close()
+
+
+class Events:
+    """TensorBoard events, written at once by the thread that has them, so that a full disk is noticed.
+
+    What earlier event files of the folder hold is void: a new one begins with the whole history.
+    """
+
+    def __init__(self, folder: Path):
+        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=0, session_log=started))
+
+    def _put(self, value: Any, step: int) -> None:
+        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=value))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._put(summary.scalar(name, value), step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        self._put(summary.text(name, f"```\n{text}\n```"), step)
+
+    def hparams(self, config: Row, result: Row) -> None:
+        """A config, and what it came to as final/NAME."""
+        plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
+        numbers = {f"final/{name}": v for name, v in result.items() if isinstance(v, int | float)}
+        for part in summary.hparams(plain, numbers):
+            self._put(part, result["step"])
+        for name, value in numbers.items():
+            self.scalar(name, value, result["step"])
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
@@ -88,8 +135,12 @@ def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
     size = 0
     if path.exists():
         for line in path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                row = None
+            if row is None or row["step"] > step:
                 break
-            rows.append(json.loads(line))
+            rows.append(row)
             size += len(line)
     return rows, size

@@ -14,9 +14,6 @@ class Tally:
     nats: float
     count: int
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.nats + other.nats, self.count + other.count)
-
     @property
     def bits(self) -> float:
         """The sum in bits."""

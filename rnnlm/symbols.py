@@ -1,6 +1,6 @@
 """Text as integer symbols: the vocabulary that a run keeps, and a memory-mapped text seen through it."""
 
-import os
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm.errors import UserError
+from rnnlm.files import cache, store_in_cache
 
 CHUNK = 1 << 20
 
@@ -54,9 +55,13 @@ class Vocabulary:
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """-> [N]. Raises UserError that names a symbol which the vocabulary lacks, and its offset."""
         if self.kind == "char":
-            codes = code_points(text if isinstance(text, str) else decoded(text, "the text"))
-        else:
-            codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+            return self.symbols(code_points(text if isinstance(text, str) else decoded(text, "the text")))
+        # What the command line could not decode it gives as surrogates, which stand for the bytes that they were.
+        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        return self.symbols(np.frombuffer(data, np.uint8))
+
+    def symbols(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        """The same for codes."""
         ids = self.table[codes]
         if (ids < 0).any():
             offset = int(np.argmax(ids < 0))
@@ -108,26 +113,19 @@ class Text:
         return cls(vocabulary, vocabulary.encode(text), None)
 
 
-def open_text(path: Path, sha256: str, vocabulary: Vocabulary, cache: Path) -> Text:
+def open_text(path: Path, sha256: str, vocabulary: Vocabulary) -> Text:
     """Memory-map a file of text through the vocabulary of its corpus.
 
     Bytes are mapped as they are. Characters of more than one byte need a file of symbols, which is written once into
-    `cache` under the digest of the text.
+    the cache under the digests of text and vocabulary.
     """
     if vocabulary.kind != "char" or all(code < 128 for code in vocabulary.codes):
         return Text(vocabulary, np.memmap(path, np.uint8, "r"), vocabulary.table[:256])
     dtype = np.uint16 if len(vocabulary) <= 2**16 else np.uint32
-    encoded = cache / "char" / f"{sha256}.u{8 * dtype().itemsize}"
+    codes = hashlib.sha256(repr(vocabulary.codes).encode()).hexdigest()
+    encoded = cache() / "char" / f"{sha256[:32]}-{codes[:16]}.u{8 * dtype().itemsize}"
     if not encoded.exists():
-        encoded.parent.mkdir(parents=True, exist_ok=True)
-        part = encoded.with_suffix(f".{os.getpid()}.part")
-        try:
-            with part.open("wb") as out:
-                for codes in characters(path):
-                    out.write(vocabulary.table[codes].astype(dtype).tobytes())
-            part.replace(encoded)
-        finally:
-            part.unlink(missing_ok=True)
+        store_in_cache(encoded, (vocabulary.symbols(chunk).astype(dtype).tobytes() for chunk in characters(path)))
     return Text(vocabulary, np.memmap(encoded, dtype, "r"), None)
 
 

@@ -1,5 +1,6 @@
 """The loop: steps, and between them samples, evaluations and saves; the only place with a clock."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rnnlm.evaluate import Evaluator
 from rnnlm.record import Record
 from rnnlm.sample import Sampler
 from rnnlm.score import Tally
+from rnnlm.signals import Signals
 from rnnlm.state import TrainState
 from rnnlm.step import Metrics, train_step
 from rnnlm.windows import TrainWindows
@@ -44,7 +46,7 @@ class Trainer:
         }
 
     def start(self) -> tuple[int, TrainState]:
-        """The newest sound checkpoint, or a fresh state; on the devices."""
+        """(step, state) of the newest sound checkpoint, or of a fresh run; on the devices."""
         fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
         wanted = checkpoint.steps(self.folder)[::-1]
         if not wanted:
@@ -63,9 +65,8 @@ class Trainer:
         """The whole state as numpy, lanes in global order."""
         return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))
 
-    def run(self, stop: Callable[[], bool]) -> dict[str, Any] | None:
-        """Train to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
-        first, now = self.start()
+    def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
+        """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
         self.record = Record(self.workdir, first, parallel.is_main())
         self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
         self.clock = (first, time.perf_counter())
@@ -225,35 +226,32 @@ class Trainer:
         return (step - since) * self.facts["symbols_per_step"] / max(1e-9, now - then)
 
 
-def train(config: Config, workdir: Path, stop: Callable[[], bool], console: Console) -> dict[str, Any] | None:
-    """Start the run of a folder, or go on with it: -> its result, None where `stop` said to stop.
+def train(config: Config, workdir: Path, signals: Signals, console: Console) -> dict[str, Any] | None:
+    """Start the run of a folder, or go on with it: -> its result, None where a signal said to stop.
 
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
-    kept = folder.known(workdir)
-    if kept:
-        folder.refuse_other(workdir, kept[0], config)
-    dataset = open_dataset(config.data, kept[1] if kept else None)
-    if kept:
-        folder.same_text(workdir, dataset)
-    trainer = Trainer(config, workdir, dataset, console)
-    lock = folder.prepare(workdir) if parallel.is_main() else None
-    try:
-        if parallel.is_main():
-            start = {"devices": parallel.device_names(), "processes": parallel.processes()}
-            folder.describe(workdir, config, dataset, trainer.facts, start)
-        parallel.agree(False)  # all wait for the folder
-        console.say(
-            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.facts['parameters']:,} parameters; "
-            f"{trainer.facts['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
-        )
-        return trainer.run(stop)
-    except OSError as error:
-        raise UserError(
-            f"The run folder {workdir} could not be written ({error.strerror}). "
-            f"{checkpoint.last_good(trainer.folder)} Make room and run the same command to go on."
-        ) from error
-    finally:
-        if lock:
-            lock.close()
+    with parallel.together():
+        kept = folder.known(workdir)
+        if kept:
+            folder.refuse_other(workdir, kept.config, config)
+        dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
+        trainer = Trainer(config, workdir, dataset, console)
+        lock = folder.prepare(workdir) if parallel.is_main() else contextlib.nullcontext()
+    console.say(
+        f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+        f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.facts['parameters']:,} parameters; "
+        f"{trainer.facts['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
+    )
+    with lock, signals as stop:
+        try:
+            first, now = trainer.start()
+            if parallel.is_main():
+                start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
+                folder.describe(workdir, config, dataset, trainer.facts, start)
+            return trainer.run(first, now, stop)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or workdir} could not be written ({error.strerror}). "
+                f"{checkpoint.last_good(trainer.folder)} Make room and run the same command to go on."
+            ) from error

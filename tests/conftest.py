@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from rnnlm import parallel
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    parallel.start(batch=0, cpu_devices=1)
+    parallel.start(None, cpu_devices=1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -40,6 +40,7 @@ def refused(capsys, *args):
         ("data.files=/no/such/file", "no file is there"),
         ("train.batch=3000", "is 1 for each of train.batch=3000 lanes"),
         ("data.split=graves_96_4", "100,000,000 bytes"),
+        ("seed=99999999999999999999", "seed=99999999999999999999 is impossible"),
     ],
 )
 def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, complaint):
@@ -70,6 +71,8 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
         (["eval", "--workdir=/no/run"], "/no/run holds no run"),
         (["sample", "--workdir=/no/run"], "/no/run holds no run"),
         (["data", "enwik7"], "no corpus 'enwik7'"),
+        (["train", "--config", "tests/tiny.py", "--workdir=x", "--processes=2"], "--coordinator=''"),
+        (["eval", "--workdir=x", "--json", "--compressors"], "leave out --compressors"),
         (["eval", "--lanes=-1", "--workdir=x"], "lanes"),
         (["sample", "--temperature=hot", "--workdir=x"], "temperature"),
     ],
@@ -93,7 +96,18 @@ def test_a_config_file_that_fails_is_named(capsys, tmp_path):
     )
 
 
+def test_what_corpora_there_are(capsys):
+    assert cli.main(["data"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("enwik8", "enwik9", "text8", "tinyshakespeare", "warpeace", "stdlib"))
+    assert cli.main(["data", "stdlib"]) == 0
+    described = capsys.readouterr().out
+    assert "sha256" in described and "(byte_seen)" in described and "(char)" in described and "train 0.." in described
+
+
 def test_batch_and_devices_must_agree(tmp_path, text_file):
+    message = train(tmp_path / "run", text_file, "--cpu_devices=2", "--config.train.accumulate=4", code=2)
+    assert "train.batch=4 in train.accumulate=4 parts of 1 cannot be split evenly over 2 devices" in message
     message = train(tmp_path / "run", text_file, "--cpu_devices=3", code=2)
     assert "train.batch=4 cannot be split evenly over 3 devices" in message and not (tmp_path / "run").exists()
 
@@ -163,7 +177,7 @@ def test_another_process_in_the_same_folder_is_refused(run, tmp_path):
     _, text = run
     args = ("train", "--config=tests/tiny.py", f"--workdir={tmp_path}/run", f"--config.data.files={text}")
     first = start(*args, "--config.train.steps=1000000")
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
+    while first.poll() is None and not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.05)
     assert "Another process is training" in rnnlm(*args, "--config.train.steps=1000000", code=2)
     first.terminate()

@@ -84,13 +84,28 @@ def test_a_wrong_download_leaves_nothing(server, publish, tmp_path, change, comp
         assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("member, broken", [("other", False), ("text", True)])
-def test_a_wrong_archive_leaves_nothing(server, publish, tmp_path, member, broken):
+def squeeze(root):
+    """The archive compressed, and one byte of the member's data changed."""
+    with zipfile.ZipFile(root / "text.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("text", TEXT)
+    data = bytearray((root / "text.zip").read_bytes())
+    data[40] ^= 0xFF
+    (root / "text.zip").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "member, harm",
+    [
+        ("other", lambda root: None),
+        ("text", lambda root: (root / "text.zip").write_bytes(b"<html>Sorry</html>")),
+        ("text", squeeze),
+    ],
+)
+def test_a_wrong_archive_leaves_nothing(server, publish, tmp_path, member, harm):
     url, root = server
-    if broken:
-        (root / "text.zip").write_bytes(b"<html>Sorry</html>")
+    harm(root)
     publish(f"{url}/text.zip", member)
-    with pytest.raises(UserError, match="not a zip archive with a member"):
+    with pytest.raises(UserError, match="not a sound zip archive with a member"):
         named("published")
     assert left_behind(tmp_path) == []
 
@@ -111,6 +126,15 @@ def test_the_given_folder_comes_first(publish, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_bytes(TEXT.replace(b"a p", b"a P", 1))
     with pytest.raises(UserError, match="has the sha256"):
         named("published")
+
+
+def test_a_damaged_joined_text_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in "ab":
+        (tmp_path / name).write_text(name * 5)
+    corpus = own(f"{tmp_path}/a,{tmp_path}/b")
+    corpus.path.write_text("aaaaabbbbB")
+    assert own(f"{tmp_path}/a,{tmp_path}/b").path.read_text() == "aaaaabbbbb"
 
 
 def test_own_files(tmp_path, monkeypatch):
@@ -134,6 +158,11 @@ def test_own_files(tmp_path, monkeypatch):
     for missing in (f"{folder}/none.txt", f"{folder}/*.pdf", f"{folder}/b.txt,{folder}/x"):
         with pytest.raises(UserError, match="no file is there"):
             own(missing)
+    for gap in (f"{folder}/b.txt,", f"{folder}/b.txt,,{folder}/a.txt"):
+        with pytest.raises(UserError, match="has an empty name in it"):
+            own(gap)
+    monkeypatch.chdir(folder)
+    assert corpora.absolute("b.txt, deep/*.md") == f"{folder}/b.txt,{folder}/deep/*.md"
     for empty in (f"{folder}/empty", f"{folder}/empty,{folder}/empty"):
         with pytest.raises(UserError, match="empty: give"):
             own(empty)

@@ -7,8 +7,8 @@ import pytest
 from tests.conftest import ROOT
 
 LEVELS = [
-    "errors",
-    "config score console baselines",
+    "errors score console signals baselines",
+    "config files",
     "symbols optim overrides",
     "corpora windows",
     "dataset",
@@ -21,7 +21,7 @@ LEVELS = [
     "cli",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
-NO_JAX = ["errors", "config", "symbols", "corpora", "dataset", "windows", "record", "console", "baselines"]
+NO_JAX = ["errors", "config", "files", "symbols", "corpora", "dataset", "windows", "folder", "record", "console", "signals", "overrides", "baselines"]
 FILES = [p for p in sorted((ROOT / "rnnlm").rglob("*.py")) if p != ROOT / "rnnlm/__init__.py"]
 
 

@@ -1,5 +1,6 @@
 """Vocabularies and texts: what goes in comes out, and what cannot is named."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_bytes_round_trip(folder, kind, data):
     vocabulary = vocabulary_of(path, kind)
     assert len(vocabulary) == (256 if kind == "byte" else len(set(data)))
     assert vocabulary.decode(vocabulary.encode(data)) == data
-    text = open_text(path, "-", vocabulary, folder)
+    text = open_text(path, "-", vocabulary)
     assert vocabulary.decode(text.encode(np.arange(len(text)))) == data
     assert Vocabulary.of(vocabulary.as_dict()) == vocabulary
 
@@ -42,7 +43,7 @@ def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
         patch.setattr(symbols, "CHUNK", chunk)
         vocabulary = vocabulary_of(path, "char")
         assert vocabulary.codes == tuple(sorted({ord(c) for c in string}))
-        text = open_text(path, str(abs(hash(string))), vocabulary, folder / "cache")
+        text = open_text(path, hashlib.sha256(path.read_bytes()).hexdigest(), vocabulary)
         assert len(text) == len(string)
         assert vocabulary.decode(text.encode(np.arange(len(text)))).decode() == string
         assert symbols.count_characters(path, len(string.encode())) == len(string)
@@ -52,8 +53,26 @@ def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
 
 def test_ascii_is_mapped_as_it_is_for_characters_too(tmp_path):
     path = write(tmp_path, b"plain text\n")
-    text = open_text(path, "-", vocabulary_of(path, "char"), tmp_path / "cache")
-    assert isinstance(text.units, np.memmap) and not (tmp_path / "cache").exists()
+    text = open_text(path, "-", vocabulary_of(path, "char"))
+    assert isinstance(text.units, np.memmap) and text.units.filename == path
+
+
+def test_the_file_of_symbols_is_one_of_its_vocabulary(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = write(tmp_path, "né à".encode())
+    for codes in ((32, 110, 224, 233), (9, 32, 110, 224, 233)):
+        vocabulary = Vocabulary("char", codes)
+        assert vocabulary.decode(open_text(path, "same", vocabulary).encode(np.arange(4))).decode() == "né à"
+    with pytest.raises(UserError, match="character 'é' at offset 1 is not among the 3"):
+        open_text(path, "same", Vocabulary("char", (32, 110, 224)))
+    assert len(list((tmp_path / "cache").rglob("*.*"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    path = write(tmp_path, "né".encode())
+    with pytest.raises(UserError, match="cache /proc/nowhere/rnnlm could not be written .*XDG_CACHE_HOME"):
+        open_text(path, "x", Vocabulary("char", (110, 233)))
 
 
 def test_invalid_utf8_is_named_with_its_offset(tmp_path):
