@@ -21,7 +21,8 @@ LEVELS = [
     "cli",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
-NO_JAX = ["errors", "config", "files", "symbols", "corpora", "dataset", "windows", "folder", "record", "console", "signals", "overrides", "baselines"]
+DATA_ROOMS = LEVELS[0] + " config files symbols corpora dataset windows folder record overrides"
+NO_JAX = set(DATA_ROOMS.replace("score", "").split())
 FILES = [p for p in sorted((ROOT / "rnnlm").rglob("*.py")) if p != ROOT / "rnnlm/__init__.py"]
 
 
