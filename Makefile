@@ -32,10 +32,12 @@ types: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-# Resolve anew, for every Python that pyproject.toml admits. Needs uv.
+# Resolve anew, for every Python that pyproject.toml admits: for development, and for accelerators. Needs uv.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header --no-annotate \
-	  pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra dev --output-file requirements.lock
+	$(LOCK) --extra cuda --output-file requirements-cuda.lock
+	$(LOCK) --extra tpu --output-file requirements-tpu.lock
 
 clean:
 	rm -rf .venv

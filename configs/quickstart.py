@@ -15,15 +15,16 @@ def get_config() -> ConfigDict:
 
     config.train.batch = 32
     config.train.window = 64
-    config.train.steps = 3700
+    config.train.steps = 3600
 
     config.optim.name = "adamw"
-    config.optim.learning_rate = 8e-3
+    config.optim.learning_rate = 1e-2
     config.optim.schedule = "cosine"
     config.optim.warmup = 50
     config.optim.final = 0.02
-    config.optim.b2 = 0.99
+    config.optim.b1, config.optim.b2 = 0.8, 0.99
+    config.optim.weight_decay = 0.1
 
-    config.eval.every = config.checkpoint.every = config.sample.every = 1850
+    config.eval.every = config.checkpoint.every = config.sample.every = 1200
     config.eval.max_symbols = 100_000
     return config

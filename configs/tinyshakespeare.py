@@ -16,14 +16,15 @@ def get_config() -> ConfigDict:
 
     config.train.batch = 16
     config.train.window = 64
-    config.train.steps = 5200
+    config.train.steps = 4800
 
     config.optim.name = "adamw"
     config.optim.learning_rate = 1.1e-2
     config.optim.schedule = "cosine"
     config.optim.warmup = 50
     config.optim.final = 0.02
-    config.optim.b2 = 0.99
+    config.optim.b1, config.optim.b2 = 0.8, 0.99
+    config.optim.weight_decay = 0.1
 
-    config.eval.every = config.checkpoint.every = config.sample.every = 1300
+    config.eval.every = config.checkpoint.every = config.sample.every = 1200
     return config
