@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
 
     config.train.batch = 32
     config.train.window = 64
-    config.train.steps = 3600
+    config.train.steps = 3300
 
     config.optim.name = "adamw"
     config.optim.learning_rate = 1e-2
@@ -25,6 +25,6 @@ def get_config() -> ConfigDict:
     config.optim.b1, config.optim.b2 = 0.8, 0.99
     config.optim.weight_decay = 0.1
 
-    config.eval.every = config.checkpoint.every = config.sample.every = 1200
+    config.eval.every = config.checkpoint.every = config.sample.every = 1100
     config.eval.max_symbols = 100_000
     return config
