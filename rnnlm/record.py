@@ -114,9 +114,9 @@ class Events:
         self._put(summary.text(name, f"```\n{text}\n```"), step)
 
     def hparams(self, config: Row, result: Row) -> None:
-        """A config, and what it came to as final/NAME."""
+        """A config, and the bpc that it came to, as final/NAME."""
         plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
-        numbers = {f"final/{name}": v for name, v in result.items() if isinstance(v, int | float)}
+        numbers = {f"final/{name}": v for name, v in result.items() if "bpc" in name and v is not None}
         for part in summary.hparams(plain, numbers):
             self._put(part, result["step"])
         for name, value in numbers.items():
