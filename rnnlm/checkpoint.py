@@ -41,6 +41,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
         hush()
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
         self.folder = folder
         policy: policies.PreservationPolicy = Keep(keep, scores)
         self._manager = ocp.CheckpointManager(
@@ -144,8 +146,9 @@ def hush() -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """The last clause of what storage says, which is what happened; before it stands where."""
-    return " ".join(str(error).split()).rsplit(": ", 1)[-1].split(" [")[0][:200] or type(error).__name__
+    """What storage says, or where that is long its last clause, which is what happened; before it stands where."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text.rsplit(": ", 1)[-1].split(" [")[0][:120]
 
 
 def set_aside(folder: Path, after: int) -> None:

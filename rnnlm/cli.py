@@ -37,13 +37,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[0] not in VERBS:
             raise UserError(f"There is no verb {argv[0]!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
-        return VERBS[argv[0]](argv[1:])
+        code = VERBS[argv[0]](argv[1:])
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"rnnlm: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"rnnlm: {error.filename or 'The output'} could not be written: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -64,8 +70,6 @@ def train(argv: list[str]) -> int:
             f"--process={values.process} of --processes={values.processes} with --coordinator={values.coordinator!r}: "
             "processes are numbered from 0, and train together through the --coordinator=host:port of process 0."
         )
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
 
     from rnnlm.corpora import absolute
 
@@ -121,8 +125,8 @@ def evaluate(argv: list[str]) -> int:
     line = found.as_dict()
     try:
         folder.note_score(workdir, line | {"step": model.train_step})
-    except OSError as error:
-        print(f"The score is not noted in {workdir}/result.json: {error.strerror}.", file=sys.stderr)
+    except (OSError, UserError) as error:
+        print(f"The score is not noted in {workdir}/result.json: {error}", file=sys.stderr)
     if values.json:
         print(json.dumps(line))
         return 0
@@ -241,7 +245,10 @@ def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None
 def given_workdir(values: flags.FlagValues) -> Path:
     if not values.workdir:
         raise UserError("--workdir is missing: name the run folder, as in --workdir=runs/first.")
-    return Path(values.workdir)
+    workdir = Path(values.workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
+    return workdir
 
 
 def saved_run(workdir: Path) -> Any:

@@ -104,7 +104,9 @@ class OptimConfig:
             raise UserError(f"optim.learning_rate={self.learning_rate} is not a positive number.")
         if not 0 < self.decay <= 1:
             raise UserError(f"optim.decay={self.decay} is outside (0, 1]: it multiplies the learning rate.")
-        for name in ("warmup", "decay_after", "eps", "weight_decay", "clip_norm", "clip_value"):
+        if not 0 < self.eps < float("inf"):
+            raise UserError(f"optim.eps={self.eps} is not a positive number: it keeps a division from failing.")
+        for name in ("warmup", "decay_after", "weight_decay", "clip_norm", "clip_value"):
             at_least(f"optim.{name}", getattr(self, name), 0)
         for name in ("b1", "b2", "momentum", "ema"):
             within(f"optim.{name}", getattr(self, name), 0, 1)

@@ -28,7 +28,9 @@ class Dataset:
     def part(self, name: str) -> tuple[int, int]:
         """(begin, end) in symbols. Raises UserError where the split has no such part."""
         if name not in self.parts:
-            raise UserError(f"The split {self.split} has no part {name!r}: it has {', '.join(self.parts)}.")
+            raise UserError(
+                f"The split {self.split} has no part {name!r}: it has {', '.join(self.parts)}; choose one (--split)."
+            )
         return self.parts[name]
 
     def raw(self, name: str) -> Iterator[bytes]:

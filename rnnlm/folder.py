@@ -29,8 +29,10 @@ class Kept(NamedTuple):
 
 
 def known(folder: Path) -> Kept | None:
-    """The run that a folder holds; None where it holds none yet."""
-    return read(folder) if (folder / "run.json").exists() else None
+    """The run that a folder holds; None where it holds none yet, or one that was cut off before it saved anything."""
+    saves = folder / "checkpoints"
+    begun = (folder / "run.json").exists() or (saves.is_dir() and any(saves.iterdir()))
+    return read(folder) if begun else None
 
 
 def read(folder: Path) -> Kept:
@@ -39,8 +41,10 @@ def read(folder: Path) -> Kept:
     run = read_json(folder / "run.json")
     try:
         return Kept(Config.of(config), Vocabulary.of(vocabulary), run["corpus"]["sha256"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder} does not describe a run ({error}): restore it from a copy.") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}/vocab.json or run.json is damaged ({type(error).__name__}: {error}): restore it from a copy."
+        ) from None
 
 
 def refuse_other(folder: Path, kept: Config, given: Config) -> None:
@@ -93,16 +97,20 @@ def write_json(path: Path, value: Any) -> None:
     store(path, [json.dumps(value, indent=1).encode(), b"\n"])
 
 
-def read_json(path: Path) -> Any:
-    """Raises UserError where there is no such file or it is no JSON."""
+def read_json(path: Path) -> Row:
+    """Raises UserError where there is no such file or it holds no JSON object."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(
-            f"{path.parent} holds no run: it has no {path.name}. Name the folder of a training run."
+            f"{path.parent} holds no whole run: it has no {path.name}. Name the folder of a training run, or "
+            "restore the file from a copy."
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is no JSON object: restore it from a copy of the run.")
+    return found
 
 
 def note_score(folder: Path, found: Row) -> None:

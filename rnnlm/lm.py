@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm import checkpoint, folder, model, parallel, record
-from rnnlm.config import Config
+from rnnlm.config import MAX_SEED, Config
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Score
 from rnnlm.sample import Sampler
@@ -46,18 +46,25 @@ class LanguageModel:
 
     def sample(self, prime: str = "", length: int = 200, temperature: float = 1.0, seed: int = 0) -> str:
         """The prompt, and `length` symbols drawn after it. Temperature 0 takes the likeliest each time."""
-        ids = self.vocabulary.prompt(prime)
-        return prime + self._sampler.text(self.params, self.vocabulary, ids, length, temperature, seed)[0]
+        drawn = np.concatenate([chunk[0] for chunk in self.stream(prime, length, temperature, seed, 1)])
+        return prime + self.vocabulary.decode(drawn).decode(errors="replace")
 
     def stream(
         self, prime: str, length: int, temperature: float, seed: int, streams: int
     ) -> Iterator[NDArray[np.int32]]:
         """The same for several samples at once, as symbols [streams, some], while they are drawn."""
+        if length < 1 or not 0 <= temperature < float("inf") or not 0 <= seed <= MAX_SEED:
+            raise UserError(
+                f"Cannot draw length={length} symbols at temperature={temperature} with seed={seed}: give at least one "
+                f"symbol, a temperature from 0 up, and a seed from 0 to {MAX_SEED}."
+            )
         return self._sampler.chunks(self.params, self.vocabulary.prompt(prime), length, temperature, seed, streams)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
         """Read one symbol, by number or as text, keep the carry: -> log probabilities of the next one [V], in nats."""
-        if not isinstance(symbol, int | np.integer):
+        if not isinstance(symbol, int | np.integer | str | bytes):
+            raise UserError(f"lm.step reads a symbol's number or text, but {symbol!r} is neither.")
+        if isinstance(symbol, str | bytes):
             ids = self.vocabulary.encode(symbol)
             if len(ids) != 1:
                 raise UserError(f"lm.step reads one symbol, but {symbol!r} has {len(ids)}: give them one by one.")

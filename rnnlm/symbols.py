@@ -31,7 +31,14 @@ class Vocabulary:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Vocabulary":
-        return cls(values["kind"], tuple(values["codes"]))
+        """From `as_dict`. Raises KeyError, TypeError or ValueError where it is none."""
+        vocabulary = cls(values["kind"], tuple(values["codes"]))
+        codes, limit = vocabulary.codes, 0x110000 if vocabulary.kind == "char" else 256
+        if vocabulary.kind not in ("byte", "byte_seen", "char") or not all(isinstance(code, int) for code in codes):
+            raise ValueError("unknown kind of symbols")
+        if not codes or list(codes) != sorted(set(codes)) or not 0 <= codes[0] <= codes[-1] < limit:
+            raise ValueError("symbols out of order or range")
+        return vocabulary
 
     @cached_property
     def table(self) -> NDArray[np.int32]:
@@ -54,10 +61,10 @@ class Vocabulary:
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """-> [N]. Raises UserError that names a symbol which the vocabulary lacks, and its offset."""
-        if self.kind == "char":
-            return self.symbols(code_points(text if isinstance(text, str) else decoded(text, "the text")))
         # What the command line could not decode it gives as surrogates, which stand for the bytes that they were.
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        if self.kind == "char":
+            return self.symbols(code_points(decoded(data, "The text")))
         return self.symbols(np.frombuffer(data, np.uint8))
 
     def symbols(self, codes: NDArray[Any]) -> NDArray[np.int32]:

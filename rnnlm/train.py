@@ -153,8 +153,9 @@ class Trainer:
         if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
             self.saves.wait()
             raise UserError(
-                f"The loss at step {step} is {loss} and the gradient norm {grad_norm}: the run has diverged. "
-                f"{checkpoint.last_good(self.folder)} Lower optim.learning_rate or clip the gradient (optim.clip_norm)."
+                f"The loss at step {step} is {loss}, the gradient norm {grad_norm} and the norm of the params "
+                f"{param_norm}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a "
+                "lower optim.learning_rate or a lower optim.clip_norm."
             )
         bpc = Tally(loss, 1).bpc
         now = time.perf_counter()

@@ -29,10 +29,10 @@ def refused(capsys, *args):
     [
         ("model.hiden=3", "There is no config key model.hiden; did you mean model.hidden?"),
         ("modle.hidden=3", "no config key modle.hidden; did you mean model.hidden?"),
-        ("model.hidden=abc", "model.hidden=abc"),
-        ("model.hidden=2.5", "model.hidden=2.5"),
-        ("model.tied=maybe", "model.tied=maybe"),
-        ("model=3", "model=3"),
+        ("model.hidden=abc", "--config.model.hidden=abc does not fit: it takes int, such as 12."),
+        ("model.hidden=2.5", "takes int"),
+        ("model.tied=maybe", "model.tied=maybe does not fit: it takes bool"),
+        ("model=3", "--config.model is a section: set one of its keys"),
         ("model.hidden=0", "model.hidden=0 is impossible: it must be at least 1."),
         ("model.dropout=1.5", "model.dropout=1.5 is impossible: it must be at least 0 and below 1."),
         ("data.split=0.5/0.5", "is no split"),
@@ -63,13 +63,17 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
     "args, complaint",
     [
         (["trian"], "no verb 'trian'"),
+        (["eval", "--flagfile=/nope"], "/nope"),
+        (["train", "--config", "--workdir=x"], "config"),
+        (["train", "--config=README.md", "--workdir=x"], "--config=README.md is no sound config file"),
+        (["sample", "--workdir=README.md"], "--workdir=README.md is a file"),
         (["train"], "--config is missing"),
         (["train", "--config=tests/tiny.py"], "--workdir is missing"),
         (["train", "--config=nothing.py", "--workdir=x"], "--config=nothing.py cannot be read"),
         (["train", "--config=tests/tiny.py", "--wrkdir=x"], "Did you mean: workdir"),
         (["train", "--config=tests/tiny.py", "--workdir=x", "more"], "'more' was not expected"),
-        (["eval", "--workdir=/no/run"], "/no/run holds no run"),
-        (["sample", "--workdir=/no/run"], "/no/run holds no run"),
+        (["eval", "--workdir=/no/run"], "/no/run holds no whole run: it has no config.json"),
+        (["sample", "--workdir=/no/run"], "/no/run holds no whole run"),
         (["data", "enwik7"], "no corpus 'enwik7'"),
         (["train", "--config", "tests/tiny.py", "--workdir=x", "--processes=2"], "--coordinator=''"),
         (["eval", "--workdir=x", "--json", "--compressors"], "leave out --compressors"),
@@ -183,6 +187,42 @@ def test_another_process_in_the_same_folder_is_refused(run, tmp_path):
     first.terminate()
     first.communicate(timeout=60)
     assert first.returncode == 0
+
+
+def test_a_temperature_that_is_none(capsys, run):
+    for temperature in ("nan", "inf"):
+        assert "a temperature from 0 up" in refused(
+            capsys, "sample", f"--workdir={run[0]}", f"--temperature={temperature}"
+        )
+
+
+@pytest.mark.parametrize(
+    "name, text, complaint",
+    [
+        ("vocab.json", '{"kind": "foo", "codes": [1]}', "unknown kind"),
+        ("vocab.json", '{"kind": "byte_seen", "codes": ["a", -3]}', "damaged"),
+        ("vocab.json", '{"kind": "byte_seen", "codes": [5, 3]}', "out of order"),
+        ("run.json", "{}", "damaged"),
+        ("run.json", None, "holds no whole run: it has no run.json"),
+        ("config.json", "[1]", "config.json is no JSON object"),
+        ("config.json", "{", "config.json cannot be read"),
+    ],
+)
+def test_a_garbled_run_folder(capsys, run, tmp_path, name, text, complaint):
+    folder = copy(run, tmp_path)
+    (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    before = digest(folder)
+    assert complaint in refused(capsys, "eval", f"--workdir={folder}", "--cpu_devices=1")
+    common = ("--config=tests/tiny.py", f"--workdir={folder}", f"--config.data.files={run[1]}", "--cpu_devices=1")
+    assert complaint in refused(capsys, "train", *common)
+    assert digest(folder) == before
+
+
+def test_an_output_that_cannot_be_written(run):
+    with open("/dev/full", "w") as full:
+        process = start("sample", f"--workdir={run[0]}", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "No space left" in err and "Traceback" not in err
 
 
 def test_an_unknown_symbol_in_a_prompt_is_named(capsys, run):

@@ -58,6 +58,7 @@ def test_no_key_has_a_default():
         ("optim.learning_rate", float("inf"), "not a positive number"),
         ("optim.clip_value", 1.0, "both set"),
         ("optim.ema", 1.0, "impossible"),
+        ("optim.eps", 0.0, "optim.eps=0.0 is not a positive"),
         ("checkpoint.keep", 0, "checkpoint.keep=0"),
         ("data.symbols", "word", "expected one of byte, byte_seen, char"),
         ("seed", -1, "seed=-1"),
