@@ -54,7 +54,7 @@ class Model(nn.Module):
         after = []
         inputs, last = config.embedding or self.vocab, len(config.hidden_sizes) - 1
         for i, hidden in enumerate(config.hidden_sizes):
-            params = self.param(f"layer_{i}", partial(init_layer, config), inputs, hidden)
+            params = self.param(f"layer_{i}", partial(init_layer, config, i), inputs, hidden)
             if i == 0 and whole:
                 params = params | {"W_x": scan.product(table_VE, params["W_x"], dtype)}
             inputs = hidden
@@ -123,13 +123,16 @@ def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: floa
     return jnp.where(mask, x_TBD * (2**16 / keep), jnp.zeros_like(x_TBD))
 
 
-def init_layer(config: ModelConfig, key: jax.Array, inputs: int, hidden: int) -> Params:
-    """W_x and W_h uniform in +-1/sqrt(H) as PyTorch's, biases zero but for the LSTM's forget gate."""
+def init_layer(config: ModelConfig, i: int, key: jax.Array, inputs: int, hidden: int) -> Params:
+    """W_x and W_h uniform in +-1/sqrt(H) as PyTorch's, biases zero but for the LSTM's forget gate.
+
+    One-hot inputs have one unit on at a time, not H, so that their W_x is uniform in +-1: else the gates hear little.
+    """
     cell = CELLS[config.cell]
     gates = cell.gates * hidden
     key_x, key_h = jax.random.split(key)
     params = {
-        "W_x": uniform(key_x, (inputs, gates), hidden),
+        "W_x": uniform(key_x, (inputs, gates), 1 if i == 0 and not config.embedding else hidden),
         "W_h": uniform(key_h, (hidden, gates), hidden),
         "b": jnp.zeros(gates),
     }
