@@ -31,5 +31,6 @@ def store_in_cache(path: Path, chunks: Iterable[bytes]) -> None:
         store(path, chunks)
     except OSError as error:
         raise UserError(
-            f"The cache {cache()} could not be written ({error.strerror}): make room, or name another by XDG_CACHE_HOME"
+            f"The cache {cache()} could not be written ({error.strerror}): make room, or name another in "
+            "XDG_CACHE_HOME."
         ) from None

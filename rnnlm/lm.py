@@ -13,7 +13,7 @@ from rnnlm import checkpoint, folder, model, parallel, record
 from rnnlm.config import MAX_SEED, Config
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Score
-from rnnlm.sample import Sampler
+from rnnlm.sample import Sampler, join
 from rnnlm.symbols import Text, Vocabulary
 
 
@@ -32,8 +32,7 @@ class LanguageModel:
         """A part of a text under a protocol; see `evaluate`."""
         replicated = parallel.replicate(self.params)
         found = self._evaluator(replicated, text, part, split, lanes, warmup, max_symbols, **watch)
-        if found is None:
-            raise KeyboardInterrupt
+        assert found is not None  # nothing told it to stop
         return found
 
     def bpc(self, text: str | bytes) -> float:
@@ -46,8 +45,7 @@ class LanguageModel:
 
     def sample(self, prime: str = "", length: int = 200, temperature: float = 1.0, seed: int = 0) -> str:
         """The prompt, and `length` symbols drawn after it. Temperature 0 takes the likeliest each time."""
-        drawn = np.concatenate([chunk[0] for chunk in self.stream(prime, length, temperature, seed, 1)])
-        return prime + self.vocabulary.decode(drawn).decode(errors="replace")
+        return prime + join(self.vocabulary, self.stream(prime, length, temperature, seed, 1))
 
     def stream(
         self, prime: str, length: int, temperature: float, seed: int, streams: int
@@ -96,7 +94,7 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
     wanted = have[::-1]
     if step == "best":
         rows, _ = record.rows_until(workdir / "metrics.jsonl", max(have, default=0))
-        best = checkpoint.best_of(have, {r["step"]: r["valid_bpc"] for r in rows if "valid_bpc" in r})
+        best = checkpoint.best_of(have, record.scores_of(rows))
         wanted = wanted if best is None else [best, *(s for s in wanted if s != best)]
     elif step != "latest":
         if not str(step).isdecimal() or int(step) not in have:

@@ -28,7 +28,7 @@ class Record:
         self.folder, self.write = folder, write
         kept, size = rows_until(folder / "metrics.jsonl", step)
         self._began = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
-        self.scores: dict[int, float] = {r["step"]: r["valid_bpc"] for r in kept if "valid_bpc" in r}
+        self.scores: dict[int, float] = scores_of(kept)
         """Validation bpc by step."""
         if write:
             self._metrics = (folder / "metrics.jsonl").open("a")
@@ -127,6 +127,11 @@ class Events:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def scores_of(rows: list[Row]) -> dict[int, float]:
+    """Validation bpc by step."""
+    return {row["step"]: row["valid_bpc"] for row in rows if "valid_bpc" in row}
 
 
 def rows_until(path: Path, step: int) -> tuple[list[Row], int]:

@@ -1,6 +1,6 @@
 """From a carry and a prompt to text: many streams at once, some symbols a dispatch, so that it flows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -61,19 +61,10 @@ class Sampler:
             yield np.asarray(drawn)[:, : length - done]
             done += CHUNK
 
-    def text(
-        self,
-        params: Params,
-        vocabulary: Vocabulary,
-        ids: NDArray[Any],
-        length: int,
-        temperature: float,
-        seed: int,
-        streams: int = 1,
-    ) -> list[str]:
-        """What `chunks` draws, as one string for each stream."""
-        drawn = np.concatenate(list(self.chunks(params, ids, length, temperature, seed, streams)), axis=1)
-        return [vocabulary.decode(row).decode(errors="replace") for row in drawn]
+
+def join(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> str:
+    """What was drawn in the first stream, as text."""
+    return vocabulary.decode(np.concatenate([chunk[0] for chunk in chunks])).decode(errors="replace")
 
 
 def draw(

@@ -17,7 +17,7 @@ from rnnlm.dataset import Dataset, open_dataset
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator
 from rnnlm.record import Record
-from rnnlm.sample import Sampler
+from rnnlm.sample import Sampler, join
 from rnnlm.score import Tally
 from rnnlm.signals import Signals
 from rnnlm.state import TrainState
@@ -128,24 +128,24 @@ class Trainer:
         What is due and on record already is not done again, so that a run which stopped here, or was cut off and
         came back, ends as one that did not.
         """
-        best = checkpoint.best_of(list(self.record.scores), self.record.scores)
-        if not stopping:
-            if self.is_due(self.config.sample.every, step) and not self.record.sample_path(step).exists():
-                self.sample(step, now)
-            if (
-                self.is_due(self.config.eval.every, step)
-                and "valid" in self.dataset.parts
-                and step not in self.record.scores
-            ):
-                stopping = not self.validate(step, now, stop)
-        improved = checkpoint.best_of(list(self.record.scores), self.record.scores) != best
-        if not saved and (stopping or improved or self.is_due(self.config.checkpoint.every, step)):
+        c, best = self.config, self.best()
+        if not stopping and self.is_due(c.sample.every, step) and not self.record.sample_path(step).exists():
+            self.sample(step, now)
+        scored = "valid" not in self.dataset.parts or step in self.record.scores
+        if not stopping and self.is_due(c.eval.every, step) and not scored:
+            stopping = not self.validate(step, now, stop)
+        improved = self.best() != best
+        if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
             self.record.flush()
             self.saves.save(step, self.fetch(now))
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
         return not stopping
+
+    def best(self) -> int | None:
+        """The step of the best validation so far."""
+        return checkpoint.best_of(list(self.record.scores), self.record.scores)
 
     def log(self, step: int, metrics: Metrics) -> None:
         """Take note of a step. Raises UserError where the numbers have run away."""
@@ -200,14 +200,14 @@ class Trainer:
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
         params, texts = parallel.host(now.best_params), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.text(params, vocabulary, self.prime, c.length, temperature, self.config.seed)
-            texts[temperature] = c.prime + drawn[0]
+            drawn = self.sampler.chunks(params, self.prime, c.length, temperature, self.config.seed)
+            texts[temperature] = c.prime + join(vocabulary, drawn)
         self.record.sample(step, texts)
 
     def result(self, step: int) -> dict[str, Any]:
         """What the run came to at its last step; kept in result.json."""
         scores = self.record.scores
-        best = checkpoint.best_of(list(scores), scores)
+        best = self.best()
         found = {
             "step": step,
             "epoch": step / self.windows.steps_per_epoch,
