@@ -4,8 +4,9 @@ Shapes live in names: B lanes, T time, D inputs of a layer, H hidden units, G ga
 cell, V symbols. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan wants it; outside, lanes do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
@@ -39,34 +40,58 @@ class Model(nn.Module):
         Where fresh_BT is set the lane's carry is zeroed before the symbol is read. `keys_B` holds one key a lane for
         dropout, so that masks do not depend on how lanes are spread over devices; None means no dropout.
         """
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
+        config, dtype, sizes = self.config, jnp.dtype(self.config.dtype), self.config.hidden_sizes
+        cell, fresh_TB = CELLS[config.cell], fresh_BT.T
         drop = partial(dropout, keys_B, config.dropout_mask == "window")
-        fresh_TB = fresh_BT.T
         if config.embedding:
             table_VE = self.param("embedding", partial(init_embedding, config), self.vocab, config.embedding)
-        # A table of fewer symbols than the window has is projected row by row, once each; else its rows are looked up.
+        widths = (config.embedding or self.vocab, *sizes)
+        layers = [
+            self.param(f"layer_{i}", partial(init_layer, config, i), *wide) for i, wide in enumerate(pairwise(widths))
+        ]
+
         dropped = keys_B is not None and config.dropout_input > 0
-        whole = config.embedding > 0 and self.vocab < x_BT.size and not dropped
-        looked_up = config.embedding and not whole
-        x_TBD = table_VE[x_BT.T] if looked_up else jax.nn.one_hot(x_BT.T, self.vocab, dtype=dtype)
-        x_TBD = drop(x_TBD, config.dropout_input, 0)
+        if not dropped and (not config.embedding or self.vocab < x_BT.size):
+            # Each symbol is projected once, however often the window has it.
+            table_VG = scan.project(layers[0], table_VE, dtype) if config.embedding else layers[0]["W_x"]
+            u_TBG = scan.rows(table_VG, x_BT.T)
+        else:
+            x_TBD = scan.rows(table_VE, x_BT.T) if config.embedding else jax.nn.one_hot(x_BT.T, self.vocab)
+            u_TBG = scan.project(layers[0], drop(x_TBD, config.dropout_input, 0), dtype)
+        first, h_TBH = scan.scan(cell, layers[0], carry[0], u_TBG, fresh_TB, dtype)
 
-        after = []
-        inputs, last = config.embedding or self.vocab, len(config.hidden_sizes) - 1
-        for i, hidden in enumerate(config.hidden_sizes):
-            params = self.param(f"layer_{i}", partial(init_layer, config, i), inputs, hidden)
-            if i == 0 and whole:
-                params = params | {"W_x": scan.product(table_VE, params["W_x"], dtype)}
-            inputs = hidden
-            u_TBG = scan.project(params, x_TBD, dtype)
-            layer_carry, h_TBH = scan.scan(CELLS[config.cell], params, carry[i], u_TBG, fresh_TB, dtype)
-            after.append(layer_carry)
-            x_TBD = drop(h_TBH, config.dropout_output if i == last else config.dropout, i + 1)
+        def layer(h_TBH: jax.Array, now: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, Carry]:
+            i, params, carry = now
+            u_TBG = scan.project(params, drop(h_TBH, config.dropout, i), dtype)
+            after, h_TBH = scan.scan(cell, params, carry, u_TBG, fresh_TB, dtype)
+            return h_TBH, after
 
-        output = self.param("output", partial(init_output, config), x_TBD.shape[-1], self.vocab)
+        h_TBH, after = through(layer, h_TBH, layers[1:], carry[1:])
+        h_TBH = drop(h_TBH, config.dropout_output, len(sizes))
+        output = self.param("output", partial(init_output, config), sizes[-1], self.vocab)
         w_HV = table_VE.T if config.tied else output["W"]
-        logits_TBV = scan.product(x_TBD, w_HV, dtype) + output["b"][None, None, :]
-        return tuple(after), logits_TBV.transpose(1, 0, 2)
+        logits_TBV = scan.product(h_TBH, w_HV, dtype) + output["b"][None, None, :]
+        return (first, *after), logits_TBV.transpose(1, 0, 2)
+
+
+def through(
+    layer: Callable[..., tuple[jax.Array, Carry]], h_TBH: jax.Array, layers: Sequence[Params], carry: Stack
+) -> tuple[jax.Array, Stack]:
+    """The layers above the first, one after another: -> (the last one's output, their carries).
+
+    Three equal ones or more become one loop over layers, compiled once: it costs a copy of their params and of what
+    the backward pass needs to know, a few per cent of the time.
+    """
+    numbered = list(zip(range(1, 1 + len(layers)), layers, carry, strict=True))
+    shapes = {tuple((name, p.shape) for name, p in sorted(params.items())) for params in layers}
+    if len(layers) < 3 or len(shapes) > 1:
+        after = []
+        for now in numbered:
+            h_TBH, layer_carry = layer(h_TBH, now)
+            after.append(layer_carry)
+        return h_TBH, tuple(after)
+    h_TBH, stacked = jax.lax.scan(layer, h_TBH, jax.tree.map(lambda *x: jnp.stack(x), *numbered))
+    return h_TBH, tuple(zip(*(tuple(state_LBH) for state_LBH in stacked), strict=True))
 
 
 def zero_carry(config: ModelConfig, lanes: int) -> Stack:
@@ -105,7 +130,7 @@ def count_params(config: ModelConfig, vocab: int) -> int:
     return total + vocab + (0 if config.tied else vocab * inputs)
 
 
-def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: float, site: int) -> jax.Array:
+def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
     """Zero each unit with probability `rate` (to within 2^-16) and scale the rest, one mask a step or a window.
 
     One mask for the whole window is the variational dropout of Gal and Ghahramani 2016.

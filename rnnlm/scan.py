@@ -1,8 +1,8 @@
 """A layer over time: one product for all inputs, the scan of the recurrence, and the scan's backward pass.
 
-The backward pass of the `mix`/`update` cells is written out, because differentiating a scan adds a whole [H, G]
-gradient of W_h at every step. Here the reverse scan makes only the cotangents of the pre-activations, and one product
-over all T*B rows makes the weights' gradient after it.
+The backward pass is written out, because differentiating a scan adds a whole [H, G] gradient of W_h at every step.
+Here the reverse scan makes only the cotangents of what each step read, and one pass over all T*B rows makes the
+weights' gradient after it.
 """
 
 from functools import partial
@@ -22,9 +22,36 @@ def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
     return out.reshape(*x.shape[:-1], w.shape[-1])
 
 
+@jax.custom_vjp
+def rows(table_VG: jax.Array, x_TB: jax.Array) -> jax.Array:
+    """The table's row of each symbol, [T, B, G]: what a product with one-hot vectors would give."""
+    return table_VG.at[x_TB].get(mode="promise_in_bounds")
+
+
+def _rows_fwd(table_VG: jax.Array, x_TB: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return rows(table_VG, x_TB), (x_TB, table_VG)
+
+
+def _rows_bwd(kept: tuple[jax.Array, jax.Array], d_TBG: jax.Array) -> tuple[jax.Array, None]:
+    x_TB, table_VG = kept
+
+    def add(x: jax.Array, d: jax.Array) -> jax.Array:
+        return jnp.zeros_like(table_VG).at[x].add(d, mode="promise_in_bounds")
+
+    def multiply(x: jax.Array, d: jax.Array) -> jax.Array:
+        return jnp.dot(jax.nn.one_hot(x, len(table_VG), dtype=d.dtype).T, d)
+
+    # Adding row by row is a third of the product's work on a CPU. Elsewhere its order, and so its sum, would vary.
+    flat = x_TB.reshape(-1), d_TBG.reshape(-1, d_TBG.shape[-1])
+    return jax.lax.platform_dependent(*flat, cpu=add, default=multiply), None
+
+
+rows.defvjp(_rows_fwd, _rows_bwd)
+
+
 def project(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """The input's part of every gate at every step, u_TBG = x_TBD @ W_x + b."""
-    return product(x_TBD, params["W_x"], dtype) + params["b"][None, None, :]
+    """The input's part of every gate at every step but for the bias, u_TBG = x_TBD @ W_x."""
+    return product(x_TBD, params["W_x"], dtype)
 
 
 def reset(carry: Carry, fresh_B: jax.Array) -> Carry:
@@ -39,10 +66,8 @@ def scan(
 
     `carry` holds [B, H] arrays; where fresh_TB is set the lane's carry is zeroed before that step.
     """
-    if cell.update is None:
-        return scan_steps(cell, params, carry, u_TBG, fresh_TB, dtype)
-    bias = {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
-    return _scan(cell, dtype, params["W_h"], bias, carry, u_TBG, fresh_TB)
+    recurrent = {name: p for name, p in params.items() if name != "W_x"}
+    return _scan(cell, dtype, recurrent, carry, u_TBG, fresh_TB)
 
 
 def scan_steps(
@@ -51,83 +76,122 @@ def scan_steps(
     """The same by the definition, differentiated by jax: what `scan` must agree with."""
 
     def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
-        u_BG, fresh_B = now
-        carry = reset(carry, fresh_B)
-        if cell.step is not None:
-            carry = cell.step(params, carry, u_BG, dtype)
-        else:
-            assert cell.mix is not None and cell.update is not None
-            carry = cell.update(params, carry, cell.mix(u_BG, product(carry[0], params["W_h"], dtype)))
+        carry, _ = one_step(cell, params, reset(carry, now[1]), now[0], dtype)
         return carry, carry[0]
 
     return jax.lax.scan(step, carry, (u_TBG, fresh_TB))
 
 
+def one_step(cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: DTypeLike) -> tuple[Carry, jax.Array]:
+    """-> (the carry after one step, what its backward pass needs to know besides the carry before it)."""
+    if cell.step is not None:
+        return cell.step(params, before, u_BG + params["b"][None, :], dtype), u_BG
+    assert cell.mix is not None and cell.update is not None
+    a_BA = cell.mix(u_BG + params["b"][None, :], product(before[0], params["W_h"], dtype))
+    return cell.update(params, before, a_BA), a_BA
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _scan(
-    cell: Cell,
-    dtype: DTypeLike,
-    w_HG: jax.Array,
-    bias: Params,
-    carry: Carry,
-    u_TBG: jax.Array,
-    fresh_TB: jax.Array,
+    cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
 ) -> tuple[Carry, jax.Array]:
-    return scan_steps(cell, bias | {"W_h": w_HG}, carry, u_TBG, fresh_TB, dtype)
+    return scan_steps(cell, params, carry, u_TBG, fresh_TB, dtype)
 
 
 def _scan_fwd(
-    cell: Cell,
-    dtype: DTypeLike,
-    w_HG: jax.Array,
-    bias: Params,
-    carry: Carry,
-    u_TBG: jax.Array,
-    fresh_TB: jax.Array,
+    cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
 ) -> tuple[tuple[Carry, jax.Array], Any]:
-    assert cell.mix is not None and cell.update is not None
-    mix, update = cell.mix, cell.update
-
     def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
-        u_BG, fresh_B = now
-        before = reset(carry, fresh_B)
-        a_BA = mix(u_BG, product(before[0], w_HG, dtype))
-        carry = update(bias, before, a_BA)
-        return carry, (carry[0], before, a_BA)
+        # The carry before the step is kept rather than the one after it, which also spares XLA's CPU code from
+        # updating the carry in place: it does so one number at a time.
+        before = reset(carry, now[1])
+        carry, known = one_step(cell, params, before, now[0], dtype)
+        return carry, (carry[0], before, known)
 
-    carry, (h_TBH, before_TBH, a_TBA) = jax.lax.scan(step, carry, (u_TBG, fresh_TB))
-    return (carry, h_TBH), (w_HG, bias, before_TBH, a_TBA, fresh_TB)
+    carry, (h_TBH, before_TBH, known_TB) = jax.lax.scan(step, carry, (u_TBG, fresh_TB))
+    return (carry, h_TBH), (params, before_TBH, known_TB, fresh_TB)
 
 
 def _scan_bwd(
     cell: Cell, dtype: DTypeLike, kept: Any, cotangents: tuple[Carry, jax.Array]
-) -> tuple[jax.Array, Params, Carry, jax.Array, None]:
+) -> tuple[Params, Carry, jax.Array, None]:
+    back = _back_through_updates if cell.step is None else _back_through_steps
+    params, before_TBH, known_TB, fresh_TB = kept
+    dparams, dcarry, du_TBG = back(cell, dtype, params, before_TBH, known_TB, fresh_TB, *cotangents)
+    return dparams | {"b": jnp.sum(du_TBG, (0, 1))}, dcarry, du_TBG, None
+
+
+_scan.defvjp(_scan_fwd, _scan_bwd)
+
+
+def _back_through_updates(
+    cell: Cell,
+    dtype: DTypeLike,
+    params: Params,
+    before_TBH: Carry,
+    a_TBA: jax.Array,
+    fresh_TB: jax.Array,
+    dcarry: Carry,
+    dh_TBH: jax.Array,
+) -> tuple[Params, Carry, jax.Array]:
+    """For cells of one product: its gradient is one product, too, and the reverse scan holds one more."""
     assert cell.mix is not None and cell.update is not None
     mix, update = cell.mix, cell.update
-    w_HG, bias, before_TBH, a_TBA, fresh_TB = kept
+    w_HG = params["W_h"]
+    vectors = {name: p for name, p in params.items() if name not in ("W_h", "b")}
     # Transposed once: XLA on CPU would fold it into the loop's product, which is then a third slower.
     w_GH = jax.lax.optimization_barrier(w_HG.T)
-    dcarry, dh_TBH = cotangents
 
     def unmix(da: jax.Array) -> tuple[jax.Array, jax.Array]:
         zeros = jnp.zeros((*da.shape[:-1], w_HG.shape[-1]), da.dtype)
         return jax.vjp(mix, zeros, zeros)[1](da)
 
-    def step(d: tuple[Carry, Params], now: Any) -> tuple[tuple[Carry, Params], jax.Array]:
-        dcarry, dbias = d
-        dh_BH, before, a_BA, fresh_B = now
+    def step(d: tuple[Carry, Params, jax.Array], now: Any) -> tuple[tuple[Carry, Params, jax.Array], None]:
+        dcarry, dvectors, a_TBA = d
+        t, dh_BH, before, fresh_B = now
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
-        more, dbefore, da_BA = jax.vjp(update, bias, before, a_BA)[1](dcarry)
+        more, dbefore, da_BA = jax.vjp(update, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
         dbefore = (dbefore[0] + product(dz_BG, w_GH, dtype), *dbefore[1:])
-        return (reset(dbefore, fresh_B), jax.tree.map(jnp.add, dbias, more)), da_BA
+        # A pre-activation is not needed again: its cotangent takes its place, and no new array is filled.
+        a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
+        return (reset(dbefore, fresh_B), jax.tree.map(jnp.add, dvectors, more), a_TBA), None
 
-    start = (dcarry, jax.tree.map(jnp.zeros_like, bias))
-    (dcarry, dbias), da_TBA = jax.lax.scan(step, start, (dh_TBH, before_TBH, a_TBA, fresh_TB), reverse=True)
+    start = (dcarry, jax.tree.map(jnp.zeros_like, vectors), a_TBA)
+    steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TBH, fresh_TB)
+    (dcarry, dvectors, da_TBA), _ = jax.lax.scan(step, start, steps, reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
-    rows = before_TBH[0].reshape(-1, w_HG.shape[0])
-    dw_HG = product(rows.T, dz_TBG.reshape(-1, w_HG.shape[1]).astype(w_HG.dtype), dtype)
-    return dw_HG, dbias, dcarry, du_TBG, None
+    dw_HG = product(flat(before_TBH[0]).T, flat(dz_TBG).astype(w_HG.dtype), dtype)
+    return dvectors | {"W_h": dw_HG}, dcarry, du_TBG
 
 
-_scan.defvjp(_scan_fwd, _scan_bwd)
+def _back_through_steps(
+    cell: Cell,
+    dtype: DTypeLike,
+    params: Params,
+    before_TBH: Carry,
+    u_TBG: jax.Array,
+    fresh_TB: jax.Array,
+    dcarry: Carry,
+    dh_TBH: jax.Array,
+) -> tuple[Params, Carry, jax.Array]:
+    """For any cell: the reverse scan keeps each step's cotangent; from these, all rows at once give the params'."""
+
+    def run(params: Params, before: Carry, u_BG: jax.Array) -> Carry:
+        return one_step(cell, params, before, u_BG, dtype)[0]
+
+    def step(dcarry: Carry, now: Any) -> tuple[Carry, tuple[Carry, jax.Array]]:
+        dh_BH, before, u_BG, fresh_B = now
+        dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
+        dbefore, du_BG = jax.vjp(partial(run, params), before, u_BG)[1](dcarry)
+        return reset(dbefore, fresh_B), (dcarry, du_BG)
+
+    start, (dcarry_TBH, du_TBG) = jax.lax.scan(step, dcarry, (dh_TBH, before_TBH, u_TBG, fresh_TB), reverse=True)
+    before, u, d = jax.tree.map(flat, (before_TBH, u_TBG, dcarry_TBH))
+    (dparams,) = jax.vjp(lambda p: run(p, before, u), params)[1](d)
+    return dparams, start, du_TBG
+
+
+def flat(x_TBH: jax.Array) -> jax.Array:
+    """Time and lanes as one axis of rows."""
+    return x_TBH.reshape(-1, x_TBH.shape[-1])

@@ -11,7 +11,7 @@ from rnnlm import model, parallel, score
 from rnnlm.config import Config
 from rnnlm.state import TrainState
 
-REPLICATED_BUT_CARRY = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
+REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
 
 
 class Metrics(NamedTuple):
@@ -46,7 +46,8 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
         (nats, grads), carry = jax.lax.scan(part, zero, cut)
         return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
 
-    def step(now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
+    def step(old: Any, now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
+        now = now._replace(params=old)
         keys = lane_keys(now, len(x)) if drops else None
         (nats, carry), grads = gradient(now.params, now.carry, x, y, fresh, keys)
         nats, grads = parallel.total((nats, grads))
@@ -56,7 +57,10 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
         average = moved(now, params, config.optim.ema)
         return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
 
-    return parallel.per_device(step, (REPLICATED_BUT_CARRY, 0, 0, 0), (REPLICATED_BUT_CARRY, None), donate=(0,))
+    state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), 0, 0, 0)
+    # The params are not donated: XLA's CPU code for an update in place goes one number at a time.
+    stepped = parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
+    return lambda now, *batch: stepped(now.params, now._replace(params={}), *batch)
 
 
 def lane_keys(now: TrainState, lanes: int) -> jax.Array:
