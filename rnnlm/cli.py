@@ -160,16 +160,26 @@ def sample(argv: list[str]) -> int:
         "temperature", 1.0, "below 1 safer, above 1 wilder, 0 the likeliest", lower_bound=0, flag_values=values
     )
     flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0, upper_bound=configs.MAX_SEED, flag_values=values)
+    flags.DEFINE_integer(
+        "top_k", 0, "draw from the k likeliest symbols only; 0: all", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_float(
+        "top_p", 1.0, "draw from the fewest likeliest symbols that have this probability together", flag_values=values
+    )
     flags.DEFINE_integer("num", 1, "samples, drawn side by side", lower_bound=1, flag_values=values)
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    device_flags(values)
     parse("sample", values, argv)
     workdir = given_workdir(values)
     saved_run(workdir)
+    start_devices(values, None)
 
     from rnnlm import lm
+    from rnnlm.sample import Draw
 
+    how = Draw(values.temperature, values.seed, values.top_k, values.top_p)
     model = lm.load(workdir, values.step)
-    chunks = model.stream(values.prime, values.length, values.temperature, values.seed, values.num)
+    chunks = model.stream(values.prime, values.length, how, values.num)
     later: list[list[bytes]] = [[] for _ in range(values.num)]
     out = sys.stdout.buffer
 
@@ -234,12 +244,15 @@ def device_flags(values: flags.FlagValues) -> None:
         lower_bound=0,
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "compile_cache", True, "keep compiled programs in the user's cache for the next start", flag_values=values
+    )
 
 
 def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None, *processes: Any) -> None:
     from rnnlm import parallel
 
-    parallel.start(training, values.cpu_devices, *processes)
+    parallel.start(training, values.cpu_devices, values.compile_cache, *processes)
 
 
 def given_workdir(values: flags.FlagValues) -> Path:

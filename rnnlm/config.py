@@ -68,6 +68,7 @@ class TrainConfig:
     window: int
     steps: int
     accumulate: int
+    remat: int
 
     def check(self) -> None:
         for name in ("batch", "window", "steps", "accumulate"):
@@ -76,6 +77,12 @@ class TrainConfig:
             raise UserError(
                 f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal parts: "
                 "choose a divisor."
+            )
+        at_least("train.remat", self.remat, 0)
+        if self.remat and self.window % self.remat:
+            raise UserError(
+                f"train.window={self.window} cannot be cut into chunks of train.remat={self.remat} steps: choose a "
+                "divisor, best near the window's square root, or 0."
             )
 
 

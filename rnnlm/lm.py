@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm import checkpoint, folder, model, parallel, record
-from rnnlm.config import MAX_SEED, Config
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Score
-from rnnlm.sample import Sampler, join
+from rnnlm.sample import Draw, Sampler, join
 from rnnlm.symbols import Text, Vocabulary
 
 
@@ -24,6 +24,7 @@ class LanguageModel:
         self.config, self.vocabulary, self.params, self.train_step = config, vocabulary, params, step
         self._evaluator = Evaluator(config.model, len(vocabulary))
         self._sampler = Sampler(config.model, len(vocabulary))
+        self._folded = self._sampler.fold(params)
         self.carry = self._sampler.zero()
 
     def score(
@@ -43,20 +44,23 @@ class LanguageModel:
         whole = Text.of(self.vocabulary, text)
         return self.score(whole, (0, len(whole)), "text", 1, 0, 0).tally.bpc
 
-    def sample(self, prime: str = "", length: int = 200, temperature: float = 1.0, seed: int = 0) -> str:
-        """The prompt, and `length` symbols drawn after it. Temperature 0 takes the likeliest each time."""
-        return prime + join(self.vocabulary, self.stream(prime, length, temperature, seed, 1))
+    def sample(
+        self,
+        prime: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> str:
+        """The prompt, and `length` symbols drawn after it, as `Draw` says."""
+        return prime + join(self.vocabulary, self.stream(prime, length, Draw(temperature, seed, top_k, top_p), 1))
 
-    def stream(
-        self, prime: str, length: int, temperature: float, seed: int, streams: int
-    ) -> Iterator[NDArray[np.int32]]:
+    def stream(self, prime: str, length: int, how: Draw, streams: int) -> Iterator[NDArray[np.int32]]:
         """The same for several samples at once, as symbols [streams, some], while they are drawn."""
-        if length < 1 or not 0 <= temperature < float("inf") or not 0 <= seed <= MAX_SEED:
-            raise UserError(
-                f"Cannot draw length={length} symbols at temperature={temperature} with seed={seed}: give at least one "
-                f"symbol, a temperature from 0 up, and a seed from 0 to {MAX_SEED}."
-            )
-        return self._sampler.chunks(self.params, self.vocabulary.prompt(prime), length, temperature, seed, streams)
+        if length < 1:
+            raise UserError(f"Cannot draw length={length} symbols: give at least one.")
+        return self._sampler.chunks(self._folded, self.vocabulary.prompt(prime), length, how, streams)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
         """Read one symbol, by number or as text, keep the carry: -> log probabilities of the next one [V], in nats."""
@@ -69,7 +73,7 @@ class LanguageModel:
             symbol = int(ids[0])
         if not 0 <= symbol < len(self.vocabulary):
             raise UserError(f"There is no symbol {symbol}: the vocabulary has {len(self.vocabulary)}, counted from 0.")
-        self.carry, logits_KV = self._sampler.step(self.params, self.carry, int(symbol))
+        self.carry, logits_KV = self._sampler.step(self._folded, self.carry, int(symbol))
         return np.asarray(jax.nn.log_softmax(logits_KV[0]))
 
     def reset(self) -> None:

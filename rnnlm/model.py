@@ -5,6 +5,7 @@ cell, V symbols. h_TBH is [T, B, H]. Inside the stack time comes first, as the s
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -118,6 +119,21 @@ def apply(config: ModelConfig, vocab: int) -> Callable[..., tuple[Stack, jax.Arr
         return model.apply({"params": params}, *inputs)  # type: ignore[return-value]
 
     return forward
+
+
+def folded(config: ModelConfig) -> ModelConfig:
+    """The config of the same function without an embedding: see `fold`."""
+    return replace(config, embedding=0, tied=False)
+
+
+def fold(config: ModelConfig, params: Any) -> Any:
+    """Params of the same function without an embedding, which stands multiplied into the first layer's W_x [V, G]."""
+    if not config.embedding:
+        return params
+    table_VE = params["embedding"]
+    first = params["layer_0"] | {"W_x": scan.product(table_VE, params["layer_0"]["W_x"], jnp.dtype(config.dtype))}
+    output = params["output"] | ({"W": table_VE.T} if config.tied else {})
+    return {name: p for name, p in params.items() if name != "embedding"} | {"layer_0": first, "output": output}
 
 
 def count_params(config: ModelConfig, vocab: int) -> int:

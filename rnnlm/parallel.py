@@ -6,7 +6,9 @@ has a leading device axis [n, lanes / n, ...] outside and none inside.
 
 import contextlib
 import ctypes
+import hashlib
 import os
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnlm.config import TrainConfig
 from rnnlm.errors import UserError
+from rnnlm.files import cache
 
 AXIS = "data"
 
@@ -29,18 +32,27 @@ CPU_FLAGS = {
     "0.11": "--xla_cpu_enable_concurrency_optimized_scheduler=false",
 }
 
+COMPILED_BYTES = 2**30
+"""What compiled programs may take up in the cache; those longest unused go first."""
+
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # as in malloc.h
 
 
 def start(
-    training: TrainConfig | None, cpu_devices: int = 0, coordinator: str = "", processes: int = 1, process: int = 0
+    training: TrainConfig | None,
+    cpu_devices: int = 0,
+    compile_cache: bool = True,
+    coordinator: str = "",
+    processes: int = 1,
+    process: int = 0,
 ) -> None:
     """Choose devices; before anything else touches jax's backend.
 
     Where a batch is trained on, they must share its lanes out evenly.
     Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many as `cores_for`
-    finds. With a coordinator's address (host:port) `processes` processes train as one; "auto" leaves all three to
-    what the cluster (Slurm, a TPU pod) tells.
+    finds. `compile_cache` keeps compiled programs in the user's cache folder. With a coordinator's address
+    (host:port) `processes` processes train as one; "auto" leaves all three to what the cluster (Slurm, a TPU pod)
+    tells.
     """
     lanes, what = 0, ""
     if training:
@@ -48,6 +60,8 @@ def start(
         if training.accumulate > 1:
             what += f" in train.accumulate={training.accumulate} parts of {lanes}"
     keep_memory()
+    if compile_cache:
+        keep_compiled()
     flags = CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
     if coordinator:
@@ -83,6 +97,21 @@ def keep_memory() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(M_ARENA_MAX, 1)  # a thread's own arena has no room for arrays of more than 64 MiB
+
+
+def keep_compiled() -> None:
+    """Have jax keep compiled programs in the user's cache folder, unless $JAX_COMPILATION_CACHE_DIR names another."""
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    # A folder for each kind of CPU, since what was compiled for one may not run on another that shares the home.
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else [platform.processor()]
+    kind = "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    folder = cache() / "compiled" / hashlib.sha256(kind.encode()).hexdigest()[:12]
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def cores_for(lanes: int) -> int:
@@ -129,6 +158,29 @@ def per_device(
     if processes() > 1 and jax.default_backend() == "cpu" and jax.local_device_count() > 1:
         return lambda *args: jax.block_until_ready(mapped(*args))
     return mapped
+
+
+def local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
+    """The function of this process alone, for some lanes [K, ...] where an axis is 0: split over its devices where
+    their number divides K, else on one of them. It holds no collectives."""
+    single = jax.jit(function)
+    several = jax.pmap(function, in_axes=in_axes, out_axes=out_axes, devices=jax.local_devices())
+
+    def cut(axis: int | None, tree: Any, shape: Callable[[Any], tuple[int, ...]]) -> Any:
+        return tree if axis is None else jax.tree.map(lambda x: x.reshape(shape(x)), tree)
+
+    def run(*args: Any) -> Any:
+        n = jax.local_device_count()
+        lanes = next(jax.tree.leaves(arg)[0].shape[0] for arg, axis in zip(args, in_axes, strict=True) if axis == 0)
+        if n == 1 or lanes % n:
+            return single(*args)
+        split = [
+            cut(axis, arg, lambda x: (n, len(x) // n, *x.shape[1:])) for arg, axis in zip(args, in_axes, strict=True)
+        ]
+        out = several(*split)
+        return tuple(cut(axis, each, lambda x: (lanes, *x.shape[2:])) for axis, each in zip(out_axes, out, strict=True))
+
+    return run
 
 
 def total(tree: Any) -> Any:

@@ -1,6 +1,7 @@
 """From a carry and a prompt to text: many streams at once, some symbols a dispatch, so that it flows."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,21 +10,60 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm import model
+from rnnlm import model, parallel
 from rnnlm.cells import Params
-from rnnlm.config import ModelConfig
+from rnnlm.config import MAX_SEED, ModelConfig
+from rnnlm.errors import UserError
 from rnnlm.symbols import Vocabulary
 
 CHUNK = 64
 
 
+@dataclass(frozen=True)
+class Draw:
+    """How to draw: temperature 0 takes the likeliest symbol each time; top_k and top_p narrow the choice.
+
+    top_k > 0 leaves the k likeliest symbols, top_p < 1 then the fewest likeliest ones that together have that much of
+    the tempered probability (Holtzman et al. 2020), one at least.
+    """
+
+    temperature: float = 1.0
+    seed: int = 0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be drawn by."""
+        if not 0 <= self.temperature < float("inf") or not 0 <= self.seed <= MAX_SEED:
+            raise UserError(
+                f"Cannot draw at temperature={self.temperature} with seed={self.seed}: give a temperature from 0 up, "
+                f"and a seed from 0 to {MAX_SEED}."
+            )
+        if self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise UserError(
+                f"Cannot draw from top_k={self.top_k}, top_p={self.top_p}: top_k is a number of symbols, 0 for all; "
+                "top_p is a share of the probability above 0, 1 for all."
+            )
+
+    @property
+    def narrowed(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1
+
+
 class Sampler:
-    """Draws text from one model; the compiled steps are kept."""
+    """Draws text from one model; the compiled steps are kept. Its params are those that `fold` has prepared."""
 
     def __init__(self, config: ModelConfig, vocab: int):
-        self.config = config
-        self._forward = jax.jit(model.apply(config, vocab))
-        self._draw = jax.jit(partial(draw, model.apply(config, vocab)))
+        self.config, self.vocab = model.folded(config), vocab
+        self.fold = jax.jit(partial(model.fold, config))
+        forward = model.apply(self.config, vocab)
+        self._forward = jax.jit(forward)
+        self._draw = {
+            narrowed: parallel.local(
+                partial(draw, forward, narrowed), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
+            )
+            for narrowed in (False, True)
+        }
 
     def zero(self, streams: int = 1) -> model.Stack:
         """The carry before anything is read."""
@@ -40,24 +80,26 @@ class Sampler:
         # Filled up in front, so that one length is compiled; the fresh start undoes what the filling did.
         pad = -len(ids) % CHUNK
         x = np.concatenate([np.zeros(pad, np.int32), np.asarray(ids, np.int32)])
-        carry = self.zero(streams)
+        carry = self.zero()
         for i in range(0, len(x), CHUNK):
-            window = np.broadcast_to(x[i : i + CHUNK], (streams, CHUNK))
-            fresh = np.broadcast_to(np.arange(i, i + CHUNK) == pad, (streams, CHUNK))
-            carry, logits_KTV = self._forward(params, carry, window, fresh)
-        return carry, logits_KTV[:, -1]
+            fresh = np.arange(i, i + CHUNK)[None, :] == pad
+            carry, logits_KTV = self._forward(params, carry, x[None, i : i + CHUNK], fresh)
+        return jax.tree.map(lambda a: jnp.repeat(a, streams, 0), (carry, logits_KTV[:, -1]))
 
     def chunks(
-        self, params: Params, ids: NDArray[Any], length: int, temperature: float, seed: int, streams: int = 1
+        self, params: Params, ids: NDArray[Any], length: int, how: Draw, streams: int = 1
     ) -> Iterator[NDArray[np.int32]]:
         """`length` symbols after the prompt `ids` (N > 0), for each stream: yields [streams, some].
 
-        Temperature 0 takes the likeliest symbol each time.
+        A stream is the same however many are drawn beside it, but for rounding.
         """
         carry, logits = self.read(params, ids, streams)
-        key, done = jax.random.PRNGKey(seed), 0
+        key, done = jax.random.PRNGKey(how.seed), 0
+        keys = jax.vmap(partial(jax.random.fold_in, key))(np.arange(streams))
+        top = np.int32(min(how.top_k or self.vocab, self.vocab)), np.float32(how.top_p)
         while done < length:
-            carry, logits, drawn = self._draw(params, carry, logits, jax.random.fold_in(key, done), temperature)
+            how_now = np.int32(done), np.float32(how.temperature), *top
+            carry, logits, drawn = self._draw[how.narrowed](params, carry, logits, keys, *how_now)
             yield np.asarray(drawn)[:, : length - done]
             done += CHUNK
 
@@ -68,17 +110,45 @@ def join(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> str:
 
 
 def draw(
-    forward: Any, params: Params, carry: model.Stack, logits_KV: jax.Array, key: jax.Array, temperature: jax.Array
+    forward: Any,
+    narrowed: bool,
+    params: Params,
+    carry: model.Stack,
+    logits_KV: jax.Array,
+    keys_K: jax.Array,
+    done: jax.Array,
+    temperature: jax.Array,
+    top_k: jax.Array,
+    top_p: jax.Array,
 ) -> tuple[model.Stack, jax.Array, jax.Array]:
-    """CHUNK symbols for each of K streams, each fed back: -> (carry, logits, symbols [K, CHUNK])."""
+    """CHUNK symbols more than `done` for each of K streams, each fed back: -> (carry, logits, symbols [K, CHUNK])."""
 
-    def step(state: tuple[model.Stack, jax.Array], key: jax.Array) -> tuple[Any, jax.Array]:
+    def noise(key: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(key, done), (CHUNK, logits_KV.shape[-1]))
+
+    # For all steps at once: as many small draws would take longer than the model does.
+    noise_KTV = jax.vmap(noise)(keys_K) * (temperature > 0)
+
+    def step(state: tuple[model.Stack, jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
         carry, logits_KV = state
-        hot = jnp.where(temperature > 0, temperature, 1.0)
-        noise = jax.random.gumbel(key, logits_KV.shape) * (temperature > 0)
-        drawn_K = jnp.argmax(logits_KV / hot + noise, axis=-1).astype(jnp.int32)
+        logits_KV = logits_KV / jnp.where(temperature > 0, temperature, 1.0)
+        if narrowed:
+            logits_KV = narrow(logits_KV, top_k, top_p)
+        drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
         carry, logits_KTV = forward(params, carry, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
         return (carry, logits_KTV[:, 0]), drawn_K
 
-    (carry, logits_KV), drawn = jax.lax.scan(step, (carry, logits_KV), jax.random.split(key, CHUNK))
+    (carry, logits_KV), drawn = jax.lax.scan(step, (carry, logits_KV), noise_KTV.swapaxes(0, 1))
     return carry, logits_KV, drawn.T
+
+
+def narrow(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
+    """-inf for all but the top_k likeliest symbols and, of these, the fewest likeliest that have top_p of the rest."""
+    order_KV = jnp.argsort(-logits_KV, axis=-1, stable=True)
+    best_KV = jnp.take_along_axis(logits_KV, order_KV, axis=-1)
+    best_KV = jnp.where(jnp.arange(best_KV.shape[-1])[None, :] < top_k, best_KV, -jnp.inf)
+    p_KV = jax.nn.softmax(best_KV, axis=-1)
+    likelier_KV = jnp.cumsum(p_KV, axis=-1) - p_KV
+    best_KV = jnp.where((likelier_KV < top_p).at[:, 0].set(True), best_KV, -jnp.inf)
+    rank_KV = jnp.argsort(order_KV, axis=-1)
+    return jnp.take_along_axis(best_KV, rank_KV, axis=-1)

@@ -1,6 +1,7 @@
 """One training step, pure: a state and a window in, the next state and its metrics out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,11 +28,28 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
     forward = model.apply(config.model, vocab)
     symbols = config.train.batch * config.train.window
     parts = config.train.accumulate
+    by_step = config.model.dropout_mask == "step"
     drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
 
-    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
+    def chunk(params: Any, carry: Any, keys: Any, x: jax.Array, y: jax.Array, fresh: jax.Array) -> Any:
         carry, logits_BTV = forward(params, carry, x, fresh, keys)
-        return jnp.sum(score.nats(logits_BTV, y)) / symbols, carry
+        return carry, jnp.sum(score.nats(logits_BTV, y)) / symbols
+
+    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
+        if not config.train.remat:
+            carry, nats = chunk(params, carry, keys, x, y, fresh)
+            return nats, carry
+
+        @partial(jax.checkpoint, prevent_cse=False)
+        def again(carry: Any, now: Any) -> Any:
+            i, *now = now
+            # A mask for the whole window is the same in each chunk.
+            mine = jax.vmap(jax.random.fold_in, (0, None))(keys, i) if drops and by_step else keys
+            return chunk(params, carry, mine, *now)
+
+        chunks = [a.reshape(len(a), -1, config.train.remat).swapaxes(0, 1) for a in (x, y, fresh)]
+        carry, nats = jax.lax.scan(again, carry, (jnp.arange(len(chunks[0])), *chunks))
+        return jnp.sum(nats), carry
 
     def gradient(params: Any, *lanes: Any) -> Any:
         if parts == 1:

@@ -17,7 +17,7 @@ from rnnlm.dataset import Dataset, open_dataset
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator
 from rnnlm.record import Record
-from rnnlm.sample import Sampler, join
+from rnnlm.sample import Draw, Sampler, join
 from rnnlm.score import Tally
 from rnnlm.signals import Signals
 from rnnlm.state import TrainState
@@ -198,9 +198,9 @@ class Trainer:
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        params, texts = parallel.host(now.best_params), {}
+        params, texts = self.sampler.fold(parallel.host(now.best_params)), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.chunks(params, self.prime, c.length, temperature, self.config.seed)
+            drawn = self.sampler.chunks(params, self.prime, c.length, Draw(temperature, self.config.seed))
             texts[temperature] = c.prime + join(vocabulary, drawn)
         self.record.sample(step, texts)
 

@@ -192,8 +192,10 @@ def test_another_process_in_the_same_folder_is_refused(run, tmp_path):
 def test_a_temperature_that_is_none(capsys, run):
     for temperature in ("nan", "inf"):
         assert "a temperature from 0 up" in refused(
-            capsys, "sample", f"--workdir={run[0]}", f"--temperature={temperature}"
+            capsys, "sample", f"--workdir={run[0]}", f"--temperature={temperature}", "--cpu_devices=1"
         )
+    message = refused(capsys, "sample", f"--workdir={run[0]}", "--top_p=0", "--cpu_devices=1")
+    assert "top_p is a share of the probability above 0" in message
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,9 @@ def test_an_output_that_cannot_be_written(run):
 
 
 def test_an_unknown_symbol_in_a_prompt_is_named(capsys, run):
-    assert "byte '#' at offset 4" in refused(capsys, "sample", f"--workdir={run[0]}", "--prime=the #")
+    assert "byte '#' at offset 4" in refused(
+        capsys, "sample", f"--workdir={run[0]}", "--prime=the #", "--cpu_devices=1"
+    )
 
 
 def test_asking_for_what_is_not_there(capsys, run):

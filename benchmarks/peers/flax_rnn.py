@@ -1,0 +1,94 @@
+"""flax's own nn.RNN(OptimizedLSTMCell) in an equally complete step."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+Work = tuple[Callable[[int], None], dict[str, Any]]
+
+
+def variants(device: str) -> list[dict[str, Any]]:
+    """On a CPU also with rnnlm's ways with devices, XLA's flags and memory, which flax's users do not get by default."""
+    if device == "gpu":
+        return [{"devices": 1}, {"devices": 1, "unroll": 5}]
+    from rnnlm.parallel import CPU_FLAGS
+
+    flags = CPU_FLAGS.get(jax_version(), "")
+    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
+    cores = len(os.sched_getaffinity(0))
+    return [
+        {"devices": devices, "env": env}
+        for devices in sorted({1, cores})
+        for env in ({}, keep, keep | {"XLA_FLAGS": flags})
+    ]
+
+
+def jax_version() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("jax").rpartition(".")[0]
+
+
+def train(task: dict[str, Any]) -> Work:
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    vocab, hidden, devices = task["vocab"], task["hidden"], task["devices"]
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)
+    lanes = task["batch"] // devices
+    dtype = jnp.dtype(task.get("dtype", "float32"))
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry: Any, x: Any) -> Any:
+            x = nn.Embed(vocab, hidden, dtype=dtype)(x)
+            after = []
+            for i in range(task["layers"]):
+                cell = nn.OptimizedLSTMCell(hidden, dtype=dtype)
+                rnn = nn.RNN(cell, return_carry=True, time_major=True, unroll=task.get("unroll", 1))
+                layer_carry, x = rnn(x, initial_carry=carry[i])
+                after.append(layer_carry)
+            return tuple(after), nn.Dense(vocab, dtype=dtype)(x).astype(jnp.float32)
+
+    net = Net()
+    zero = tuple((jnp.zeros((lanes, hidden)),) * 2 for _ in range(task["layers"]))
+    x, y = np.random.default_rng(0).integers(0, vocab, (2, task["window"], task["batch"]), dtype=np.int32)
+    params = jax.jit(net.init)(jax.random.key(0), zero, x[:, :lanes])
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+
+    def step(params: Any, opt_state: Any, carry: Any, x: Any, y: Any) -> Any:
+        def loss(params: Any) -> Any:
+            after, logits = net.apply(params, carry, x)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), after
+
+        (nats, carry), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        if devices > 1:
+            nats, grads = jax.lax.pmean((nats, grads), "data")
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state, carry), nats
+
+    carry = jax.tree.map(jnp.copy, zero)
+    if devices > 1:
+        axes = (None, None, 0, 1, 1)
+        run = jax.pmap(step, "data", in_axes=axes, out_axes=((None, None, 0), None), donate_argnums=(0, 1, 2))
+        carry = jax.tree.map(lambda a: jnp.stack([a] * devices), zero)
+        x, y = (a.reshape(task["window"], devices, lanes) for a in (x, y))
+    else:
+        run = jax.jit(step, donate_argnums=(0, 1, 2))
+    now = (params, optimizer.init(params), carry)
+    pending = None
+
+    def work(n: int) -> None:
+        nonlocal now, pending
+        for _ in range(n):
+            now, nats = run(*now, x, y)
+            if pending is not None:
+                jax.device_get(pending)
+            pending = nats
+        jax.block_until_ready(now)
+
+    return work, {}

@@ -1,0 +1,168 @@
+"""rnnlm as its loop runs it: the real step, a batch put on the devices each time, metrics read one step late."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnlm.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    SampleConfig,
+    TrainConfig,
+)
+
+Work = tuple[Callable[[int], None], dict[str, Any]]
+
+
+def variants(device: str) -> list[dict[str, Any]]:
+    return [{}]
+
+
+def config(task: dict[str, Any]) -> Config:
+    """What every peer builds: embedding as wide as the layers, LSTM, softmax; clipped Adam."""
+    return Config(
+        data=DataConfig(corpus="", files="", split="", symbols="byte"),
+        model=ModelConfig(
+            cell=task.get("cell", "lstm"),
+            layers=task["layers"],
+            hidden=task["hidden"],
+            sizes=(),
+            embedding=task["hidden"],
+            tied=False,
+            forget_bias=1.0,
+            dropout=0.0,
+            dropout_input=0.0,
+            dropout_output=0.0,
+            dropout_mask="step",
+            dtype=task.get("dtype", "float32"),
+        ),
+        train=TrainConfig(
+            batch=task.get("batch", 1),
+            window=task.get("window", 1),
+            steps=10**9,
+            accumulate=1,
+            remat=task.get("remat", 0),
+        ),
+        optim=OptimConfig(
+            name="adam",
+            learning_rate=1e-3,
+            schedule="constant",
+            warmup=0,
+            final=0.0,
+            decay=1.0,
+            decay_after=0.0,
+            b1=0.9,
+            b2=0.999,
+            eps=1e-8,
+            momentum=0.0,
+            weight_decay=0.0,
+            clip_norm=1.0,
+            clip_value=0.0,
+            ema=0.0,
+        ),
+        eval=EvalConfig(every=0, lanes=0, warmup=0, max_symbols=0),
+        checkpoint=CheckpointConfig(every=1, keep=1),
+        sample=SampleConfig(every=0, length=1, temperatures=(), prime=""),
+        log=LogConfig(every=1),
+        seed=0,
+    )
+
+
+def train(task: dict[str, Any]) -> Work:
+    from rnnlm import parallel
+
+    settings = config(task)
+    parallel.start(settings.train, task.get("devices", 0), compile_cache=False)
+    import jax
+
+    from rnnlm import optim, state
+    from rnnlm.step import train_step
+
+    optimizer = optim.chain(settings.optim, optim.schedule(settings.optim, 1, 1.0))
+    step = train_step(settings, task["vocab"], optimizer)
+    host = state.create(settings, task["vocab"], optimizer)
+    now = parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(host.carry))
+    draw = np.random.default_rng(0)
+    shape = (task["batch"], task["window"])
+    batch = (*draw.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
+    pending = None
+
+    def work(n: int) -> None:
+        nonlocal now, pending
+        for _ in range(n):
+            now, metrics = step(now, *parallel.shard(batch))
+            if pending is not None:
+                jax.device_get(pending)
+            pending = metrics
+        jax.block_until_ready(now)
+
+    return work, {"devices": parallel.device_names()}
+
+
+def compile(task: dict[str, Any]) -> Work:
+    """One unit: trace, compile and run one step, as at a run's start without a cache of compiled programs."""
+    import jax
+
+    work, facts = train(task)
+
+    def fresh(n: int) -> None:
+        for _ in range(n):
+            jax.clear_caches()
+            work(1)
+
+    return fresh, facts
+
+
+def memory(task: dict[str, Any]) -> Work:
+    """Steps; the facts say how much memory the process had before the first."""
+    work, facts = train(task)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return work, facts | {"before_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
+
+
+def sample(task: dict[str, Any]) -> Work:
+    """One unit: 64 symbols in each stream."""
+    from rnnlm import parallel
+
+    parallel.start(None, compile_cache=False)
+    import jax
+
+    from rnnlm import model
+    from rnnlm.sample import CHUNK, Draw, Sampler
+
+    settings = config(task).model
+    sampler = Sampler(settings, task["vocab"])
+    params = sampler.fold(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
+
+    def work(n: int) -> None:
+        list(sampler.chunks(params, np.zeros(1, np.int32), n * 64, Draw(0.8), streams=task["streams"]))
+
+    assert CHUNK == 64
+    return work, {}
+
+
+def ceiling(task: dict[str, Any]) -> Work:
+    """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
+    from rnnlm import parallel
+
+    parallel.start(None, 1, compile_cache=False)
+    import jax
+    import jax.numpy as jnp
+
+    a = jax.random.normal(jax.random.PRNGKey(0), (task["size"],) * 2).astype(task.get("dtype", "float32"))
+    product = jax.jit(lambda a: jnp.dot(a, a))
+
+    def work(n: int) -> None:
+        for _ in range(n):
+            out = product(a)
+        out.block_until_ready()
+
+    return work, {"device": jax.devices()[0].device_kind, "backend": jax.default_backend()}

@@ -1,0 +1,116 @@
+"""PyTorch's nn.LSTM (oneDNN on a CPU, cuDNN on a GPU) in an equally complete step."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+Work = tuple[Callable[[int], None], dict[str, Any]]
+
+# What PyTorch's own tuning guide has users do with another allocator: large arrays are not fetched anew each step.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
+
+
+def variants(device: str) -> list[dict[str, Any]]:
+    if device == "gpu":
+        return [{"compile": compiled} for compiled in (False, True)]
+    cores = len(os.sched_getaffinity(0))
+    return [
+        {"threads": threads, "compile": compiled, "env": env}
+        for threads in sorted({1, cores})
+        for compiled in (False, True)
+        for env in ({}, KEEP_MEMORY)
+    ]
+
+
+def net(task: dict[str, Any]) -> Any:
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            vocab, hidden = task["vocab"], task["hidden"]
+            self.embedding = torch.nn.Embedding(vocab, hidden)
+            self.lstm = torch.nn.LSTM(hidden, hidden, task["layers"])
+            self.output = torch.nn.Linear(hidden, vocab)
+
+        def forward(self, x: Any, carry: Any) -> Any:
+            h, carry = self.lstm(self.embedding(x), carry)
+            return self.output(h), carry
+
+    return Net()
+
+
+def start(task: dict[str, Any]) -> str:
+    import torch
+
+    if task.get("threads"):
+        torch.set_num_threads(task["threads"])
+    torch.set_flush_denormal(True)
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train(task: dict[str, Any]) -> Work:
+    import torch
+
+    device = start(task)
+    model = net(task).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    shape = (task["window"], task["batch"])
+    x, y = torch.randint(0, task["vocab"], (2, *shape), device=device)
+    zero = torch.zeros(task["layers"], task["batch"], task["hidden"], device=device)
+    carry = (zero, zero.clone())
+    half = task.get("dtype") == "bfloat16"
+
+    def forward(x: Any, carry: Any) -> Any:
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            logits, carry = model(x, carry)
+            return torch.nn.functional.cross_entropy(logits.view(-1, task["vocab"]).float(), y.view(-1)), carry
+
+    run = torch.compile(forward) if task["compile"] else forward
+    pending = None
+
+    def work(n: int) -> None:
+        nonlocal carry, pending
+        for _ in range(n):
+            loss, (h, c) = run(x, carry)
+            carry = h.detach().float(), c.detach().float()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            if pending is not None:
+                pending.item()
+            pending = loss.detach()
+        pending.item()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return work, {"torch": torch.__version__}
+
+
+def sample(task: dict[str, Any]) -> Work:
+    """One unit: 64 symbols in each stream, each drawn at temperature 0.8 and fed back."""
+    import torch
+
+    device = start(task)
+    model = net(task).to(device).eval()
+    x = torch.zeros(1, task["streams"], dtype=torch.long, device=device)
+    zero = torch.zeros(task["layers"], task["streams"], task["hidden"], device=device)
+
+    def one(x: Any, carry: Any) -> Any:
+        logits, carry = model(x, carry)
+        return torch.multinomial(torch.softmax(logits[-1] / 0.8, -1), 1).T, carry
+
+    run = torch.compile(one) if task["compile"] else one
+
+    def work(n: int) -> None:
+        now, carry, drawn = x, (zero, zero), []
+        with torch.inference_mode():
+            for _ in range(64 * n):
+                now, carry = run(now, carry)
+                drawn.append(now)
+            torch.cat(drawn).cpu()
+
+    return work, {"torch": torch.__version__}

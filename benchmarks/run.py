@@ -1,0 +1,404 @@
+"""rnnlm beside its peers, in alternation in one run: times, and their ratios pair by pair.
+
+    python benchmarks/run.py --what=train,sample,compile,memory,quality [--json]
+
+Each contestant is a process of its own that works only when it is its turn. A peer is first tried with each of its
+settings, and the best goes into the contest. Prints tables, and appends a line of JSON for each to
+benchmarks/results/bench.jsonl. On a machine with a GPU, the shapes are a GPU's.
+"""
+
+import argparse
+import contextlib
+import datetime
+import importlib
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SHAPES = {
+    "cpu": [
+        (1, 128, 50, 50),
+        (2, 128, 50, 50),
+        (2, 256, 50, 50),
+        (2, 512, 50, 50),
+        (3, 512, 50, 50),
+        (2, 512, 100, 100),
+    ],
+    "gpu": [(2, 512, 100, 100), (3, 512, 128, 200), (3, 1840, 128, 200)],
+}
+STREAMS = (1, 64)
+VOCAB = 65
+SECONDS = 1.0  # of one turn
+
+
+class Contestant:
+    """A worker process."""
+
+    def __init__(self, task: dict[str, Any]):
+        env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | task.get("env", {})
+        command = [sys.executable, str(ROOT / "benchmarks" / "worker.py"), json.dumps(task)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
+        self.task, self.peak = task, 0
+        self.facts = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see what it said above.")
+        return json.loads(line)
+
+    def turn(self, n: int) -> float:
+        """Seconds for one unit, of n in a row."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{n}\n")
+        self.process.stdin.flush()
+        found = self.answer()
+        self.peak = found["peak_bytes"]
+        return found["seconds"] / n
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def contest(tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds a unit for each contestant, turn by turn."""
+    with contextlib.ExitStack() as stack:
+        players = {}
+        for name, task in tasks.items():
+            players[name] = Contestant(task)
+            stack.callback(players[name].close)
+        units = {name: max(1, round(SECONDS / player.turn(1))) for name, player in players.items()}
+        times: dict[str, list[float]] = {name: [] for name in tasks}
+        for _ in range(rounds):
+            for name, player in players.items():
+                times[name].append(player.turn(units[name]))
+    return times
+
+
+def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
+    """The task with those of the peer's settings that did it quickest, each tried three times for a while."""
+    found = []
+    variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device)
+    for variant in variants:
+        made = task | {"peer": peer} | variant
+        if len(variants) == 1:
+            return made
+        player = Contestant(made)
+        units = max(1, round(SECONDS / 2 / player.turn(1)))
+        found.append((min(player.turn(units) for _ in range(3)), made))
+        player.close()
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def settings(task: dict[str, Any]) -> str:
+    """What was chosen for a peer, in a few letters."""
+    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll") if name in task]
+    said += ["compile"] if task.get("compile") else []
+    said += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
+    said += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
+    return " ".join(said)
+
+
+def ratio(peer: list[float], ours: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(peer, ours, strict=True))
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(math.log(v) for v in values))
+
+
+def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> float:
+    """Of the products of one training step. Not `whole`: without the first layer's input product, which rnnlm makes
+    once for each symbol of the vocabulary rather than once for each position."""
+    rows = batch * window
+    products = rows * 4 * hidden * hidden * (2 * layers - (0 if whole else 1)) + rows * hidden * VOCAB
+    return 3 * 2 * (products + (0 if whole else VOCAB * 4 * hidden * hidden))
+
+
+def measure_ceiling(dtype: str, size: int) -> tuple[float, dict[str, Any]]:
+    """FLOP/s of a large product."""
+    player = Contestant({"peer": "ours", "what": "ceiling", "size": size, "dtype": dtype})
+    units = max(1, round(SECONDS / player.turn(1)))
+    quickest = min(player.turn(units) for _ in range(5))
+    player.close()
+    return 2 * size**3 / quickest, player.facts
+
+
+def train(args: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for layers, hidden, batch, window in args.shapes:
+        dtype = "bfloat16" if args.device == "gpu" else "float32"
+        ceiling, _ = measure_ceiling(dtype, 8192 if args.device == "gpu" else 2048)
+        task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
+        task |= {"vocab": VOCAB, "dtype": dtype}
+        tasks = {name: best(name, task, args.device) for name in ("ours", "torch_lstm", "flax_rnn")}
+        # The peer as its users get it, beside the peer at its best.
+        plain = dict(tasks["torch_lstm"], env={})
+        if plain != tasks["torch_lstm"]:
+            tasks["torch_plain"] = plain
+        times = contest(tasks, args.rounds)
+        ours = statistics.median(times["ours"])
+        rows.append(
+            {
+                "shape": f"{layers}x{hidden} B={batch} T={window}",
+                "ms": {name: 1e3 * statistics.median(t) for name, t in times.items()},
+                "torch": ratio(times["torch_lstm"], times["ours"]),
+                "torch_plain": ratio(times.get("torch_plain", times["torch_lstm"]), times["ours"]),
+                "flax": ratio(times["flax_rnn"], times["ours"]),
+                "ceiling_gflops": ceiling / 1e9,
+                "share": flops(layers, hidden, batch, window, whole=False) / ours / ceiling,
+                "share_of_whole": flops(layers, hidden, batch, window, whole=True) / ours / ceiling,
+                "settings": {name: settings(chosen) for name, chosen in tasks.items()},
+            }
+        )
+        say(rows[-1])
+    ratios = {peer: geometric_mean([row[peer] for row in rows]) for peer in ("torch", "torch_plain", "flax")}
+    table(
+        [
+            "shape",
+            "rnnlm ms",
+            "torch ms",
+            "flax ms",
+            "torch/rnnlm",
+            "untuned torch",
+            "flax/rnnlm",
+            "GFLOP/s",
+            "share",
+            "whole",
+        ],
+        [
+            [row["shape"], *(f"{row['ms'][name]:.1f}" for name in ("ours", "torch_lstm", "flax_rnn"))]
+            + [f"{row[name]:.2f}" for name in ("torch", "torch_plain", "flax")]
+            + [f"{row['ceiling_gflops']:.0f}", f"{row['share']:.2f}", f"{row['share_of_whole']:.2f}"]
+            for row in rows
+        ]
+        + [["geometric mean", "", "", "", *(f"{ratios[p]:.2f}" for p in ("torch", "torch_plain", "flax")), "", "", ""]],
+    )
+    return {"what": "train", "ratio": ratios, "rows": rows}
+
+
+def sample(args: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for hidden in (128, 512):
+        for streams in STREAMS:
+            task = {"what": "sample", "layers": 2, "hidden": hidden, "vocab": VOCAB, "streams": streams}
+            tasks = {name: best(name, task, args.device) for name in ("ours", "torch_lstm")}
+            times = contest(tasks, args.rounds)
+            rows.append(
+                {
+                    "shape": f"2x{hidden}, {streams} streams",
+                    "symbols_per_second": {name: 64 * streams / statistics.median(t) for name, t in times.items()},
+                    "torch": ratio(times["torch_lstm"], times["ours"]),
+                    "settings": {name: settings(chosen) for name, chosen in tasks.items()},
+                }
+            )
+            say(rows[-1])
+    table(
+        ["shape", "rnnlm symbols/s", "torch symbols/s", "rnnlm/torch"],
+        [
+            [row["shape"], *(f"{v:,.0f}" for v in row["symbols_per_second"].values()), f"{row['torch']:.1f}"]
+            for row in rows
+        ],
+    )
+    return {"what": "sample", "ratio": {"torch": geometric_mean([row["torch"] for row in rows])}, "rows": rows}
+
+
+def compile_times(args: argparse.Namespace) -> dict[str, Any]:
+    """Trace, compile and first step, by T and by depth; and a whole start of `rnnlm train`, cold and warm."""
+    base = {"peer": "ours", "what": "compile", "layers": 2, "hidden": 128, "batch": 8, "window": 50, "vocab": VOCAB}
+    tasks = {
+        "2 layers, T=50": base,
+        "2 layers, T=2000": base | {"window": 2000},
+        "8 layers, T=50": base | {"layers": 8},
+    }
+    times = contest(tasks, args.rounds)
+    # The step itself, which each unit runs once, is taken off.
+    steps = contest({name: task | {"what": "train"} for name, task in tasks.items()}, 3)
+    seconds = {name: statistics.median(times[name]) - statistics.median(steps[name]) for name in tasks}
+    starts: dict[str, list[float]] = {"cold": [], "warm": []}
+    for _ in range(args.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in starts:
+                starts[kind].append(start_up(Path(folder), kind))
+    first, longer, deeper = seconds.values()
+    ratios = {"T=2000/T=50": longer / first, "8 layers/2": deeper / first}
+    medians = {kind: statistics.median(t) for kind, t in starts.items()}
+    table(["what", "seconds"], [[name, f"{s:.2f}"] for name, s in seconds.items()])
+    table(["compile time", "ratio"], [[name, f"{r:.2f}"] for name, r in ratios.items()])
+    table(["process start to first step, 2x512", "seconds"], [[kind, f"{s:.2f}"] for kind, s in medians.items()])
+    return {"what": "compile", "ratio": ratios, "rows": [{"seconds": seconds, "first_step_seconds": medians}]}
+
+
+def start_up(folder: Path, kind: str) -> float:
+    """Seconds from the start of `rnnlm train` to its first row in metrics.jsonl."""
+    text, workdir = folder / "text.txt", folder / kind
+    text.write_bytes(bytes(range(32, 97)) * 2000)
+    command = [sys.executable, "-m", "rnnlm.cli", "train", "--config=configs/base.py", f"--workdir={workdir}"]
+    overrides = {"data.files": text, "model.hidden": 512, "model.embedding": 512, "log.every": 1}
+    overrides |= {"eval.every": 0, "sample.every": 0}
+    command += [f"--config.{name}={value}" for name, value in overrides.items()]
+    env = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+    rows = workdir / "metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size):
+        if process.poll() is not None:
+            raise RuntimeError(f"{command} ended with code {process.returncode}.")
+        time.sleep(0.002)
+    seconds = time.perf_counter() - begin
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return seconds
+
+
+def memory(args: argparse.Namespace) -> dict[str, Any]:
+    task = {"peer": "ours", "what": "memory", "layers": 1, "hidden": 512, "batch": 16, "window": 4096, "vocab": VOCAB}
+    tasks = {"none": task, "remat": task | {"remat": 64}}
+    step, used = {name: [] for name in tasks}, {}
+    for _ in range(args.rounds):
+        for name, each in tasks.items():
+            player = Contestant(each)
+            step[name].append(player.turn(1))
+            used[name] = player.peak - player.facts["before_bytes"]
+            player.close()
+    ratios = {"memory": used["remat"] / used["none"], "time": ratio(step["remat"], step["none"])}
+    table(
+        ["1x512 B=16 T=4096", "step, MiB", "seconds"],
+        [[name, f"{used[name] / 2**20:.0f}", f"{statistics.median(step[name]):.2f}"] for name in tasks]
+        + [["remat / none", f"{ratios['memory']:.2f}", f"{ratios['time']:.2f}"]],
+    )
+    return {"what": "memory", "ratio": ratios, "rows": [{"bytes": used, "seconds": step}]}
+
+
+def quality(args: argparse.Namespace) -> dict[str, Any]:
+    """The tiny-shakespeare configs from process start, and the halves of their validation split."""
+    rows = []
+    for name in args.quality:
+        with tempfile.TemporaryDirectory() as folder:
+            begin = time.perf_counter()
+            rnnlm("train", f"--config=configs/{name}.py", f"--workdir={folder}/run")
+            seconds = time.perf_counter() - begin
+            found = [score(folder, n) for n in (55_770, 0)]
+        first, whole = found
+        second = {"nats": whole["nats"] - first["nats"], "count": whole["count"] - first["count"]}
+        nats = {n: s["nats"] / s["count"] for n, s in (("first", first), ("second", second), ("whole", whole))}
+        rows.append({"config": name, "seconds": seconds, "nats": nats})
+        say(rows[-1])
+    table(
+        ["config", "seconds", "first half", "second half", "whole (nats)"],
+        [[r["config"], f"{r['seconds']:.1f}", *(f"{v:.4f}" for v in r["nats"].values())] for r in rows],
+    )
+    return {"what": "quality", "ratio": {}, "rows": rows}
+
+
+def rnnlm(*args: str) -> str:
+    command = [sys.executable, "-m", "rnnlm.cli", *args]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def score(folder: str, symbols: int) -> dict[str, Any]:
+    """The validation split's first symbols, or all, read end to end with one carry."""
+    options = ("--split=valid", "--lanes=1", f"--max_symbols={symbols}", "--json")
+    return json.loads(rnnlm("eval", f"--workdir={folder}/run", *options))
+
+
+def say(row: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(row) + "\n")
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and which code."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        return done.stdout.strip()
+
+    def version(name: str) -> str | None:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+        return None
+
+    cpu = ""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git("rev-parse", "HEAD"),
+        "changed": bool(git("status", "--porcelain", "--", "rnnlm", "benchmarks/peers")),
+        "python": platform.python_version(),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "torch")},
+    }
+
+
+WHAT = {"train": train, "sample": sample, "compile": compile_times, "memory": memory, "quality": quality}
+
+
+def shapes(text: str) -> Iterator[tuple[int, int, int, int]]:
+    for each in text.split(","):
+        layers, hidden, batch, window = (int(n) for n in each.split("x"))
+        yield layers, hidden, batch, window
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", default="train,sample,compile,memory", help=f"of {', '.join(WHAT)}")
+    parser.add_argument("--shapes", help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
+    parser.add_argument("--quality", nargs="*", default=["tinyshakespeare"], help="configs for --what=quality")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON for each of --what")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "bench.jsonl")
+    args = parser.parse_args()
+    unknown = set(args.what.split(",")) - WHAT.keys()
+    if unknown:
+        parser.error(f"--what={','.join(sorted(unknown))}: choose of {', '.join(WHAT)}")
+    args.device = "gpu" if shutil.which("nvidia-smi") else "cpu"
+    args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
+    ceiling, facts = measure_ceiling("float32", 2048)
+    sys.stdout.write(f"matmul ceiling, float32 2048^3 on {facts['device']}: {ceiling / 1e9:.0f} GFLOP/s\n\n")
+    found = [WHAT[what](args) for what in args.what.split(",")]
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    about = machine() | facts | {"ceiling_gflops": ceiling / 1e9}
+    with args.results.open("a") as file:
+        for each in found:
+            file.write(json.dumps(each | about) + "\n")
+    if args.json:
+        for each in found:
+            sys.stdout.write(json.dumps(each) + "\n")
+
+
+if __name__ == "__main__":
+    main()
