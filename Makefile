@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/quickstart
 
-.PHONY: run test test-slow lint types lock clean
+.PHONY: run test test-slow bench lint types lock clean
 
 run: .venv/installed
 	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
@@ -17,6 +17,16 @@ test: lint types .venv/installed
 # The tests that take minutes: what the README promises by the clock.
 test-slow: .venv/installed
 	$(BIN)/pytest -m slow -n0
+
+# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,quality chooses.
+WHAT ?= train,sample,compile,memory
+bench: .venv/bench
+	$(BIN)/python benchmarks/run.py --what=$(WHAT)
+
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  --config-settings editable_mode=compat --editable '.[bench]'
+	touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check

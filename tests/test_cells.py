@@ -140,3 +140,31 @@ def test_bfloat16_products_keep_a_float32_carry(name):
     assert all(s.dtype == jnp.float32 for s in (*after, rough))
     error = float(jnp.max(jnp.abs(exact - rough)))
     assert 0 < error < 0.1
+
+
+def test_rows_and_both_forms_of_their_gradient_are_the_one_hot_product():
+    draw = np.random.default_rng(0)
+    x, table = draw.integers(0, 5, (T, B)), jnp.asarray(draw.normal(size=(5, 4)), jnp.float32)
+    out, pull = jax.vjp(lambda t: scan.rows(t, x), table)
+    one_hot = np.eye(5, dtype=np.float32)[x]
+    np.testing.assert_array_equal(out, one_hot @ table)
+    d = draw.normal(size=(T, B, 4)).astype(np.float32)
+    wanted = np.einsum("tbv,tbg->vg", one_hot, d)
+    np.testing.assert_allclose(pull(d)[0], wanted, rtol=1e-5, atol=1e-6)
+    for form in (scan.add_rows, scan.multiply_rows):
+        np.testing.assert_allclose(form(5, x.reshape(-1), d.reshape(-1, 4)), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
+    """What the reverse scan carries and stacks is of lanes and time: weights' gradients are made after it, at once."""
+    cell, params, carry, x, fresh = problem(name)
+
+    def loss(params):
+        return jnp.sum(run(cell, params, carry, x, fresh, jnp.float32)[1])
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(jax.tree.map(jnp.float32, params))
+    loops = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+    assert any(eqn.params["reverse"] for eqn in loops)
+    for eqn in loops:
+        assert params["W_h"].shape not in [out.aval.shape for out in eqn.outvars]

@@ -52,6 +52,7 @@ def test_no_key_has_a_default():
         ("model.cell", "lstn", "model.cell is 'lstn': expected one of rnn, lstm, gru"),
         ("model.tied", True, "model.embedding=0 differs from the last layer's width 128"),
         ("model.dtype", "float16", "expected one of float32, bfloat16"),
+        ("train.remat", 20, "train.window=50 cannot be cut into chunks of train.remat=20 steps"),
         ("train.accumulate", 3, "train.batch=50 cannot be cut into train.accumulate=3"),
         ("train.steps", 0, "train.steps=0"),
         ("optim.learning_rate", -1.0, "not a positive number"),

@@ -1,14 +1,16 @@
 """Laws of the stack: causality, carry, parameter count, dropout."""
 
 import dataclasses
+import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm import model
+from rnnlm import model, scan, score
 from rnnlm.cells import CELLS
 from tests.conftest import tiny
 
@@ -147,3 +149,63 @@ def test_dropout_output_follows_dropout_unless_set():
     assert tiny(model__dropout=0.25).model.dropout_output == 0.25
     apart = tiny(model__dropout=0.25, model__dropout_output=0.5).model
     assert (apart.dropout, apart.dropout_output) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
+    config, params, _ = build(layers=5, hidden=6, dropout=dropout)
+    assert set(params["layer_1"]) == {"W_x", "W_h", "b"}
+    x, fresh = inputs()
+    carry = jax.tree.map(lambda s: s + 0.1, model.zero_carry(config, B))
+    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if dropout else None
+
+    def by_hand(params):
+        h, u, after = None, scan.rows(params["layer_0"]["W_x"], x.T), []
+        for i in range(5):
+            layer = params[f"layer_{i}"]
+            if i:
+                u = scan.project(layer, model.dropout(keys, False, h, dropout, i), jnp.float32)
+            c, h = scan.scan_steps(CELLS["lstm"], layer, carry[i], u, fresh.T, jnp.float32)
+            after.append(c)
+        h = model.dropout(keys, False, h, dropout, 5)
+        return tuple(after), (h @ params["output"]["W"]).swapaxes(0, 1) + params["output"]["b"][None, None, :]
+
+    def loss(run, params):
+        after, logits = run(params)
+        return jnp.sum(jnp.sin(logits)) + sum(jnp.sum(s) for s in jax.tree.leaves(after)), (after, logits)
+
+    def ours(params):
+        return model.apply(config, V)(params, carry, x, fresh, keys)
+
+    (_, out), grads = jax.jit(jax.value_and_grad(functools.partial(loss, ours), has_aux=True))(params)
+    (_, wanted), wanted_grads = jax.jit(jax.value_and_grad(functools.partial(loss, by_hand), has_aux=True))(params)
+    for a, b in ((out, wanted), (grads, wanted_grads)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
+
+
+def lowered(platform, time=T, **overrides):
+    """The gradient of a model's cost, as the compiler gets it."""
+    config, params, _ = build(**overrides)
+    forward = model.apply(config, V)
+
+    def loss(params, x, fresh):
+        return jnp.sum(score.nats(forward(params, model.zero_carry(config, B), x, fresh)[1], x))
+
+    args = (params, *inputs(time=time))
+    return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_what_is_compiled_does_not_grow_with_time_or_depth():
+    assert len(lowered("cpu", time=30).splitlines()) == len(lowered("cpu", time=300).splitlines())
+    two, five, eight = (lowered("cpu", layers=n).count("stablehlo.while") for n in (2, 5, 8))
+    assert eight == five < 2 * two
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_lowers_for_accelerators(platform, cell):
+    """bfloat16 operands, float32 sums; and no scatter, whose order of additions a GPU does not keep."""
+    text = lowered(platform, cell=cell, embedding=6, dtype="bfloat16")
+    assert "stablehlo.scatter" not in text
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line and "xbf16>" in line]
+    assert products and all(re.search(r"-> tensor<[0-9x]*xf32>", line) for line in products)

@@ -64,6 +64,16 @@ def test_clipping():
     np.testing.assert_allclose(update([3.0, 4.0], **sgd, clip_norm=0.0), [-1.5, -2.0], rtol=1e-6)
 
 
+def test_clipping_by_norm_is_optax_s():
+    draw = np.random.default_rng(0)
+    for scale in (0.0, 1e-3, 1.0, 1e3):
+        grads = {"a": jnp.asarray(scale * draw.normal(size=(3, 4))), "b": jnp.asarray(scale * draw.normal(size=5))}
+        wanted, _ = optax.clip_by_global_norm(1.5).update(grads, optax.EmptyState())
+        got, _ = optim.clip_by_norm(1.5).update(grads, optax.EmptyState())
+        for name in grads:
+            np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6)
+
+
 def test_first_steps():
     off = {"clip_norm": 0.0, "eps": 1e-12}
     np.testing.assert_allclose(update([3.0, -4.0], name="adam", **off), [-0.5, 0.5], rtol=1e-5)

@@ -73,6 +73,57 @@ def test_accumulated_parts_equal_the_whole_batch(dropout):
     close(whole.carry, parts.carry, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("extra", [{}, {"model__dropout": 0.3, "model__dropout_mask": "window"}])
+def test_recomputed_windows_are_the_same_run(extra):
+    whole, a = run(5, **extra)
+    chunks, b = run(5, **extra, train__remat=2)
+    close(a, b, rtol=1e-5)
+    close(whole.params, chunks.params, rtol=1e-3, atol=1e-6)
+    close(whole.carry, chunks.carry, rtol=1e-3, atol=1e-6)
+
+
+def test_masks_differ_from_chunk_to_chunk_and_come_back_in_the_backward_pass():
+    """Were the masks of the recomputed pass others, the gradient would not be that of the loss."""
+    config = tiny(model__dropout=0.5, train__remat=2, optim__name="sgd", optim__momentum=0.0, optim__clip_norm=0.0)
+    chain = optim.chain(config.optim, lambda step: 1e-3)
+    host = jax.device_get(state.create(config, V, chain))
+    x = np.random.default_rng(0).integers(0, V, (4, 8)).astype(np.int32)
+    batch = parallel.shard((x, x, np.zeros((4, 8), bool)))
+    step = train_step(config, V, chain)
+
+    def go(params):
+        now = parallel.replicate(host._replace(carry=(), params=params))._replace(carry=parallel.shard(host.carry))
+        after, metrics = step(now, *batch)
+        return parallel.host(after.params), float(metrics.loss)
+
+    after, _ = go(host.params)
+    way = jax.tree.map(lambda a, b: (a - b) / 1e-3, host.params, after)  # the gradient
+    slope = sum(float(np.sum(w**2)) for w in jax.tree.leaves(way))
+    moved = [go(jax.tree.map(lambda p, w, e=e: p + e * w, host.params, way))[1] for e in (2e-2, -2e-2)]
+    assert (moved[0] - moved[1]) / 4e-2 == pytest.approx(slope, rel=2e-2)
+
+
+def largest(jaxpr):
+    """Elements of the largest array that a program makes, inner programs included."""
+    found = max((out.aval.size for eqn in jaxpr.eqns for out in eqn.outvars if hasattr(out.aval, "size")), default=0)
+    inner = [p for eqn in jaxpr.eqns for p in jax.tree.leaves(eqn.params, is_leaf=lambda p: hasattr(p, "eqns"))]
+    return max([found, *(largest(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns"))])
+
+
+def test_recomputing_keeps_no_array_of_the_whole_window():
+    sizes = []
+    for remat in (0, 32):
+        config = tiny(train__window=1024, train__remat=remat)
+        chain = optim.chain(config.optim, lambda step: 1e-3)
+        now = state.create(config, V, chain)
+        now = parallel.replicate(now._replace(carry=()))._replace(carry=parallel.shard(now.carry))
+        x = np.zeros((4, 1024), np.int32)
+        sizes.append(largest(jax.make_jaxpr(train_step(config, V, chain))(now, *parallel.shard((x, x, x > 0)))))
+    hidden = tiny().model.hidden
+    assert sizes[0] == 1024 * 4 * 4 * hidden
+    assert sizes[1] <= 2 * max(32 * 4 * 4 * hidden, 1024 // 32 * 4 * hidden, 1024 * 4)
+
+
 def test_dropout_masks_change_with_the_step():
     """With a learning rate that moves nothing, what is left to change the loss is the mask."""
     still = {"optim__learning_rate": 1e-30, "train__window": 20}
