@@ -23,6 +23,7 @@ WHAT ?= train,sample,compile,memory
 bench: .venv/bench
 	$(BIN)/python benchmarks/run.py --what=$(WHAT)
 
+# PyTorch beside what the lock file names, in the version that the figures were measured with.
 .venv/bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  --config-settings editable_mode=compat --editable '.[bench]'

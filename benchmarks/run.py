@@ -16,7 +16,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import signal
 import statistics
 import subprocess
@@ -41,7 +40,9 @@ SHAPES = {
     ],
     "gpu": [(2, 512, 100, 100), (3, 512, 128, 200), (3, 1840, 128, 200)],
 }
+PEERS = {"rnnlm": "ours", "torch": "torch_lstm", "flax": "flax_rnn"}
 STREAMS = (1, 64)
+SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that is the ceiling
 VOCAB = 65
 SECONDS = 1.0  # of one turn
 
@@ -50,7 +51,9 @@ class Contestant:
     """A worker process."""
 
     def __init__(self, task: dict[str, Any]):
-        env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | task.get("env", {})
+        # A device of its own where there are several, no claim on all its memory, and nothing compiled before.
+        env = {"CUDA_VISIBLE_DEVICES": "0"} | os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        env = {k: v for k, v in env.items() if k != "JAX_COMPILATION_CACHE_DIR"} | task.get("env", {})
         command = [sys.executable, str(ROOT / "benchmarks" / "worker.py"), json.dumps(task)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
@@ -97,21 +100,23 @@ def contest(tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[flo
 def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
     """The task with those of the peer's settings that did it quickest, each tried three times for a while."""
     found = []
-    variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device)
+    variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device, task)
     for variant in variants:
         made = task | {"peer": peer} | variant
         if len(variants) == 1:
             return made
-        player = Contestant(made)
-        units = max(1, round(SECONDS / 2 / player.turn(1)))
-        found.append((min(player.turn(units) for _ in range(3)), made))
-        player.close()
+        try:
+            with contextlib.closing(Contestant(made)) as player:
+                units = max(1, round(SECONDS / 2 / player.turn(1)))
+                found.append((min(player.turn(units) for _ in range(3)), made))
+        except RuntimeError as error:  # a compiler that is not there, a flag that this version does not know
+            sys.stderr.write(f"left out: {error}\n")
     return min(found, key=lambda pair: pair[0])[1]
 
 
 def settings(task: dict[str, Any]) -> str:
     """What was chosen for a peer, in a few letters."""
-    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll") if name in task]
+    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll", "dtype") if name in task]
     said += ["compile"] if task.get("compile") else []
     said += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
     said += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
@@ -134,36 +139,35 @@ def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> flo
     return 3 * 2 * (products + (0 if whole else VOCAB * 4 * hidden * hidden))
 
 
-def measure_ceiling(dtype: str, size: int) -> tuple[float, dict[str, Any]]:
-    """FLOP/s of a large product."""
-    player = Contestant({"peer": "ours", "what": "ceiling", "size": size, "dtype": dtype})
-    units = max(1, round(SECONDS / player.turn(1)))
-    quickest = min(player.turn(units) for _ in range(5))
-    player.close()
-    return 2 * size**3 / quickest, player.facts
+def measure_ceiling() -> tuple[float, dict[str, Any]]:
+    """FLOP/s of a large float32 product, and where it ran."""
+    with contextlib.closing(Contestant({"peer": "ours", "what": "ceiling", "size": 2048})) as player:
+        units = max(1, round(SECONDS / player.turn(1)))
+        return 2 * 2048**3 / min(player.turn(units) for _ in range(5)), player.facts
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for layers, hidden, batch, window in args.shapes:
         dtype = "bfloat16" if args.device == "gpu" else "float32"
-        ceiling, _ = measure_ceiling(dtype, 8192 if args.device == "gpu" else 2048)
         task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
         task |= {"vocab": VOCAB, "dtype": dtype}
-        tasks = {name: best(name, task, args.device) for name in ("ours", "torch_lstm", "flax_rnn")}
-        # The peer as its users get it, beside the peer at its best.
-        plain = dict(tasks["torch_lstm"], env={})
-        if plain != tasks["torch_lstm"]:
-            tasks["torch_plain"] = plain
-        times = contest(tasks, args.rounds)
-        ours = statistics.median(times["ours"])
+        tasks = {name: best(PEERS[name], task, args.device) for name in args.peers}
+        # A peer as its users get it, beside the peer at its best.
+        for name in args.peers[1:]:
+            plain = tasks[name] | {"env": {}} | ({"devices": 1} if "devices" in tasks[name] else {})
+            if plain != tasks[name] | {"env": tasks[name].get("env", {})}:
+                tasks[f"{name}_plain"] = plain
+        against = [name for name in tasks if name != "rnnlm"]
+        size = SQUARE[args.device]
+        product = {"peer": "ours", "what": "ceiling", "size": size, "dtype": dtype}
+        times = contest(tasks | {"ceiling": product}, args.rounds)
+        ours, ceiling = statistics.median(times["rnnlm"]), 2 * size**3 / statistics.median(times.pop("ceiling"))
         rows.append(
             {
                 "shape": f"{layers}x{hidden} B={batch} T={window}",
                 "ms": {name: 1e3 * statistics.median(t) for name, t in times.items()},
-                "torch": ratio(times["torch_lstm"], times["ours"]),
-                "torch_plain": ratio(times.get("torch_plain", times["torch_lstm"]), times["ours"]),
-                "flax": ratio(times["flax_rnn"], times["ours"]),
+                "ratio": {name: ratio(times[name], times["rnnlm"]) for name in against},
                 "ceiling_gflops": ceiling / 1e9,
                 "share": flops(layers, hidden, batch, window, whole=False) / ours / ceiling,
                 "share_of_whole": flops(layers, hidden, batch, window, whole=True) / ours / ceiling,
@@ -171,29 +175,22 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
             }
         )
         say(rows[-1])
-    ratios = {peer: geometric_mean([row[peer] for row in rows]) for peer in ("torch", "torch_plain", "flax")}
+    means = {
+        name: geometric_mean([row["ratio"].get(name, row["ratio"][name.removesuffix("_plain")]) for row in rows])
+        for name in sorted({name for row in rows for name in row["ratio"]})
+    }
+    ratios = [f"{name}/rnnlm" for name in means]
     table(
+        ["shape", *(f"{name} ms" for name in args.peers), *ratios, "GFLOP/s", "share", "of whole"],
         [
-            "shape",
-            "rnnlm ms",
-            "torch ms",
-            "flax ms",
-            "torch/rnnlm",
-            "untuned torch",
-            "flax/rnnlm",
-            "GFLOP/s",
-            "share",
-            "whole",
-        ],
-        [
-            [row["shape"], *(f"{row['ms'][name]:.1f}" for name in ("ours", "torch_lstm", "flax_rnn"))]
-            + [f"{row[name]:.2f}" for name in ("torch", "torch_plain", "flax")]
+            [row["shape"], *(f"{row['ms'][name]:.1f}" for name in args.peers)]
+            + [f"{row['ratio'][name]:.2f}" if name in row["ratio"] else "" for name in means]
             + [f"{row['ceiling_gflops']:.0f}", f"{row['share']:.2f}", f"{row['share_of_whole']:.2f}"]
             for row in rows
         ]
-        + [["geometric mean", "", "", "", *(f"{ratios[p]:.2f}" for p in ("torch", "torch_plain", "flax")), "", "", ""]],
+        + [["geometric mean", *("" for _ in args.peers), *(f"{r:.2f}" for r in means.values()), "", "", ""]],
     )
-    return {"what": "train", "ratio": ratios, "rows": rows}
+    return {"what": "train", "ratio": means, "rows": rows}
 
 
 def sample(args: argparse.Namespace) -> dict[str, Any]:
@@ -201,25 +198,28 @@ def sample(args: argparse.Namespace) -> dict[str, Any]:
     for hidden in (128, 512):
         for streams in STREAMS:
             task = {"what": "sample", "layers": 2, "hidden": hidden, "vocab": VOCAB, "streams": streams}
-            tasks = {name: best(name, task, args.device) for name in ("ours", "torch_lstm")}
+            tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
             times = contest(tasks, args.rounds)
             rows.append(
                 {
                     "shape": f"2x{hidden}, {streams} streams",
                     "symbols_per_second": {name: 64 * streams / statistics.median(t) for name, t in times.items()},
-                    "torch": ratio(times["torch_lstm"], times["ours"]),
+                    "ratio": {name: ratio(times[name], times["rnnlm"]) for name in tasks if name != "rnnlm"},
                     "settings": {name: settings(chosen) for name, chosen in tasks.items()},
                 }
             )
             say(rows[-1])
+    names = list(rows[0]["symbols_per_second"])
     table(
-        ["shape", "rnnlm symbols/s", "torch symbols/s", "rnnlm/torch"],
+        ["shape", *(f"{name} symbols/s" for name in names), *(f"rnnlm/{name}" for name in names[1:])],
         [
-            [row["shape"], *(f"{v:,.0f}" for v in row["symbols_per_second"].values()), f"{row['torch']:.1f}"]
+            [row["shape"], *(f"{v:,.0f}" for v in row["symbols_per_second"].values())]
+            + [f"{r:.1f}" for r in row["ratio"].values()]
             for row in rows
         ],
     )
-    return {"what": "sample", "ratio": {"torch": geometric_mean([row["torch"] for row in rows])}, "rows": rows}
+    means = {name: geometric_mean([row["ratio"][name] for row in rows]) for name in names[1:]}
+    return {"what": "sample", "ratio": means, "rows": rows}
 
 
 def compile_times(args: argparse.Namespace) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def start_up(folder: Path, kind: str) -> float:
     overrides = {"data.files": text, "model.hidden": 512, "model.embedding": 512, "log.every": 1}
     overrides |= {"eval.every": 0, "sample.every": 0}
     command += [f"--config.{name}={value}" for name, value in overrides.items()]
-    env = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+    env = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}
     begin = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
     rows = workdir / "metrics.jsonl"
@@ -274,6 +274,9 @@ def start_up(folder: Path, kind: str) -> float:
 
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
+    if args.device == "gpu":
+        sys.stdout.write("The memory of a step is measured on a CPU only.\n\n")
+        return {"what": "memory", "ratio": {}, "rows": []}
     task = {"peer": "ours", "what": "memory", "layers": 1, "hidden": 512, "batch": 16, "window": 4096, "vocab": VOCAB}
     tasks = {"none": task, "remat": task | {"remat": 64}}
     step, used = {name: [] for name in tasks}, {}
@@ -389,19 +392,22 @@ def main() -> None:
     unknown = set(args.what.split(",")) - WHAT.keys()
     if unknown:
         parser.error(f"--what={','.join(sorted(unknown))}: choose of {', '.join(WHAT)}")
-    args.device = "gpu" if shutil.which("nvidia-smi") else "cpu"
-    args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
-    ceiling, facts = measure_ceiling("float32", 2048)
+    args.peers = [name for name in PEERS if importlib.util.find_spec(name)]
+    if len(args.peers) < len(PEERS):
+        sys.stdout.write(f"Left out, not being installed: {', '.join(PEERS.keys() - set(args.peers))}.\n")
+    ceiling, facts = measure_ceiling()
     sys.stdout.write(f"matmul ceiling, float32 2048^3 on {facts['device']}: {ceiling / 1e9:.0f} GFLOP/s\n\n")
-    found = [WHAT[what](args) for what in args.what.split(",")]
+    args.device = "cpu" if facts["backend"] == "cpu" else "gpu"
+    args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
     args.results.parent.mkdir(parents=True, exist_ok=True)
     about = machine() | facts | {"ceiling_gflops": ceiling / 1e9}
-    with args.results.open("a") as file:
-        for each in found:
-            file.write(json.dumps(each | about) + "\n")
-    if args.json:
-        for each in found:
-            sys.stdout.write(json.dumps(each) + "\n")
+    for what in args.what.split(","):
+        found = WHAT[what](args)
+        with args.results.open("a") as file:
+            file.write(json.dumps(found | about) + "\n")
+        if args.json:
+            sys.stdout.write(json.dumps(found) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def get_config() -> ConfigDict:
     train.window = 50  # steps of time between carry hand-overs (truncated BPTT)
     train.steps = 10_000  # windows to train on
     train.accumulate = 1  # parts a batch is taken in, to save memory; the numbers stay the same
-    train.remat = 0  # steps kept at a time, the rest recomputed: memory as sqrt(window) where it is that; 0: all kept
+    train.remat = (
+        0  # steps in a chunk that the backward pass recomputes, to save memory, best near sqrt(window); 0: off
+    )
 
     config.optim = optim = ConfigDict()
     optim.name = "adam"  # adam, adamw, rmsprop, sgd

@@ -250,9 +250,9 @@ def device_flags(values: flags.FlagValues) -> None:
 
 
 def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None, *processes: Any) -> None:
-    from rnnlm import parallel
+    from rnnlm import devices
 
-    parallel.start(training, values.cpu_devices, values.compile_cache, *processes)
+    devices.start(training, values.cpu_devices, values.compile_cache, *processes)
 
 
 def given_workdir(values: flags.FlagValues) -> Path:

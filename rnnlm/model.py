@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from rnnlm import scan
 from rnnlm.cells import CELLS, Carry, Params, lstm
 from rnnlm.config import ModelConfig
+from rnnlm.product import product
 
 Stack = tuple[Carry, ...]
 """The carry of a model: one layer's carry after another."""
@@ -71,14 +72,16 @@ class Model(nn.Module):
         h_TBH = drop(h_TBH, config.dropout_output, len(sizes))
         output = self.param("output", partial(init_output, config), sizes[-1], self.vocab)
         w_HV = table_VE.T if config.tied else output["W"]
-        logits_TBV = scan.product(h_TBH, w_HV, dtype) + output["b"][None, None, :]
+        logits_TBV = product(h_TBH, w_HV, dtype) + output["b"][None, None, :]
         return (first, *after), logits_TBV.transpose(1, 0, 2)
 
 
 def through(
     layer: Callable[..., tuple[jax.Array, Carry]], h_TBH: jax.Array, layers: Sequence[Params], carry: Stack
 ) -> tuple[jax.Array, Stack]:
-    """The layers above the first, one after another: -> (the last one's output, their carries).
+    """The layers above the first, one after another: -> (the last one's output h_TBH, their carries).
+
+    `layer` takes (h_TBH, (its number, its params, its carry)) and gives (h_TBH, carry).
 
     Three equal ones or more become one loop over layers, compiled once: it costs a copy of their params and of what
     the backward pass needs to know, a few per cent of the time.
@@ -131,7 +134,7 @@ def fold(config: ModelConfig, params: Any) -> Any:
     if not config.embedding:
         return params
     table_VE = params["embedding"]
-    first = params["layer_0"] | {"W_x": scan.product(table_VE, params["layer_0"]["W_x"], jnp.dtype(config.dtype))}
+    first = params["layer_0"] | {"W_x": product(table_VE, params["layer_0"]["W_x"], jnp.dtype(config.dtype))}
     output = params["output"] | ({"W": table_VE.T} if config.tied else {})
     return {name: p for name, p in params.items() if name != "embedding"} | {"layer_0": first, "output": output}
 

@@ -59,7 +59,7 @@ def clip_by_norm(largest: float) -> optax.GradientTransformation:
     """
 
     def update(grads: optax.Updates, state: optax.EmptyState, params: object = None) -> tuple[Any, optax.EmptyState]:
-        factor = jnp.minimum(1.0, largest / jnp.maximum(optax.tree.norm(grads), largest))
+        factor = largest / jnp.maximum(optax.tree.norm(grads), largest)
         return jax.tree.map(lambda g: g * factor, grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

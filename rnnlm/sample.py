@@ -27,8 +27,8 @@ class Draw:
     the tempered probability (Holtzman et al. 2020), one at least.
     """
 
-    temperature: float = 1.0
-    seed: int = 0
+    temperature: float
+    seed: int
     top_k: int = 0
     top_p: float = 1.0
 
@@ -143,12 +143,13 @@ def draw(
 
 
 def narrow(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
-    """-inf for all but the top_k likeliest symbols and, of these, the fewest likeliest that have top_p of the rest."""
-    order_KV = jnp.argsort(-logits_KV, axis=-1, stable=True)
-    best_KV = jnp.take_along_axis(logits_KV, order_KV, axis=-1)
+    """-inf for all but the top_k likeliest symbols and, of these, the fewest likeliest that have top_p of their sum.
+
+    Symbols as likely as the last one kept are kept too.
+    """
+    best_KV = -jnp.sort(-logits_KV, axis=-1)
     best_KV = jnp.where(jnp.arange(best_KV.shape[-1])[None, :] < top_k, best_KV, -jnp.inf)
     p_KV = jax.nn.softmax(best_KV, axis=-1)
-    likelier_KV = jnp.cumsum(p_KV, axis=-1) - p_KV
-    best_KV = jnp.where((likelier_KV < top_p).at[:, 0].set(True), best_KV, -jnp.inf)
-    rank_KV = jnp.argsort(order_KV, axis=-1)
-    return jnp.take_along_axis(best_KV, rank_KV, axis=-1)
+    kept_KV = (jnp.cumsum(p_KV, axis=-1) - p_KV < top_p) | (top_p >= 1)
+    least_K = jnp.min(jnp.where(kept_KV.at[:, 0].set(True) & (best_KV > -jnp.inf), best_KV, jnp.inf), axis=-1)
+    return jnp.where(logits_KV >= least_K[:, None], logits_KV, -jnp.inf)

@@ -13,13 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import Carry, Cell, Params
-
-
-def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """x @ w with operands in `dtype`, summed and returned in the dtype of w; leading axes of x are flattened."""
-    rows = x.reshape(-1, x.shape[-1]).astype(dtype)
-    out = jnp.dot(rows, w.astype(dtype), preferred_element_type=w.dtype)
-    return out.reshape(*x.shape[:-1], w.shape[-1])
+from rnnlm.product import flat, product
 
 
 @jax.custom_vjp
@@ -104,11 +98,13 @@ def _scan(
 def _scan_fwd(
     cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
 ) -> tuple[tuple[Carry, jax.Array], Any]:
+    cast = params | {"W_h": params["W_h"].astype(dtype)}  # once, not at each step
+
     def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
         # The carry before the step is kept rather than the one after it, which also spares XLA's CPU code from
         # updating the carry in place: it does so one number at a time.
         before = reset(carry, now[1])
-        carry, known = one_step(cell, params, before, now[0], dtype)
+        carry, known = one_step(cell, cast, before, now[0], dtype)
         return carry, (carry[0], before, known)
 
     carry, (h_TBH, before_TBH, known_TB) = jax.lax.scan(step, carry, (u_TBG, fresh_TB))
@@ -143,7 +139,7 @@ def _back_through_updates(
     w_HG = params["W_h"]
     vectors = {name: p for name, p in params.items() if name not in ("W_h", "b")}
     # Transposed once: XLA on CPU would fold it into the loop's product, which is then a third slower.
-    w_GH = jax.lax.optimization_barrier(w_HG.T)
+    w_GH = jax.lax.optimization_barrier(w_HG.T.astype(dtype))
 
     def unmix(da: jax.Array) -> tuple[jax.Array, jax.Array]:
         zeros = jnp.zeros((*da.shape[:-1], w_HG.shape[-1]), da.dtype)
@@ -164,7 +160,7 @@ def _back_through_updates(
     steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TBH, fresh_TB)
     (dcarry, dvectors, da_TBA), _ = jax.lax.scan(step, start, steps, reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
-    dw_HG = product(flat(before_TBH[0]).T, flat(dz_TBG).astype(w_HG.dtype), dtype)
+    dw_HG = product(flat(before_TBH[0]).T, flat(dz_TBG), dtype)
     return dvectors | {"W_h": dw_HG}, dcarry, du_TBG
 
 
@@ -193,8 +189,3 @@ def _back_through_steps(
     before, u, d = jax.tree.map(flat, (before_TBH, u_TBG, dcarry_TBH))
     (dparams,) = jax.vjp(lambda p: run(p, before, u), params)[1](d)
     return dparams, start, du_TBG
-
-
-def flat(x_TBH: jax.Array) -> jax.Array:
-    """Time and lanes as one axis of rows."""
-    return x_TBH.reshape(-1, x_TBH.shape[-1])

@@ -31,6 +31,7 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
     by_step = config.model.dropout_mask == "step"
     drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
 
+    # The arrays of a window are [B, T], those of a chunk [B, remat].
     def chunk(params: Any, carry: Any, keys: Any, x: jax.Array, y: jax.Array, fresh: jax.Array) -> Any:
         carry, logits_BTV = forward(params, carry, x, fresh, keys)
         return carry, jnp.sum(score.nats(logits_BTV, y)) / symbols
@@ -64,13 +65,12 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
         (nats, grads), carry = jax.lax.scan(part, zero, cut)
         return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
 
-    def step(old: Any, now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
-        now = now._replace(params=old)
+    def step(params: Any, now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
         keys = lane_keys(now, len(x)) if drops else None
-        (nats, carry), grads = gradient(now.params, now.carry, x, y, fresh, keys)
+        (nats, carry), grads = gradient(params, now.carry, x, y, fresh, keys)
         nats, grads = parallel.total((nats, grads))
-        updates, opt_state = optimizer.update(grads, now.opt_state, now.params)
-        params: Any = optax.apply_updates(now.params, updates)
+        updates, opt_state = optimizer.update(grads, now.opt_state, params)
+        params = optax.apply_updates(params, updates)
         metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
         average = moved(now, params, config.optim.ema)
         return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics

@@ -26,10 +26,10 @@ os.environ["XDG_CACHE_HOME"] = str(CACHE)
 def pytest_configure(config: pytest.Config) -> None:
     import jax
 
-    from rnnlm import parallel
+    from rnnlm import devices
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    parallel.start(None, cpu_devices=1)
+    devices.start(None, cpu_devices=1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -259,8 +259,9 @@ def test_eval_sample_and_load_agree(whole, text_file):
     assert lm.sample("the ", length=70, temperature=0.7, seed=3) + "\n" == rnnlm(
         "sample", f"--workdir={whole}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
     )
-    several = rnnlm("sample", f"--workdir={whole}", "--length=30", "--num=3")
-    assert several.count("----- sample") == 3
+    several = ("sample", f"--workdir={whole}", "--length=70", "--num=4", "--top_p=0.9")
+    split = rnnlm(*several, "--cpu_devices=2")
+    assert split.count("----- sample") == 4 and split == rnnlm(*several, "--cpu_devices=1")
 
     string = "the cat sat on a mat"
     lm.reset()

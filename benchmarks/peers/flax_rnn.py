@@ -1,32 +1,23 @@
 """flax's own nn.RNN(OptimizedLSTMCell) in an equally complete step."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 Work = tuple[Callable[[int], None], dict[str, Any]]
 
 
-def variants(device: str) -> list[dict[str, Any]]:
-    """On a CPU also with rnnlm's ways with devices, XLA's flags and memory, which flax's users do not get by default."""
+def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
+    """On a CPU also with rnnlm's devices, flags for XLA and memory, which flax's users do not get by default."""
+    import jax
+
+    from rnnlm.devices import CPU_FLAGS, cores_for
+
     if device == "gpu":
-        return [{"devices": 1}, {"devices": 1, "unroll": 5}]
-    from rnnlm.parallel import CPU_FLAGS
-
-    flags = CPU_FLAGS.get(jax_version(), "")
+        graphs = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}
+        return [{"devices": 1, "unroll": unroll, "env": env} for unroll in (1, 5) for env in ({}, graphs)]
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
-    cores = len(os.sched_getaffinity(0))
-    return [
-        {"devices": devices, "env": env}
-        for devices in sorted({1, cores})
-        for env in ({}, keep, keep | {"XLA_FLAGS": flags})
-    ]
-
-
-def jax_version() -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version("jax").rpartition(".")[0]
+    ours = keep | {"XLA_FLAGS": CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")}
+    return [{"devices": n, "env": env} for n in sorted({1, cores_for(task["batch"])}) for env in ({}, ours)]
 
 
 def train(task: dict[str, Any]) -> Work:

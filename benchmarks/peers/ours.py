@@ -22,8 +22,9 @@ from rnnlm.config import (
 Work = tuple[Callable[[int], None], dict[str, Any]]
 
 
-def variants(device: str) -> list[dict[str, Any]]:
-    return [{}]
+def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
+    """On a GPU also with the loops over time as CUDA graphs, which XLA does not make unless told."""
+    return [{}, {"env": {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}}] if device == "gpu" else [{}]
 
 
 def config(task: dict[str, Any]) -> Config:
@@ -77,10 +78,10 @@ def config(task: dict[str, Any]) -> Config:
 
 
 def train(task: dict[str, Any]) -> Work:
-    from rnnlm import parallel
+    from rnnlm import devices, parallel
 
     settings = config(task)
-    parallel.start(settings.train, task.get("devices", 0), compile_cache=False)
+    devices.start(settings.train, task.get("devices", 0), compile_cache=False)
     import jax
 
     from rnnlm import optim, state
@@ -130,9 +131,9 @@ def memory(task: dict[str, Any]) -> Work:
 
 def sample(task: dict[str, Any]) -> Work:
     """One unit: 64 symbols in each stream."""
-    from rnnlm import parallel
+    from rnnlm import devices
 
-    parallel.start(None, compile_cache=False)
+    devices.start(None, compile_cache=False)
     import jax
 
     from rnnlm import model
@@ -143,7 +144,11 @@ def sample(task: dict[str, Any]) -> Work:
     params = sampler.fold(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
 
     def work(n: int) -> None:
-        list(sampler.chunks(params, np.zeros(1, np.int32), n * 64, Draw(0.8), streams=task["streams"]))
+        list(
+            sampler.chunks(
+                params, np.zeros(1, np.int32), n * 64, Draw(temperature=0.8, seed=0), streams=task["streams"]
+            )
+        )
 
     assert CHUNK == 64
     return work, {}
@@ -151,9 +156,9 @@ def sample(task: dict[str, Any]) -> Work:
 
 def ceiling(task: dict[str, Any]) -> Work:
     """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
-    from rnnlm import parallel
+    from rnnlm import devices
 
-    parallel.start(None, 1, compile_cache=False)
+    devices.start(None, 1, compile_cache=False)
     import jax
     import jax.numpy as jnp
 

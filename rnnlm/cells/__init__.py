@@ -1,13 +1,14 @@
 """The recurrences, one file each, and their table by name.
 
-A carry is a tuple of [B, H] arrays whose first is the output h; u_BG is the input's part x_BD @ W_x + b, made for
-all time at once by `scan.project`. A cell gives its recurrence in one of two forms:
+A carry is a tuple of [B, H] arrays whose first is the output h; u_BG is the input's part of the gates with the bias
+added, x_BD @ W_x + b. A cell gives its recurrence in one of two forms:
 
-  mix(u_BG, z_BG) -> a_BA and update(bias, carry, a_BA) -> carry
-      one product z = h @ W_h, then elementwise work. `mix` is linear; `bias` holds the layer's params without the
-      matrices. From this form `scan` makes a backward pass that touches W_h once for the whole window.
+  mix(u_BG, z_BG) -> a_BA and update(vectors, carry, a_BA) -> carry
+      one product z = h @ W_h, then elementwise work. `mix` is linear, with any axes before the last; `vectors` holds
+      the layer's params but for the matrices and b. From this form `scan` makes a backward pass that touches W_h once
+      for the whole window.
   step(params, carry, u_BG, dtype) -> carry
-      anything else; differentiated by jax as it stands.
+      anything that treats each row alone, since the backward pass runs it on the rows of all steps at once.
 """
 
 from collections.abc import Callable

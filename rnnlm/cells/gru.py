@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnnlm.product import product
+
 
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     """The candidate's two parts stay apart, since the reset gate comes between them: A = 4 H."""
@@ -18,9 +20,9 @@ def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     return jnp.concatenate([gates, u_BG[..., 2 * hidden :], z_BG[..., 2 * hidden :]], axis=-1)
 
 
-def update(bias: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BA: jax.Array) -> tuple[jax.Array, ...]:
+def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BA: jax.Array) -> tuple[jax.Array, ...]:
     (h_BH,) = carry
-    b_r, b_z, b_n = jnp.split(bias["b_h"][None, :], 3, axis=-1)
+    b_r, b_z, b_n = jnp.split(vectors["b_h"][None, :], 3, axis=-1)
     r, z, u_n, z_n = jnp.split(a_BA, 4, axis=-1)
     n = jnp.tanh(u_n + jax.nn.sigmoid(r + b_r) * (z_n + b_n))
     z = jax.nn.sigmoid(z + b_z)
@@ -32,12 +34,8 @@ def step_before(
 ) -> tuple[jax.Array, ...]:
     (h_BH,) = carry
     hidden = h_BH.shape[-1]
-    w_HG = params["W_h"].astype(dtype)
-
-    def times(x_BH: jax.Array, w: jax.Array) -> jax.Array:
-        return jnp.dot(x_BH.astype(dtype), w, preferred_element_type=h_BH.dtype)
-
-    gates = jax.nn.sigmoid(u_BG[:, : 2 * hidden] + times(h_BH, w_HG[:, : 2 * hidden]))
+    w_HG = params["W_h"]
+    gates = jax.nn.sigmoid(u_BG[:, : 2 * hidden] + product(h_BH, w_HG[:, : 2 * hidden], dtype))
     r, z = jnp.split(gates, 2, axis=-1)
-    n = jnp.tanh(u_BG[:, 2 * hidden :] + times(r * h_BH, w_HG[:, 2 * hidden :]))
+    n = jnp.tanh(u_BG[:, 2 * hidden :] + product(r * h_BH, w_HG[:, 2 * hidden :], dtype))
     return ((1 - z) * n + z * h_BH,)

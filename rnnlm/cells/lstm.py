@@ -12,8 +12,8 @@ def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     return u_BG + z_BG
 
 
-def update(bias: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
-    del bias
+def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
+    del vectors
     _, c_BH = carry
     i, f, g, o = jnp.split(a_BG, 4, axis=-1)
     c_BH = jax.nn.sigmoid(f) * c_BH + jax.nn.sigmoid(i) * jnp.tanh(g)

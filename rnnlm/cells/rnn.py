@@ -8,6 +8,6 @@ def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     return u_BG + z_BG
 
 
-def update(bias: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
-    del bias, carry
+def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
+    del vectors, carry
     return (jnp.tanh(a_BG),)
