@@ -13,7 +13,6 @@ import datetime
 import importlib
 import importlib.util
 import json
-import math
 import os
 import platform
 import signal
@@ -29,6 +28,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.contest import SECONDS, Contestant, best, contest, geometric_mean, ratio, say, settings, table  # noqa: E402
+
 SHAPES = {
     "cpu": [
         (1, 128, 50, 50),
@@ -44,91 +46,6 @@ PEERS = {"rnnlm": "ours", "torch": "torch_lstm", "flax": "flax_rnn"}
 STREAMS = (1, 64)
 SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that is the ceiling
 VOCAB = 65
-SECONDS = 1.0  # of one turn
-
-
-class Contestant:
-    """A worker process."""
-
-    def __init__(self, task: dict[str, Any]):
-        # A device of its own where there are several, no claim on all its memory, and nothing compiled before.
-        env = {"CUDA_VISIBLE_DEVICES": "0"} | os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        env = {k: v for k, v in env.items() if k != "JAX_COMPILATION_CACHE_DIR"} | task.get("env", {})
-        command = [sys.executable, str(ROOT / "benchmarks" / "worker.py"), json.dumps(task)]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
-        self.task, self.peak = task, 0
-        self.facts = self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see what it said above.")
-        return json.loads(line)
-
-    def turn(self, n: int) -> float:
-        """Seconds for one unit, of n in a row."""
-        assert self.process.stdin
-        self.process.stdin.write(f"{n}\n")
-        self.process.stdin.flush()
-        found = self.answer()
-        self.peak = found["peak_bytes"]
-        return found["seconds"] / n
-
-    def close(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def contest(tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds a unit for each contestant, turn by turn."""
-    with contextlib.ExitStack() as stack:
-        players = {}
-        for name, task in tasks.items():
-            players[name] = Contestant(task)
-            stack.callback(players[name].close)
-        units = {name: max(1, round(SECONDS / player.turn(1))) for name, player in players.items()}
-        times: dict[str, list[float]] = {name: [] for name in tasks}
-        for _ in range(rounds):
-            for name, player in players.items():
-                times[name].append(player.turn(units[name]))
-    return times
-
-
-def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
-    """The task with those of the peer's settings that did it quickest, each tried three times for a while."""
-    found = []
-    variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device, task)
-    for variant in variants:
-        made = task | {"peer": peer} | variant
-        if len(variants) == 1:
-            return made
-        try:
-            with contextlib.closing(Contestant(made)) as player:
-                units = max(1, round(SECONDS / 2 / player.turn(1)))
-                found.append((min(player.turn(units) for _ in range(3)), made))
-        except RuntimeError as error:  # a compiler that is not there, a flag that this version does not know
-            sys.stderr.write(f"left out: {error}\n")
-    return min(found, key=lambda pair: pair[0])[1]
-
-
-def settings(task: dict[str, Any]) -> str:
-    """What was chosen for a peer, in a few letters."""
-    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll", "dtype") if name in task]
-    said += ["compile"] if task.get("compile") else []
-    said += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
-    said += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
-    return " ".join(said)
-
-
-def ratio(peer: list[float], ours: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(peer, ours, strict=True))
-
-
-def geometric_mean(values: list[float]) -> float:
-    return math.exp(statistics.fmean(math.log(v) for v in values))
 
 
 def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> float:
@@ -142,8 +59,7 @@ def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> flo
 def measure_ceiling() -> tuple[float, dict[str, Any]]:
     """FLOP/s of a large float32 product, and where it ran."""
     with contextlib.closing(Contestant({"peer": "ours", "what": "ceiling", "size": 2048})) as player:
-        units = max(1, round(SECONDS / player.turn(1)))
-        return 2 * 2048**3 / min(player.turn(units) for _ in range(5)), player.facts
+        return 2 * 2048**3 / player.quickest(SECONDS, turns=5), player.facts
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
@@ -282,10 +198,9 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
     step, used = {name: [] for name in tasks}, {}
     for _ in range(args.rounds):
         for name, each in tasks.items():
-            player = Contestant(each)
-            step[name].append(player.turn(1))
-            used[name] = player.peak - player.facts["before_bytes"]
-            player.close()
+            with contextlib.closing(Contestant(each)) as player:
+                step[name].append(player.turn(1))
+                used[name] = player.peak - player.facts["before_bytes"]
     ratios = {"memory": used["remat"] / used["none"], "time": ratio(step["remat"], step["none"])}
     table(
         ["1x512 B=16 T=4096", "step, MiB", "seconds"],
@@ -325,21 +240,6 @@ def score(folder: str, symbols: int) -> dict[str, Any]:
     """The validation split's first symbols, or all, read end to end with one carry."""
     options = ("--split=valid", "--lanes=1", f"--max_symbols={symbols}", "--json")
     return json.loads(rnnlm("eval", f"--workdir={folder}/run", *options))
-
-
-def say(row: dict[str, Any]) -> None:
-    sys.stderr.write(json.dumps(row) + "\n")
-
-
-def table(header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
-    sys.stdout.write("\n")
-    sys.stdout.flush()
 
 
 def machine() -> dict[str, Any]:

@@ -134,7 +134,7 @@ def fold(config: ModelConfig, params: Any) -> Any:
     if not config.embedding:
         return params
     table_VE = params["embedding"]
-    first = params["layer_0"] | {"W_x": product(table_VE, params["layer_0"]["W_x"], jnp.dtype(config.dtype))}
+    first = params["layer_0"] | {"W_x": scan.project(params["layer_0"], table_VE, jnp.dtype(config.dtype))}
     output = params["output"] | ({"W": table_VE.T} if config.tied else {})
     return {name: p for name, p in params.items() if name != "embedding"} | {"layer_0": first, "output": output}
 

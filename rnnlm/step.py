@@ -81,6 +81,17 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
     return lambda now, *batch: stepped(now.params, now._replace(params={}), *batch)
 
 
+def place(host: TrainState) -> TrainState:
+    """A state with all lanes in global order onto the devices, this process's lanes split over its own."""
+    carry = jax.tree.map(lambda x: x[parallel.local_lanes(len(x))], host.carry)
+    return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))
+
+
+def fetch(now: TrainState) -> TrainState:
+    """The whole state as numpy, lanes in global order."""
+    return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))
+
+
 def lane_keys(now: TrainState, lanes: int) -> jax.Array:
     """A key for each lane of this device at this step, whatever device the lane is on."""
     key = jax.random.fold_in(now.key, now.step)

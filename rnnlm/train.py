@@ -21,7 +21,7 @@ from rnnlm.sample import Draw, Sampler, join
 from rnnlm.score import Tally
 from rnnlm.signals import Signals
 from rnnlm.state import TrainState
-from rnnlm.step import Metrics, train_step
+from rnnlm.step import Metrics, fetch, place, train_step
 from rnnlm.windows import TrainWindows
 
 
@@ -50,20 +50,12 @@ class Trainer:
         fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
         wanted = checkpoint.steps(self.folder)[::-1]
         if not wanted:
-            return 0, self.place(fresh)
+            return 0, place(fresh)
         step, tree = checkpoint.load(self.folder, wanted, self.console.warn)
         if parallel.is_main():
             checkpoint.set_aside(self.folder, step)
         self.console.say(f"going on from step {step}")
-        return step, self.place(checkpoint.restore_into(fresh, tree, str(self.folder / str(step))))
-
-    def place(self, host: TrainState) -> TrainState:
-        carry = jax.tree.map(lambda x: x[self.lanes], host.carry)
-        return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))
-
-    def fetch(self, now: TrainState) -> TrainState:
-        """The whole state as numpy, lanes in global order."""
-        return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))
+        return step, place(checkpoint.restore_into(fresh, tree, str(self.folder / str(step))))
 
     def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
@@ -137,7 +129,7 @@ class Trainer:
         improved = self.best() != best
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
             self.record.flush()
-            self.saves.save(step, self.fetch(now))
+            self.saves.save(step, fetch(now))
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from rnnlm import model, optim, parallel, score, state
-from rnnlm.step import train_step
+from rnnlm.step import fetch, place, train_step
 from rnnlm.symbols import Text, Vocabulary
 from rnnlm.windows import TrainWindows
 from tests.conftest import make_text, tiny
@@ -23,14 +23,14 @@ def run(steps, end=2000, watch=lambda state: None, **overrides):
     windows = TrainWindows(Text.of(VOCABULARY, DATA), 0, end, config.train.batch, config.train.window)
     chain = optim.chain(config.optim, optim.schedule(config.optim, steps, windows.steps_per_epoch))
     host = jax.device_get(state.create(config, V, chain))
-    now = parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(host.carry))
+    now = place(host)
     step, seen = train_step(config, V, chain), []
     for i in range(steps):
         window = windows.window(i, slice(0, config.train.batch))
         now, metrics = step(now, *parallel.shard((window.x, window.y, window.fresh)))
         seen.append(jax.device_get(metrics))
         watch(parallel.host(now.params))
-    return parallel.host(now._replace(carry=()))._replace(carry=parallel.gather(now.carry)), seen
+    return fetch(now), seen
 
 
 def close(a, b, **tolerance):
@@ -91,7 +91,7 @@ def test_masks_of_recomputed_chunks(mask):
         config = tiny(train__window=time, train__remat=2, **extra)
         chain = optim.chain(config.optim, lambda step: 1e-30)
         host = jax.device_get(state.create(config, V, chain))
-        now = parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(host.carry))
+        now = place(host)
         x = np.tile([[3, 5]], (4, time // 2)).astype(np.int32)
         fresh = np.tile([[True, False]], (4, time // 2))
         _, metrics = train_step(config, V, chain)(now, *parallel.shard((x, x, fresh)))
@@ -112,7 +112,7 @@ def test_recomputing_keeps_no_array_of_the_whole_window():
         config = tiny(train__window=1024, train__remat=remat)
         chain = optim.chain(config.optim, lambda step: 1e-3)
         now = state.create(config, V, chain)
-        now = parallel.replicate(now._replace(carry=()))._replace(carry=parallel.shard(now.carry))
+        now = place(now)
         x = np.zeros((4, 1024), np.int32)
         sizes.append(largest(jax.make_jaxpr(train_step(config, V, chain))(now, *parallel.shard((x, x, x > 0)))))
     hidden = tiny().model.hidden

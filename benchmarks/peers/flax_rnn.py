@@ -1,9 +1,8 @@
 """flax's own nn.RNN(OptimizedLSTMCell) in an equally complete step."""
 
-from collections.abc import Callable
 from typing import Any
 
-Work = tuple[Callable[[int], None], dict[str, Any]]
+from benchmarks.peers import KEEP_MEMORY, Work
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -15,8 +14,7 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
     if device == "gpu":
         graphs = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}
         return [{"devices": 1, "unroll": unroll, "env": env} for unroll in (1, 5) for env in ({}, graphs)]
-    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
-    ours = keep | {"XLA_FLAGS": CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")}
+    ours = KEEP_MEMORY | {"XLA_FLAGS": CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")}
     return [{"devices": n, "env": env} for n in sorted({1, cores_for(task["batch"])}) for env in ({}, ours)]
 
 

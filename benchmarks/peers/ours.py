@@ -1,12 +1,12 @@
 """rnnlm as its loop runs it: the real step, a batch put on the devices each time, metrics read one step late."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.peers import Work
 from rnnlm.config import (
     CheckpointConfig,
     Config,
@@ -18,8 +18,6 @@ from rnnlm.config import (
     SampleConfig,
     TrainConfig,
 )
-
-Work = tuple[Callable[[int], None], dict[str, Any]]
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -85,12 +83,11 @@ def train(task: dict[str, Any]) -> Work:
     import jax
 
     from rnnlm import optim, state
-    from rnnlm.step import train_step
+    from rnnlm.step import place, train_step
 
     optimizer = optim.chain(settings.optim, optim.schedule(settings.optim, 1, 1.0))
     step = train_step(settings, task["vocab"], optimizer)
-    host = state.create(settings, task["vocab"], optimizer)
-    now = parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(host.carry))
+    now = place(state.create(settings, task["vocab"], optimizer))
     draw = np.random.default_rng(0)
     shape = (task["batch"], task["window"])
     batch = (*draw.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))

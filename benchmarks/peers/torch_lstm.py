@@ -1,13 +1,9 @@
 """PyTorch's nn.LSTM (oneDNN on a CPU, cuDNN on a GPU) in an equally complete step."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
-Work = tuple[Callable[[int], None], dict[str, Any]]
-
-# What PyTorch's own tuning guide has users do with another allocator: large arrays are not fetched anew each step.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
+from benchmarks.peers import KEEP_MEMORY, Work
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:

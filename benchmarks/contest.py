@@ -1,0 +1,122 @@
+"""How a contest goes: workers that take turns, a peer's best settings, ratios pair by pair, and how they are shown."""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SECONDS = 1.0  # of one turn
+
+
+class Contestant:
+    """A worker process."""
+
+    def __init__(self, task: dict[str, Any]):
+        # A device of its own where there are several, no claim on all its memory, and nothing compiled before.
+        env = {"CUDA_VISIBLE_DEVICES": "0"} | os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        env = {k: v for k, v in env.items() if k != "JAX_COMPILATION_CACHE_DIR"} | task.get("env", {})
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(task)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
+        self.task, self.peak = task, 0
+        self.facts = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see what it said above.")
+        return json.loads(line)
+
+    def turn(self, n: int) -> float:
+        """Seconds for one unit, of n in a row."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{n}\n")
+        self.process.stdin.flush()
+        found = self.answer()
+        self.peak = found["peak_bytes"]
+        return found["seconds"] / n
+
+    def units(self, seconds: float) -> int:
+        """How many take about so long."""
+        return max(1, round(seconds / self.turn(1)))
+
+    def quickest(self, seconds: float, turns: int) -> float:
+        """Seconds for one unit in the best of some turns of about so many seconds."""
+        units = self.units(seconds)
+        return min(self.turn(units) for _ in range(turns))
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def contest(tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds a unit for each contestant, turn by turn."""
+    with contextlib.ExitStack() as stack:
+        players = {}
+        for name, task in tasks.items():
+            players[name] = Contestant(task)
+            stack.callback(players[name].close)
+        units = {name: player.units(SECONDS) for name, player in players.items()}
+        times: dict[str, list[float]] = {name: [] for name in tasks}
+        for _ in range(rounds):
+            for name, player in players.items():
+                times[name].append(player.turn(units[name]))
+    return times
+
+
+def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
+    """The task with those of the peer's settings that did it quickest, each tried three times for a while."""
+    found = []
+    variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device, task)
+    for variant in variants:
+        made = task | {"peer": peer} | variant
+        if len(variants) == 1:
+            return made
+        try:
+            with contextlib.closing(Contestant(made)) as player:
+                found.append((player.quickest(SECONDS / 2, turns=3), made))
+        except RuntimeError as error:  # a compiler that is not there, a flag that this version does not know
+            sys.stderr.write(f"left out: {error}\n")
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def settings(task: dict[str, Any]) -> str:
+    """What was chosen for a peer, in a few letters."""
+    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll", "dtype") if name in task]
+    said += ["compile"] if task.get("compile") else []
+    said += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
+    said += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
+    return " ".join(said)
+
+
+def ratio(peer: list[float], ours: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(peer, ours, strict=True))
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(math.log(v) for v in values))
+
+
+def say(row: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(row) + "\n")
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.write("\n")
+    sys.stdout.flush()
