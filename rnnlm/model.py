@@ -27,7 +27,8 @@ class Model(nn.Module):
     """A recurrent language model over `vocab` symbols. It owns the params; all that it does is in pure functions.
 
     Params: "embedding" [V, E] where the config has one, "layer_0"... {W_x [D, G], W_h [H, G], b [G], ...},
-    "output" {W [H, V] unless tied, b [V]}.
+    "output" {W [H, V] unless tied, b [V]}. Of four equal layers or more, "layer_0" stands alone and "upper" holds the
+    others stacked, W_h [L - 1, H, G] and so on.
     """
 
     config: ModelConfig
@@ -47,20 +48,23 @@ class Model(nn.Module):
         drop = partial(dropout, keys_B, config.dropout_mask == "window")
         if config.embedding:
             table_VE = self.param("embedding", partial(init_embedding, config), self.vocab, config.embedding)
-        widths = (config.embedding or self.vocab, *sizes)
-        layers = [
-            self.param(f"layer_{i}", partial(init_layer, config, i), *wide) for i, wide in enumerate(pairwise(widths))
-        ]
+        widths = list(pairwise((config.embedding or self.vocab, *sizes)))
+        params = self.param("layer_0", partial(init_layer, config, 0), *widths[0])
+        upper = (
+            self.param("upper", partial(init_upper, config), len(sizes) - 1, sizes[0])
+            if is_looped(config)
+            else [self.param(f"layer_{i}", partial(init_layer, config, i), *widths[i]) for i in range(1, len(sizes))]
+        )
 
         dropped = keys_B is not None and config.dropout_input > 0
         if not dropped and (not config.embedding or self.vocab < x_BT.size):
             # Each symbol is projected once, however often the window has it.
-            table_VG = scan.project(layers[0], table_VE, dtype) if config.embedding else layers[0]["W_x"]
+            table_VG = scan.project(params, table_VE, dtype) if config.embedding else params["W_x"]
             u_TBG = scan.rows(table_VG, x_BT.T)
         else:
             x_TBD = scan.rows(table_VE, x_BT.T) if config.embedding else jax.nn.one_hot(x_BT.T, self.vocab)
-            u_TBG = scan.project(layers[0], drop(x_TBD, config.dropout_input, 0), dtype)
-        first, h_TBH = scan.scan(cell, layers[0], carry[0], u_TBG, fresh_TB, dtype)
+            u_TBG = scan.project(params, drop(x_TBD, config.dropout_input, 0), dtype)
+        first, h_TBH = scan.scan(cell, params, carry[0], u_TBG, fresh_TB, dtype)
 
         def layer(h_TBH: jax.Array, now: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, Carry]:
             i, params, carry = now
@@ -68,7 +72,7 @@ class Model(nn.Module):
             after, h_TBH = scan.scan(cell, params, carry, u_TBG, fresh_TB, dtype)
             return h_TBH, after
 
-        h_TBH, after = through(layer, h_TBH, layers[1:], carry[1:])
+        h_TBH, after = through(layer, h_TBH, upper, carry[1:])
         h_TBH = drop(h_TBH, config.dropout_output, len(sizes))
         output = self.param("output", partial(init_output, config), sizes[-1], self.vocab)
         w_HV = table_VE.T if config.tied else output["W"]
@@ -77,25 +81,31 @@ class Model(nn.Module):
 
 
 def through(
-    layer: Callable[..., tuple[jax.Array, Carry]], h_TBH: jax.Array, layers: Sequence[Params], carry: Stack
+    layer: Callable[..., tuple[jax.Array, Carry]], h_TBH: jax.Array, upper: Params | Sequence[Params], carry: Stack
 ) -> tuple[jax.Array, Stack]:
     """The layers above the first, one after another: -> (the last one's output h_TBH, their carries).
 
-    `layer` takes (h_TBH, (its number, its params, its carry)) and gives (h_TBH, carry).
-
-    Three equal ones or more become one loop over layers, compiled once: it costs a copy of their params and of what
-    the backward pass needs to know, a few per cent of the time.
+    `layer` takes (h_TBH, (its number, its params, its carry)) and gives (h_TBH, carry). Stacked params make one loop
+    over layers.
     """
-    numbered = list(zip(range(1, 1 + len(layers)), layers, carry, strict=True))
-    shapes = {tuple((name, p.shape) for name, p in sorted(params.items())) for params in layers}
-    if len(layers) < 3 or len(shapes) > 1:
+    numbers = range(1, 1 + len(carry))
+    if isinstance(upper, Sequence):
         after = []
-        for now in numbered:
+        for now in zip(numbers, upper, carry, strict=True):
             h_TBH, layer_carry = layer(h_TBH, now)
             after.append(layer_carry)
         return h_TBH, tuple(after)
-    h_TBH, stacked = jax.lax.scan(layer, h_TBH, jax.tree.map(lambda *x: jnp.stack(x), *numbered))
-    return h_TBH, tuple(zip(*(tuple(state_LBH) for state_LBH in stacked), strict=True))
+    carry_LBH = jax.tree.map(lambda *states_BH: jnp.stack(states_BH), *carry)
+    h_TBH, after_LBH = jax.lax.scan(layer, h_TBH, (jnp.array(numbers), upper, carry_LBH))
+    return h_TBH, tuple(zip(*(tuple(state_LBH) for state_LBH in after_LBH), strict=True))
+
+
+def is_looped(config: ModelConfig) -> bool:
+    """Whether the layers above the first are one loop, compiled and optimized as one: from three equal ones on.
+
+    It costs a copy of what the backward pass needs to know, a few per cent of the time.
+    """
+    return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
 
 
 def zero_carry(config: ModelConfig, lanes: int) -> Stack:
@@ -185,6 +195,11 @@ def init_layer(config: ModelConfig, i: int, key: jax.Array, inputs: int, hidden:
     if config.cell == "lstm":
         params["b"] = params["b"].at[lstm.forget_slice(hidden)].set(config.forget_bias)
     return params
+
+
+def init_upper(config: ModelConfig, key: jax.Array, layers: int, hidden: int) -> Params:
+    """Layers of equal size above the first, stacked."""
+    return jax.vmap(lambda key: init_layer(config, 1, key, hidden, hidden))(jax.random.split(key, layers))
 
 
 def init_output(config: ModelConfig, key: jax.Array, hidden: int, vocab: int) -> Params:

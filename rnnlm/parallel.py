@@ -53,24 +53,24 @@ def per_device(
 
 def local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
     """The function of this process alone, without collectives: lanes [K, ...], where an axis is 0, are split over as
-    many of its devices as divide their number."""
+    many of its devices as divide their number. What is called more than once is better spread before (`spread`)."""
 
     @functools.cache
     def over(n: int) -> Callable[..., Any]:
-        return jax.pmap(function, in_axes=in_axes, out_axes=out_axes, devices=jax.local_devices()[:n])
-
-    def mapped(change: Callable[[Any], Any], axes: Any, trees: Any) -> tuple[Any, ...]:
-        return tuple(
-            tree if axis is None else jax.tree.map(change, tree) for axis, tree in zip(axes, trees, strict=True)
-        )
+        specs = (tuple(_sharding(axis, n).spec for axis in axes) for axes in (in_axes, out_axes))
+        mapped = jax.shard_map(function, mesh=_mesh(n), in_specs=next(specs), out_specs=next(specs), check_vma=False)
+        return jax.jit(mapped)
 
     def run(*args: Any) -> Any:
         lanes = jax.tree.leaves([arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0])[0].shape[0]
-        n = math.gcd(lanes, jax.local_device_count())
-        out = over(n)(*mapped(lambda x: x.reshape(n, lanes // n, *x.shape[1:]), in_axes, args))
-        return mapped(lambda x: x.reshape(lanes, *x.shape[2:]), out_axes, out)
+        return over(math.gcd(lanes, jax.local_device_count()))(*args)
 
     return run
+
+
+def spread(lanes: int, axis: int | None, tree: Any) -> Any:
+    """Onto the devices where `local` has that many lanes: split by lane where the axis is 0, whole where it is None."""
+    return jax.device_put(tree, _sharding(axis, math.gcd(lanes, jax.local_device_count())))
 
 
 def total(tree: Any) -> Any:
@@ -91,14 +91,14 @@ def local_lanes(lanes: int) -> slice:
 
 def replicate(tree: Any) -> Any:
     """Host arrays to every local device."""
-    return jax.device_put(tree, _sharding(PartitionSpec()))
+    return jax.device_put(tree, _sharding(None))
 
 
 def shard(tree: Any) -> Any:
     """This process's lanes [lanes, ...] to its devices: [n, lanes / n, ...]."""
     n = jax.local_device_count()
     split = jax.tree.map(lambda x: np.asarray(x).reshape(n, x.shape[0] // n, *x.shape[1:]), tree)
-    return jax.device_put(split, _sharding(PartitionSpec(AXIS)))
+    return jax.device_put(split, _sharding(0))
 
 
 def host(tree: Any) -> Any:
@@ -133,5 +133,9 @@ def together() -> Iterator[None]:
         raise failed or UserError("Another process of this run could not start: see what it says.")
 
 
-def _sharding(spec: PartitionSpec) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
+def _mesh(n: int) -> Mesh:
+    return Mesh(np.array(jax.local_devices()[:n]), (AXIS,))
+
+
+def _sharding(axis: int | None, n: int | None = None) -> NamedSharding:
+    return NamedSharding(_mesh(n or jax.local_device_count()), PartitionSpec(AXIS) if axis == 0 else PartitionSpec())

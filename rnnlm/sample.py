@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm import model, parallel
+from rnnlm import model, parallel, scan
 from rnnlm.cells import Params
 from rnnlm.config import MAX_SEED, ModelConfig
 from rnnlm.errors import UserError
@@ -93,15 +93,20 @@ class Sampler:
 
         A stream is the same however many are drawn beside it, but for rounding.
         """
-        carry, logits = self.read(params, ids, streams)
-        key, done = jax.random.PRNGKey(how.seed), 0
+        key = jax.random.PRNGKey(how.seed)
         keys = jax.vmap(partial(jax.random.fold_in, key))(np.arange(streams))
+        carry, logits, keys = parallel.spread(streams, 0, (*self.read(params, ids, streams), keys))
+        params = parallel.spread(streams, None, params)
         top = np.int32(min(how.top_k or self.vocab, self.vocab)), np.float32(how.top_p)
-        while done < length:
+        ahead: list[jax.Array] = []
+        for done in range(0, length, CHUNK):
             how_now = np.int32(done), np.float32(how.temperature), *top
             carry, logits, drawn = self._draw[how.narrowed](params, carry, logits, keys, *how_now)
-            yield np.asarray(drawn)[:, : length - done]
-            done += CHUNK
+            ahead.append(drawn)
+            if done:  # the next chunk is under way while this one is read
+                yield np.asarray(ahead.pop(0))
+        for drawn in ahead:
+            yield np.asarray(drawn)[:, : (length - 1) % CHUNK + 1]
 
 
 def join(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> str:
@@ -129,17 +134,19 @@ def draw(
     # For all steps at once: as many small draws would take longer than the model does.
     noise_KTV = jax.vmap(noise)(keys_K) * (temperature > 0)
 
-    def step(state: tuple[model.Stack, jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
-        carry, logits_KV = state
+    def step(state: tuple[list[jax.Array], jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
+        stacks, logits_KV = state
         logits_KV = logits_KV / jnp.where(temperature > 0, temperature, 1.0)
         if narrowed:
             logits_KV = narrow(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
+        carry = tuple(tuple(stack_SKH) for stack_SKH in stacks)
         carry, logits_KTV = forward(params, carry, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
-        return (carry, logits_KTV[:, 0]), drawn_K
+        return (list(map(scan.stack, carry)), logits_KTV[:, 0]), drawn_K
 
-    (carry, logits_KV), drawn = jax.lax.scan(step, (carry, logits_KV), noise_KTV.swapaxes(0, 1))
-    return carry, logits_KV, drawn.T
+    start = list(map(scan.stack, carry)), logits_KV
+    (stacks, logits_KV), drawn = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
+    return tuple(tuple(stack_SKH) for stack_SKH in stacks), logits_KV, drawn.T
 
 
 def narrow(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:

@@ -56,6 +56,15 @@ def reset(carry: Carry, fresh_B: jax.Array) -> Carry:
     return tuple(jnp.where(fresh_B[:, None], jnp.zeros_like(s), s) for s in carry)
 
 
+def stack(carry: Carry) -> jax.Array:
+    """The carry as one array [states, B, H] for a loop to hold; `tuple` undoes it.
+
+    XLA's CPU code would update the [B, H] arrays themselves in place, and does so one number at a time: without this,
+    an LSTM of 512 units took 1.35 times as long and a GRU 1.6 times.
+    """
+    return jnp.stack(carry)
+
+
 def scan(
     cell: Cell, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array, dtype: DTypeLike
 ) -> tuple[Carry, jax.Array]:
@@ -65,18 +74,6 @@ def scan(
     """
     recurrent = {name: p for name, p in params.items() if name != "W_x"}
     return _scan(cell, dtype, recurrent, carry, u_TBG, fresh_TB)
-
-
-def scan_steps(
-    cell: Cell, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array, dtype: DTypeLike
-) -> tuple[Carry, jax.Array]:
-    """The same by the definition, differentiated by jax: what `scan` must agree with."""
-
-    def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
-        carry, _ = one_step(cell, params, reset(carry, now[1]), now[0], dtype)
-        return carry, carry[0]
-
-    return jax.lax.scan(step, carry, (u_TBG, fresh_TB))
 
 
 def one_step(cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: DTypeLike) -> tuple[Carry, jax.Array]:
@@ -92,7 +89,14 @@ def one_step(cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: 
 def _scan(
     cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
 ) -> tuple[Carry, jax.Array]:
-    return scan_steps(cell, params, carry, u_TBG, fresh_TB, dtype)
+    cast = params | {"W_h": params["W_h"].astype(dtype)}  # once, not at each step
+
+    def step(carry_SBH: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        carry, _ = one_step(cell, cast, reset(tuple(carry_SBH), now[1]), now[0], dtype)
+        return stack(carry), carry[0]
+
+    carry_SBH, h_TBH = jax.lax.scan(step, stack(carry), (u_TBG, fresh_TB))
+    return tuple(carry_SBH), h_TBH
 
 
 def _scan_fwd(
@@ -101,8 +105,7 @@ def _scan_fwd(
     cast = params | {"W_h": params["W_h"].astype(dtype)}  # once, not at each step
 
     def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
-        # The carry before the step is kept rather than the one after it, which also spares XLA's CPU code from
-        # updating the carry in place: it does so one number at a time.
+        # The carry before the step is kept rather than the one after it, so that it is not updated in place (`stack`).
         before = reset(carry, now[1])
         carry, known = one_step(cell, cast, before, now[0], dtype)
         return carry, (carry[0], before, known)

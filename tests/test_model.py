@@ -13,6 +13,7 @@ import pytest
 from rnnlm import model, scan, score
 from rnnlm.cells import CELLS
 from tests.conftest import tiny
+from tests.plain import scan_steps
 
 V, B, T = 7, 3, 12
 
@@ -154,7 +155,7 @@ def test_dropout_output_follows_dropout_unless_set():
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
     config, params, _ = build(layers=5, hidden=6, dropout=dropout)
-    assert set(params["layer_1"]) == {"W_x", "W_h", "b"}
+    assert set(params) == {"layer_0", "upper", "output"} and params["upper"]["W_h"].shape == (4, 6, 24)
     x, fresh = inputs()
     carry = jax.tree.map(lambda s: s + 0.1, model.zero_carry(config, B))
     keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if dropout else None
@@ -162,10 +163,10 @@ def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
     def by_hand(params):
         h, u, after = None, scan.rows(params["layer_0"]["W_x"], x.T), []
         for i in range(5):
-            layer = params[f"layer_{i}"]
+            layer = jax.tree.map(lambda p, i=i: p[i - 1], params["upper"]) if i else params["layer_0"]
             if i:
                 u = scan.project(layer, model.dropout(keys, False, h, dropout, i), jnp.float32)
-            c, h = scan.scan_steps(CELLS["lstm"], layer, carry[i], u, fresh.T, jnp.float32)
+            c, h = scan_steps(CELLS["lstm"], layer, carry[i], u, fresh.T, jnp.float32)
             after.append(c)
         h = model.dropout(keys, False, h, dropout, 5)
         return tuple(after), (h @ params["output"]["W"]).swapaxes(0, 1) + params["output"]["b"][None, None, :]
