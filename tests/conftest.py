@@ -29,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     from rnnlm import devices
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    # What tests compile in their own process runs for a moment only; `rnnlm` as a process is compiled as users get it.
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     devices.start(None, cpu_devices=1)
 
 
