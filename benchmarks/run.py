@@ -194,13 +194,15 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
         sys.stdout.write("The memory of a step is measured on a CPU only.\n\n")
         return {"what": "memory", "ratio": {}, "rows": []}
     task = {"peer": "ours", "what": "memory", "layers": 1, "hidden": 512, "batch": 16, "window": 4096, "vocab": VOCAB}
-    tasks = {"none": task, "remat": task | {"remat": 64}}
-    step, used = {name: [] for name in tasks}, {}
+    tasks = {"none": task, "remat": task | {"remat": 256}}
+    players = {name: Contestant(each) for name, each in tasks.items()}
+    step: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(args.rounds):
-        for name, each in tasks.items():
-            with contextlib.closing(Contestant(each)) as player:
-                step[name].append(player.turn(1))
-                used[name] = player.peak - player.facts["before_bytes"]
+        for name, player in players.items():
+            step[name].append(player.turn(1))
+    used = {name: player.peak - player.facts["before_bytes"] for name, player in players.items()}
+    for player in players.values():
+        player.close()
     ratios = {"memory": used["remat"] / used["none"], "time": ratio(step["remat"], step["none"])}
     table(
         ["1x512 B=16 T=4096", "step, MiB", "seconds"],
