@@ -194,7 +194,7 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
         sys.stdout.write("The memory of a step is measured on a CPU only.\n\n")
         return {"what": "memory", "ratio": {}, "rows": []}
     task = {"peer": "ours", "what": "memory", "layers": 1, "hidden": 512, "batch": 16, "window": 4096, "vocab": VOCAB}
-    tasks = {"none": task, "remat": task | {"remat": 256}}
+    tasks = {"none": task, "remat": task | {"remat": 512}}
     players = {name: Contestant(each) for name, each in tasks.items()}
     step: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(args.rounds):

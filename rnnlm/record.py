@@ -5,17 +5,26 @@ It receives floats, never device arrays.
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-
 from rnnlm.config import flatten
 from rnnlm.files import store
 from rnnlm.folder import Row, read_json, write_json
+
+# tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.
+torch = sys.modules.get("torch")
+sys.modules["torch"] = None  # type: ignore[assignment]
+try:
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
+finally:
+    del sys.modules["torch"]
+    if torch:
+        sys.modules["torch"] = torch
 
 
 class Record:

@@ -1,7 +1,6 @@
 """One training step, pure: a state and a window in, the next state and its metrics out."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,20 +35,28 @@ def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformati
         carry, logits_BTV = forward(params, carry, x, fresh, keys)
         return carry, jnp.sum(score.nats(logits_BTV, y)) / symbols
 
+    def recompute(inputs: Any, cotangents: Any) -> Any:
+        params, carry, *rest = inputs
+        _, back = jax.vjp(lambda params, carry: chunk(params, carry, *rest), params, carry)
+        return *back(cotangents), None, None, None, None
+
+    # Not jax.checkpoint, which would run the scan's forward pass for gradients twice, the first time for nothing kept.
+    again = jax.custom_vjp(chunk)
+    again.defvjp(lambda *inputs: (chunk(*inputs), inputs), recompute)
+
     def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
         if not config.train.remat:
             carry, nats = chunk(params, carry, keys, x, y, fresh)
             return nats, carry
 
-        @partial(jax.checkpoint, prevent_cse=False)
-        def again(carry: Any, now: Any) -> Any:
+        def step(carry: Any, now: Any) -> Any:
             i, *now = now
             # A mask for the whole window is the same in each chunk.
             mine = jax.vmap(jax.random.fold_in, (0, None))(keys, i) if drops and by_step else keys
-            return chunk(params, carry, mine, *now)
+            return again(params, carry, mine, *now)
 
         chunks = [a.reshape(len(a), -1, config.train.remat).swapaxes(0, 1) for a in (x, y, fresh)]
-        carry, nats = jax.lax.scan(again, carry, (jnp.arange(len(chunks[0])), *chunks))
+        carry, nats = jax.lax.scan(step, carry, (jnp.arange(len(chunks[0])), *chunks))
         return jnp.sum(nats), carry
 
     def gradient(params: Any, *lanes: Any) -> Any:
