@@ -240,7 +240,7 @@ def rnnlm(*args: str) -> str:
 
 def score(folder: str, symbols: int) -> dict[str, Any]:
     """The validation split's first symbols, or all, read end to end with one carry."""
-    options = ("--split=valid", "--lanes=1", f"--max_symbols={symbols}", "--json")
+    options = ("--split=valid", "--lanes=1", f"--symbols_to={symbols}", "--json")
     return json.loads(rnnlm("eval", f"--workdir={folder}/run", *options))
 
 

@@ -197,5 +197,10 @@ def digests(tree: Leaves) -> dict[str, str]:
     }
 
 
+def digest(tree: Any) -> str:
+    """One for all leaves of a PyTree of arrays."""
+    return hashlib.sha256(repr(sorted(digests(leaves(tree)).items())).encode()).hexdigest()
+
+
 def name_of(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")

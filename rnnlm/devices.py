@@ -91,18 +91,24 @@ def keep_compiled() -> None:
     """Have jax keep compiled programs in the user's cache folder, but where jax's own variables say otherwise."""
     with contextlib.suppress(RuntimeError):  # no home, no cache
         # A folder for each kind of CPU, since what was compiled for one may not run on another that shares the home.
-        cpu = Path("/proc/cpuinfo")
-        about = cpu.read_text().splitlines() if cpu.exists() else []
-        kind = {line for line in about if line.startswith(("model name", "flags", "Features"))}
-        text = "\n".join(sorted(kind)) or platform.platform()
         settings = {
-            "jax_compilation_cache_dir": str(cache() / "compiled" / hashlib.sha256(text.encode()).hexdigest()[:12]),
+            "jax_compilation_cache_dir": str(cache() / "compiled" / cpu_kind()),
             "jax_persistent_cache_min_compile_time_secs": 0.1,
             "jax_persistent_cache_min_entry_size_bytes": -1,
         }
         for name, value in settings.items():
             if not os.environ.get(name.upper()):
                 jax.config.update(name, value)
+
+
+def cpu_kind() -> str:
+    """A digest of what this CPU is and can do: programs compiled for another one may not run here, or not give the
+    same bits."""
+    cpu = Path("/proc/cpuinfo")
+    about = cpu.read_text().splitlines() if cpu.exists() else []
+    kind = {line for line in about if line.startswith(("model name", "flags", "Features"))}
+    text = "\n".join(sorted(kind)) or platform.platform()
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def cores_for(lanes: int) -> int:

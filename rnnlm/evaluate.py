@@ -1,16 +1,18 @@
-"""A part of a text, read end to end with the carry, as one tally under a named protocol."""
+"""A part of a text, read under a named protocol, as one tally."""
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from rnnlm import model, parallel, score
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
-from rnnlm.score import Tally
+from rnnlm.errors import UserError
+from rnnlm.score import BLOCK, Blocks, Tally
 from rnnlm.symbols import Text
 from rnnlm.windows import EvalWindows
 
@@ -19,22 +21,99 @@ MOST_LANES = 128
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """How a part is read. Figures compare only under the same one, or under one that is exact.
+
+    carry    from its first symbol to its last with the carry; cut into `lanes` parts side by side (0: as many as make
+             the warm-up an eighth of the work at most), each warmed on the `warmup` symbols before it
+    windows  `window` symbols at a time, each time afresh; the last `stride` of a window count, so that every symbol
+             has at least window - stride before it, but for the part's first ones (what transformer papers report)
+    records  as carry, and afresh at each symbol `separator`, which is read first in the record that follows it; exact
+             where no record is longer than the warm-up, or in one lane
+    """
+
+    name: str = "carry"
+    lanes: int = 0
+    warmup: int = 512
+    window: int = 512
+    stride: int = 256
+    separator: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what is no protocol."""
+        if self.name not in ("carry", "windows", "records"):
+            raise UserError(f"There is no protocol {self.name!r}: it is carry, windows or records.")
+        if min(self.lanes, self.warmup) < 0 or not 0 < self.stride <= self.window:
+            raise UserError(
+                f"Cannot read in lanes={self.lanes} with warmup={self.warmup}, window={self.window}, "
+                f"stride={self.stride}: lanes and warm-up are from 0 up, the stride from 1 up to the window."
+            )
+        if bool(self.separator) != (self.name == "records"):
+            raise UserError("The protocol records, and no other one, takes a separator: the symbol that ends a record.")
+
+    def of(self, symbols: int) -> "Protocol":
+        """The same with its lanes chosen for that many symbols."""
+        most = self.lanes or MOST_LANES
+        if self.name == "windows":
+            return Protocol("windows", min(most, -(-symbols // self.stride)), 0, self.window, self.stride)
+        lanes = min(self.lanes or max(1, min(most, symbols // (8 * max(1, self.warmup)))), symbols)
+        return Protocol(self.name, lanes, self.warmup if lanes > 1 else 0, separator=self.separator)
+
+    def windows(self, text: Text, begin: int, end: int) -> EvalWindows:
+        """Of a protocol whose lanes are chosen."""
+        if self.name == "windows":
+            return EvalWindows(text, begin, end, self.stride, self.window - self.stride, self.lanes, TIME)
+        part = -(-(end - begin) // self.lanes)
+        separator = text.vocabulary.symbol(self.separator) if self.separator else None
+        return EvalWindows(text, begin, end, part, self.warmup, self.lanes, TIME, separator)
+
+    def __str__(self) -> str:
+        if self.name == "windows":
+            return f"windows of {self.window}, stride {self.stride}"
+        lanes = f"{self.lanes} lanes, {self.warmup} warm-up" if self.lanes > 1 else "1 lane"
+        after = f" after {self.separator!r}" if self.separator else ""
+        return f"{self.name}{after}, {lanes}"
+
+
+class Reading(typing.Protocol):
+    """A protocol of any kind, with its lanes chosen; as a string it says all that a figure depends on."""
+
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+
+
+@dataclass(frozen=True)
 class Score:
-    """What a part of a text costs, and how that was found out."""
+    """What a part of a text costs, and how that was found out: its symbols begin..end, counted from the part's own."""
 
     split: str
-    protocol: str
-    tally: Tally
+    protocol: Reading
+    begin: int
+    end: int
+    whole: bool
+    blocks: Blocks
     bytes: int
+
+    @property
+    def tally(self) -> Tally:
+        return self.blocks.tally
+
+    @property
+    def how(self) -> str:
+        """The protocol, and which symbols where it is not all of them."""
+        return f"{self.protocol}" + ("" if self.whole else f", symbols {self.begin}..{self.end}")
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "split": self.split,
-            "protocol": self.protocol,
+            "protocol": self.how,
             "count": self.tally.count,
             "nats": self.tally.nats,
             "bpc": self.tally.bpc,
             "bpb": self.tally.per(self.bytes),
+            "stderr": self.blocks.stderr(),
         }
 
 
@@ -45,12 +124,11 @@ class Evaluator:
         self.config = config
         forward = model.apply(config, vocab)
 
-        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, fresh: jax.Array, mask: jax.Array):  # type: ignore[no-untyped-def]
+        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, fresh: jax.Array) -> Any:
             carry, logits_BTV = forward(params, carry, x, fresh)
-            nats_BT = score.nats(logits_BTV, y)
-            return carry, parallel.total(jnp.sum(jnp.where(mask, nats_BT, 0.0)))
+            return carry, score.nats(logits_BTV, y)
 
-        self._step = parallel.per_device(step, (None, 0, 0, 0, 0, 0), (0, None), donate=(1,))
+        self._step = parallel.per_device(step, (None, 0, 0, 0, 0), (0, 0), donate=(1,))
 
     def __call__(
         self,
@@ -58,46 +136,54 @@ class Evaluator:
         text: Text,
         part: tuple[int, int],
         split: str,
-        lanes: int,
-        warmup: int,
-        max_symbols: int,
+        protocol: Protocol,
+        only: tuple[int, int] = (0, 0),
         stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score | None:
         """Score a part (begin, end) of a text; None if `stop` said so before its end.
 
-        Every symbol is a target once. The carry goes from the first symbol to the last where lanes is 1; otherwise
-        the part is cut into `lanes` (0: as many as make the warm-up an eighth of the work at most), each warmed on
-        the `warmup` symbols before it. `params` are replicated; `max_symbols` takes the first ones only, 0 all.
+        Every symbol is a target once. `params` are replicated; `only` takes the part's symbols from..to alone, to=0 for
+        its end. Raises UserError where there are none.
         """
-        begin, end = part
-        if not 0 < max_symbols < end - begin:
-            max_symbols = 0
-        end = begin + max_symbols if max_symbols else end
-        lanes = min(lanes or max(1, min(MOST_LANES, (end - begin) // (8 * max(1, warmup)))), end - begin)
-        warmup = warmup if lanes > 1 else 0
-        windows = EvalWindows(text, begin, end, lanes, warmup, TIME)
-        padded = -(-lanes // parallel.count()) * parallel.count()
+        begin, end = narrowed(part, only, split)
+        protocol = protocol.of(end - begin)
+        windows = protocol.windows(text, begin, end)
+        padded = -(-protocol.lanes // parallel.count()) * parallel.count()
         mine = parallel.local_lanes(padded)
         carry = parallel.shard(model.zero_carry(self.config, mine.stop - mine.start))
         widths = text.vocabulary.widths
-        nats, count, size, pending = 0.0, 0, 0, jnp.zeros(())
+        nats, count, size = np.zeros(-(-(end - begin) // BLOCK)), 0, 0
+
+        def add(window: Any, nats_BT: Any) -> None:
+            block = (window.position[window.mask] - begin) // BLOCK
+            nats[:] += np.bincount(block, parallel.gather(nats_BT)[window.mask], len(nats))
+
+        pending: tuple[Any, ...] = ()
         for i in range(len(windows)):
             window = windows.window(i, slice(0, padded))
             counted = window.y[window.mask]
             count, size = count + counted.size, size + int(widths[counted].sum())
-            carry, cost = self._step(params, carry, *parallel.shard(tuple(a[mine] for a in window)))
-            nats += float(pending)  # of the window before, while this one runs
-            pending = cost
+            mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.fresh)))
+            carry, nats_BT = self._step(params, carry, *mapped)
+            if pending:
+                add(*pending)  # the window before, while this one runs
+            pending = window, nats_BT
             progress((i + 1) / len(windows))
             if parallel.agree(stop()):
                 return None
-        nats += float(pending)
+        add(*pending)
         assert count == end - begin, f"{count} targets counted of {end - begin}"
-        return Score(split, protocol(lanes, warmup, max_symbols), Tally(nats, count), size)
+        whole = (begin, end) == part
+        return Score(split, protocol, begin - part[0], end - part[0], whole, Blocks(nats, count), size)
 
 
-def protocol(lanes: int, warmup: int, max_symbols: int) -> str:
-    """The name of a way to read a part: figures compare only under the same one, or the exact one."""
-    how = f"{lanes} lanes, {warmup} warm-up" if lanes > 1 else "1 lane"
-    return f"carry, {how}" + (f", first {max_symbols} symbols" if max_symbols else "")
+def narrowed(part: tuple[int, int], only: tuple[int, int], split: str) -> tuple[int, int]:
+    """(begin, end) of symbols from..to of a part."""
+    begin, end = part[0] + only[0], min(part[1], part[0] + only[1]) if only[1] else part[1]
+    if begin >= end:
+        raise UserError(
+            f"There are no symbols {only[0]}..{only[1] or 'end'} in {split}, which has {part[1] - part[0]}: give a "
+            "beginning before the end."
+        )
+    return begin, end

@@ -1,5 +1,6 @@
 """The run folder: what its run is (config.json, vocab.json, run.json), and that no other run gets into it."""
 
+import contextlib
 import fcntl
 import json
 import platform
@@ -113,13 +114,21 @@ def read_json(path: Path) -> Row:
     return found
 
 
-def note_score(folder: Path, found: Row) -> None:
-    """Add an evaluation to result.json, in place of one of the same step, part and protocol."""
-    path = folder / "result.json"
-    kept = read_json(path) if path.exists() else {}
-    same = ("step", "split", "protocol")
-    scores = [s for s in kept.get("scores", []) if any(s.get(key) != found[key] for key in same)]
-    write_json(path, kept | {"scores": [*scores, found]})
+def note(folder: Path, found: Row) -> None:
+    """Append what was found out about a run's model to its result.jsonl."""
+    with (folder / "result.jsonl").open("ab") as file:
+        begun = file.tell() and not (folder / "result.jsonl").read_bytes().endswith(b"\n")  # by one cut off
+        file.write((b"\n" if begun else b"") + json.dumps(found).encode() + b"\n")
+
+
+def notes(folder: Path) -> list[Row]:
+    """The lines of result.jsonl; one that was cut off does not count."""
+    path = folder / "result.jsonl"
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def provenance() -> Row:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rnnlm import checkpoint, folder, model, parallel, record
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.evaluate import Evaluator, Score
+from rnnlm.evaluate import Evaluator, Protocol, Score
 from rnnlm.sample import Draw, Sampler, join
 from rnnlm.symbols import Text, Vocabulary
 
@@ -27,12 +27,9 @@ class LanguageModel:
         self._folded = self._sampler.fold(params)
         self.carry = self._sampler.zero()
 
-    def score(
-        self, text: Text, part: tuple[int, int], split: str, lanes: int, warmup: int, max_symbols: int, **watch: Any
-    ) -> Score:
+    def score(self, text: Text, part: tuple[int, int], split: str, protocol: Protocol, **options: Any) -> Score:
         """A part of a text under a protocol; see `evaluate`."""
-        replicated = parallel.replicate(self.params)
-        found = self._evaluator(replicated, text, part, split, lanes, warmup, max_symbols, **watch)
+        found = self._evaluator(parallel.replicate(self.params), text, part, split, protocol, **options)
         assert found is not None  # nothing told it to stop
         return found
 
@@ -42,7 +39,7 @@ class LanguageModel:
         if not text:
             raise UserError("An empty text has no bits per character: give at least one symbol.")
         whole = Text.of(self.vocabulary, text)
-        return self.score(whole, (0, len(whole)), "text", 1, 0, 0).tally.bpc
+        return self.score(whole, (0, len(whole)), "text", Protocol(lanes=1)).tally.bpc
 
     def sample(
         self,
@@ -67,10 +64,7 @@ class LanguageModel:
         if not isinstance(symbol, int | np.integer | str | bytes):
             raise UserError(f"lm.step reads a symbol's number or text, but {symbol!r} is neither.")
         if isinstance(symbol, str | bytes):
-            ids = self.vocabulary.encode(symbol)
-            if len(ids) != 1:
-                raise UserError(f"lm.step reads one symbol, but {symbol!r} has {len(ids)}: give them one by one.")
-            symbol = int(ids[0])
+            symbol = self.vocabulary.symbol(symbol)
         if not 0 <= symbol < len(self.vocabulary):
             raise UserError(f"There is no symbol {symbol}: the vocabulary has {len(self.vocabulary)}, counted from 0.")
         self.carry, logits_KV = self._sampler.step(self._folded, self.carry, int(symbol))

@@ -159,6 +159,14 @@ def count_params(config: ModelConfig, vocab: int) -> int:
     return total + vocab + (0 if config.tied else vocab * inputs)
 
 
+def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
+    """Of the forward pass: two for each weight of a product. A one-hot or embedded input is looked up."""
+    sizes = config.hidden_sizes
+    gates = CELLS[config.cell].gates
+    layers = sum(gates * hidden * (inputs + hidden) for inputs, hidden in pairwise([config.embedding, *sizes]))
+    return 2.0 * (layers + sizes[-1] * vocab)
+
+
 def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
     """Zero each unit with probability `rate` (to within 2^-16) and scale the rest, one mask a step or a window.
 

@@ -17,12 +17,18 @@ def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int 
         print(f"rnnlm {verb}\n{values.get_help()}")
         raise SystemExit(0)
     try:
-        rest: list[str] = values(["rnnlm", *argv])[1:]
+        rest: list[str] = values(["rnnlm", *map(underscored, argv)])[1:]
     except (flags.Error, ValueError) as error:
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}. rnnlm {verb} --help lists the flags.") from None
     if len(rest) > positional:
         raise UserError(f"{rest[positional]!r} was not expected: flags are written --name=value.")
     return rest
+
+
+def underscored(word: str) -> str:
+    """--symbols-from=5 as --symbols_from=5."""
+    name, equals, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else word
 
 
 def parse_config(verb: str, values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnnlm.config import flatten
 from rnnlm.files import store
-from rnnlm.folder import Row, read_json, write_json
+from rnnlm.folder import Row, write_json
 
 # tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.
 torch = sys.modules.get("torch")
@@ -89,11 +89,9 @@ class Record:
             self._events.flush()
 
     def finish(self, config: Row, result: Row) -> None:
-        """Write result.json, where evaluations noted there stay, and the row of TensorBoard's table of runs."""
+        """Write result.json, and the row of TensorBoard's table of runs."""
         if self.write:
-            path = self.folder / "result.json"
-            kept = read_json(path) if path.exists() else {}
-            write_json(path, result | {"scores": kept.get("scores", [])})
+            write_json(self.folder / "result.json", result)
             self._events.hparams(dict(flatten(config)), result)
 
     def close(self) -> None:

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 10_000
+"""Symbols that are taken together where the spread of their cost is asked for."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +18,10 @@ class Tally:
 
     nats: float
     count: int
+
+    @classmethod
+    def of_bits(cls, bits: float, count: int) -> "Tally":
+        return cls(bits * math.log(2), count)
 
     @property
     def bits(self) -> float:
@@ -27,6 +36,45 @@ class Tally:
     def per(self, n: int) -> float:
         """Bits per one of n things that the symbols make up, such as bytes."""
         return self.bits / n
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The cost of symbols in the order of the text, BLOCK by BLOCK: nats [N]; the last block may be shorter."""
+
+    nats: NDArray[np.float64]
+    count: int
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(float(self.nats.sum()), self.count)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Symbols of each block."""
+        return np.minimum(BLOCK, self.count - BLOCK * np.arange(len(self.nats)))
+
+    @property
+    def bpc(self) -> NDArray[np.float64]:
+        """Bits per symbol of each block."""
+        return np.asarray(self.nats / self.counts / math.log(2))
+
+    def stderr(self) -> float | None:
+        """The standard error of the whole's bpc, were the blocks drawn at random; None for fewer than two blocks.
+
+        Of a ratio of sums (Cochran 1977, 2.11), since the last block may be short.
+        """
+        n = len(self.nats)
+        if n < 2:
+            return None
+        away = self.counts * (self.bpc - self.tally.bpc)
+        return float(math.sqrt(n / (n - 1) * (away**2).sum()) / self.count)
+
+    def minus(self, other: "Blocks") -> tuple[float, float | None]:
+        """(bpc of this less the other's on the same symbols, the standard error of that), block by block."""
+        assert self.count == other.count and len(self.nats) == len(other.nats)
+        difference = Blocks(self.nats - other.nats, self.count)
+        return difference.tally.bpc, difference.stderr()
 
 
 def nats(logits_BTV: jax.Array, y_BT: jax.Array) -> jax.Array:

@@ -79,6 +79,13 @@ class Vocabulary:
             )
         return ids
 
+    def symbol(self, text: str | bytes) -> int:
+        """The number of one symbol. Raises UserError where the text is none, or more than one."""
+        ids = self.encode(text)
+        if len(ids) != 1:
+            raise UserError(f"One symbol is read here, but {text!r} has {len(ids)}: give them one by one.")
+        return int(ids[0])
+
     def prompt(self, text: str) -> NDArray[np.int32]:
         """What a model reads before it draws: the text, or where it is empty what stands before any text."""
         return self.encode(text) if text else np.array([self.start], np.int32)

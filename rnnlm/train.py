@@ -15,7 +15,7 @@ from rnnlm.config import Config
 from rnnlm.console import Console
 from rnnlm.dataset import Dataset, open_dataset
 from rnnlm.errors import UserError
-from rnnlm.evaluate import Evaluator
+from rnnlm.evaluate import Evaluator, Protocol
 from rnnlm.record import Record
 from rnnlm.sample import Draw, Sampler, join
 from rnnlm.score import Tally
@@ -171,9 +171,8 @@ class Trainer:
         """Score the validation part and put it on record; False where stopped before its end."""
         c = self.config.eval
         part = self.dataset.part("valid")
-        found = self.evaluator(
-            now.best_params, self.dataset.text, part, "valid", c.lanes, c.warmup, c.max_symbols, stop
-        )
+        protocol, only = Protocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
+        found = self.evaluator(now.best_params, self.dataset.text, part, "valid", protocol, only, stop)
         if found is None:
             return False
         values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
@@ -182,7 +181,7 @@ class Trainer:
             {"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())}
         )
         count = f"{found.tally.count:,} symbols"
-        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.protocol})")
+        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.how})")
         return True
 
     def sample(self, step: int, now: TrainState) -> None:

@@ -15,12 +15,21 @@ from rnnlm.symbols import Text
 
 
 class Window(NamedTuple):
-    """Symbols read, the symbols to predict, where a lane starts afresh, and which targets count: all [B, T]."""
+    """Symbols read, the symbols to predict, and where a lane starts afresh: all [B, T]."""
+
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    fresh: NDArray[np.bool_]
+
+
+class EvalWindow(NamedTuple):
+    """The same, and which targets count and where in the text they stand."""
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
     fresh: NDArray[np.bool_]
     mask: NDArray[np.bool_]
+    position: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -58,40 +67,49 @@ class TrainWindows:
         first = self.begin + np.arange(self.batch)[lanes, None] * self.lane_length
         offset = (step * self.time + np.arange(self.time))[None, :] % self.lane_length
         x, y = read(self.text, first + offset)
-        return Window(x, y, np.broadcast_to(offset == 0, x.shape), np.ones(x.shape, bool))
+        return Window(x, y, np.broadcast_to(offset == 0, x.shape))
 
 
 @dataclass(frozen=True)
 class EvalWindows:
-    """Symbols begin..end in order: `lanes` parts side by side, each read from `warmup` symbols before it.
+    """Symbols begin..end in order, `stride` counted targets at a time, each time afresh from `context` symbols before.
 
-    Every symbol is a counted target in one lane exactly. What would be read before `begin` is cut off by a fresh
-    start at `begin`, so that a lane near it has the exact carry.
+    Side by side in `lanes`, `time` symbols at a time. Every symbol is a counted target once. What would be read before
+    `begin` is cut off by a fresh start at `begin`, so that what is near it has the exact carry. A lane also starts
+    afresh where it reads the symbol `separator`, which so begins a record rather than ending one.
     """
 
     text: Text
     begin: int
     end: int
+    stride: int
+    context: int
     lanes: int
-    warmup: int
     time: int
+    separator: int | None = None
 
     @property
-    def part(self) -> int:
-        """Targets of a lane; the last lanes may have fewer."""
-        return -(-(self.end - self.begin) // self.lanes)
+    def lane_length(self) -> int:
+        """Symbols that a lane reads; the last lanes may have fewer that count."""
+        pieces = -(-(self.end - self.begin) // self.stride)
+        return -(-pieces // self.lanes) * (self.context + self.stride)
 
     def __len__(self) -> int:
-        return -(-(self.part + self.warmup) // self.time)
+        return -(-self.lane_length // self.time)
 
-    def window(self, index: int, lanes: slice) -> Window:
-        """Window number `index` for those lanes; lanes beyond the number of parts have nothing that counts."""
-        first = self.begin + np.arange(lanes.start, lanes.stop)[:, None] * self.part
-        offset = (index * self.time + np.arange(self.time))[None, :] - self.warmup
-        position = first + offset
-        mask = (offset >= 0) & (offset < self.part) & (position < self.end)
+    def window(self, index: int, lanes: slice) -> EvalWindow:
+        """Window number `index` for those lanes; lanes beyond `lanes` have nothing that counts."""
+        both = self.context + self.stride
+        step = index * self.time + np.arange(self.time)[None, :]
+        piece = np.arange(lanes.start, lanes.stop)[:, None] * (self.lane_length // both) + step // both
+        offset = step % both - self.context
+        position = self.begin + piece * self.stride + offset
+        mask = (step < self.lane_length) & (offset >= 0) & (position < self.end)
         x, y = read(self.text, np.clip(position, self.begin, self.end - 1))
-        return Window(x, y, position == self.begin, mask)
+        fresh = (position == self.begin) | (offset == -self.context)
+        if self.separator is not None:
+            fresh |= x == self.separator
+        return EvalWindow(x, y, fresh, mask, position)
 
 
 def read(text: Text, position: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -78,6 +78,10 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
         (["train", "--config", "tests/tiny.py", "--workdir=x", "--processes=2"], "--coordinator=''"),
         (["eval", "--workdir=x", "--json", "--compressors"], "leave out --compressors"),
         (["eval", "--lanes=-1", "--workdir=x"], "lanes"),
+        (["eval", "--protocol=stripes", "--workdir=x"], "protocol"),
+        (["compare"], "Name the run folders"),
+        (["compare", "/no/run"], "/no/run holds no whole run"),
+        (["compare", "x", "--plot=figure.txt"], "--plot=figure.txt"),
         (["sample", "--temperature=hot", "--workdir=x"], "temperature"),
     ],
 )

@@ -33,7 +33,7 @@ def test_tinyshakespeare(tmp_path):
     command[3:] = ["eval", f"--workdir={tmp_path}", "--split=valid", "--lanes=1", "--json", "--step=latest"]
     half, whole = (
         json.loads(subprocess.run([*command, *more], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
-        for more in (["--max_symbols=55770"], [])
+        for more in (["--symbols_to=55770"], [])
     )
     assert whole["count"] == 111_540 and whole["bpc"] <= 2.30
     assert half["bpc"] == pytest.approx(json.loads((tmp_path / "result.json").read_text())["valid_bpc"], abs=1e-3)

@@ -43,7 +43,7 @@ def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tm
     # It has seen letters only, so the digits cost it far more than the 3 bits that either is worth.
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["bpc"] < 3.3
-    line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=test", "--max_symbols=20000", "--json"))
+    line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=test", "--symbols-to=20000", "--json"))
     assert line["count"] == 20_000 and line["bpc"] > 4
     assert "no part 'valid'" in rnnlm("eval", f"--workdir={workdir}", "--split=valid", code=2)
 

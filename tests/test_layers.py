@@ -16,8 +16,11 @@ LEVELS = [
     "record scan",
     "model parallel devices",
     "state",
-    "evaluate checkpoint sample step",
-    "lm train",
+    "evaluate checkpoint sample step escape",
+    "lm train compare dynamic",
+    "predict",
+    "compress",
+    "verbs",
     "cli",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}

@@ -10,6 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rnnlm as api
+from rnnlm import folder
 from rnnlm.checkpoint import steps as saved
 from tests import conftest
 from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
@@ -249,7 +250,7 @@ def test_a_finished_run_started_again_stays_as_it_is(plain, text_file):
 
 def test_eval_sample_and_load_agree(whole, text_file):
     line = json.loads(rnnlm("eval", f"--workdir={whole}", "--split=valid", "--json", "--step=latest"))
-    assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb"}
+    assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
     recorded = [row for row in rows(whole) if "valid_bpc" in row][-1]
     assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
     text = rnnlm("eval", f"--workdir={whole}", "--compressors")
@@ -282,12 +283,23 @@ def test_evaluations_are_noted_and_stay(tmp_path, text_file):
     workdir = tmp_path / "run"
     train(workdir, text_file)
     first = json.loads(rnnlm("eval", f"--workdir={workdir}", "--json"))
-    rnnlm("eval", f"--workdir={workdir}", "--json", "--max_symbols=100")
-    rnnlm("eval", f"--workdir={workdir}", "--json")
+    rnnlm("eval", f"--workdir={workdir}", "--json", "--symbols-to=100")
+    with (workdir / "result.jsonl").open("a") as file:
+        file.write('{"cut off')
+    curve = tmp_path / "curve.csv"
+    args = ("--protocol=windows", "--window=20", "--stride=5", "--symbols_from=50", f"--by-block={curve}")
+    rnnlm("eval", f"--workdir={workdir}", "--json", *args)
     train(workdir, text_file)
-    result = json.loads((workdir / "result.json").read_text())
-    assert [s["count"] for s in result["scores"]] == [100, 600] and result["step"] == 30
-    assert {k: result["scores"][1][k] for k in first} == first
+    found = folder.notes(workdir)
+    assert [row["count"] for row in found] == [600, 100, 550]
+    assert {k: found[0][k] for k in first} == first
+    assert found[2]["protocol"] == "windows of 20, stride 5, symbols 50..600" and found[2]["symbols"] == [50, 600]
+    run = json.loads((workdir / "run.json").read_text())
+    for row in found:
+        assert row["corpus"] == run["corpus"]["sha256"] and row["step"] == found[0]["step"]
+        assert row["params"] == found[0]["params"] and sum(row["blocks"]) == pytest.approx(row["nats"], abs=0.01)
+    [heading, line] = curve.read_text().splitlines()
+    assert heading == "from,count,nats,bpc" and line.startswith("50,550,")
 
 
 def test_a_run_goes_on_from_another_directory(tmp_path, text_file):

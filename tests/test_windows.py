@@ -25,14 +25,13 @@ def test_training_lanes_are_contiguous_and_wrap_afresh(data):
     windows = TrainWindows(text(end + 5), begin, end, batch, time)
     steps = -(-2 * length // time)
     got = [windows.window(step, slice(0, batch)) for step in range(steps)]
-    x, y, fresh, mask = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
+    x, y, fresh = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
     for lane in range(batch):
         # The lane's own part of the split, over and over, each time begun afresh.
         position = begin + lane * length + np.arange(steps * time) % length
         np.testing.assert_array_equal(y[lane], position % 251)
         np.testing.assert_array_equal(x[lane][position > 0], (position[position > 0] - 1) % 251)
         np.testing.assert_array_equal(fresh[lane], np.arange(steps * time) % length == 0)
-    assert mask.all()
 
 
 @given(st.integers(0, 10**9))
@@ -44,31 +43,31 @@ def test_a_window_is_a_pure_function_of_its_step(step):
 
 
 @given(st.data())
-def test_evaluation_counts_every_symbol_once_and_in_order(data):
+def test_evaluation_counts_every_symbol_once_from_its_own_context(data):
     begin, size = data.draw(st.integers(0, 30)), data.draw(st.integers(1, 300))
-    lanes, warmup = data.draw(st.integers(1, min(9, size))), data.draw(st.integers(0, 20))
-    windows = EvalWindows(text(begin + size + 7), begin, begin + size, lanes, warmup, data.draw(st.integers(1, 33)))
+    stride, context = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 20))
+    lanes, time = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 33))
+    separator = data.draw(st.sampled_from([None, 3, 40]))
+    windows = EvalWindows(text(begin + size + 7), begin, begin + size, stride, context, lanes, time, separator)
     got = [windows.window(i, slice(0, lanes + 2)) for i in range(len(windows))]  # two lanes of padding
-    x, y, fresh, mask = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
-    counted = np.concatenate([y[lane][mask[lane]] for lane in range(lanes + 2)])
-    np.testing.assert_array_equal(counted, np.arange(begin, begin + size) % 251)
-    for lane in range(lanes + 2):
-        here = np.flatnonzero(mask[lane])
-        if not len(here):
-            continue
-        first = here[0]
-        position = begin + lane * windows.part
-        assert first == warmup
-        # Before its part a lane reads the symbols just before it, as far as the split reaches, and nothing else.
-        reach = min(warmup, position - begin)
-        start = first - reach
-        read = np.arange(position - reach, position + len(here))
-        np.testing.assert_array_equal(x[lane][start : here[-1] + 1][read > 0], (read[read > 0] - 1) % 251)
-        assert list(np.flatnonzero(fresh[lane][: here[-1] + 1])) == ([start] if reach == position - begin else [])
+    x, y, fresh, mask, position = (np.concatenate(parts, axis=1) for parts in zip(*got, strict=True))
+    # In order within a lane, and lane after lane.
+    np.testing.assert_array_equal(position[mask], np.arange(begin, begin + size))
+    np.testing.assert_array_equal(y[mask], position[mask] % 251)
+    for lane, step in zip(*np.nonzero(mask), strict=True):
+        # Read without a gap from the last fresh start: its piece's context, the split's begin, or a separator.
+        start = step - np.argmax(fresh[lane, step::-1])
+        at = position[lane, start : step + 1]
+        np.testing.assert_array_equal(np.diff(at), 1)
+        np.testing.assert_array_equal(x[lane, start : step + 1][at > 0], (at[at > 0] - 1) % 251)
+        piece = begin + (at[-1] - begin) // stride * stride
+        begun = max(begin, piece - context)
+        expected = [p for p in range(begun + 1, at[-1] + 1) if (p - 1) % 251 == separator]
+        assert at[0] == max([begun, *expected])
 
 
 def test_the_first_symbol_of_a_split_is_predicted_from_the_one_before_it():
-    window = EvalWindows(text(100), 40, 60, 1, 0, 20).window(0, slice(0, 1))
+    window = EvalWindows(text(100), 40, 60, 20, 0, 1, 20).window(0, slice(0, 1))
     assert window.x[0, 0] == 39 and window.y[0, 0] == 40 and window.mask.all() and window.fresh[0, 0]
 
 

@@ -1,0 +1,164 @@
+"""Runs side by side by their bits per character: only figures of the same symbols, and how sure a difference is."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnlm import folder, model, record
+from rnnlm.config import Config, flatten
+from rnnlm.errors import UserError
+from rnnlm.score import Blocks
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation of one run, and what it took to get there."""
+
+    name: str
+    config: Config
+    note: dict[str, Any]
+    parameters: int
+    symbols: int
+    flops: float
+    seconds: float
+
+    @property
+    def bpc(self) -> float:
+        return float(self.note["bpc"])
+
+    @property
+    def blocks(self) -> Blocks:
+        return Blocks(np.array(self.note["blocks"]), self.note["count"])
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """What must be equal where figures are ranked: the text, its part, the symbols, and how they were read."""
+        note = self.note
+        protocol = note["protocol"] if note["protocol"].startswith("windows") else note["protocol"].split(",")[0]
+        return (
+            f"corpus {note['corpus'][:12]}",
+            f"split {note['split']} of {self.config.data.split}",
+            f"symbols {note['symbols'][0]}..{note['symbols'][1]} ({note['kind']})",
+            f"protocol {protocol}",
+        )
+
+
+def open_run(workdir: Path, split: str, protocol: str) -> Run:
+    """A run's newest evaluation on a split under a protocol. Raises UserError where there is none."""
+    kept = folder.read(workdir)
+    notes = folder.notes(workdir)
+    found = [n for n in notes if n["split"] == split and n["protocol"].startswith(protocol)]
+    if not found:
+        have = sorted({f"{n['split']} ({n['protocol']})" for n in notes}) or ["none"]
+        raise UserError(
+            f"{workdir} has no evaluation on {split} under {protocol}: it has {'; '.join(have)}. "
+            f"Make one: rnnlm eval --workdir={workdir} --split={split} --protocol={protocol}"
+        )
+    note, run = found[-1], folder.read_json(workdir / "run.json")
+    rows, _ = record.rows_until(workdir / "metrics.jsonl", note["step"])
+    symbols = note["step"] * run["symbols_per_step"]
+    flops = 3 * model.flops_per_symbol(kept.config.model, len(kept.vocabulary)) * symbols
+    return Run(
+        str(workdir), kept.config, note, run["parameters"], symbols, flops, rows[-1]["seconds"] if rows else math.nan
+    )
+
+
+def rank(runs: Sequence[Run]) -> list[Run]:
+    """By bits per character, best first. Raises UserError where they were not judged by the same."""
+    first, *others = runs
+    for other in others:
+        if other.judged_by != first.judged_by:
+            differ = [f"{a} / {b}" for a, b in zip(first.judged_by, other.judged_by, strict=True) if a != b]
+            raise UserError(
+                f"{first.name} and {other.name} were not judged by the same: {'; '.join(differ)}. Evaluate both alike "
+                "(rnnlm eval), or compare each with its own kind."
+            )
+    return sorted(runs, key=lambda run: run.bpc)
+
+
+def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row a run, best first; `worse_by` is the paired difference from the best, its 95 % interval beside it."""
+    ranked = rank(runs)
+    flat = [dict(flatten(run.config.as_dict())) for run in ranked]
+    differing = [name for name in flat[0] if len({repr(values[name]) for values in flat}) > 1]
+    rows = []
+    for run, values in zip(ranked, flat, strict=True):
+        by, error = run.blocks.minus(ranked[0].blocks)
+        rows.append(
+            {
+                "run": run.name,
+                "bpc": run.bpc,
+                "stderr": run.note["stderr"],
+                "worse_by": by,
+                "interval": None if error is None else [by - 1.96 * error, by + 1.96 * error],
+                "parameters": run.parameters,
+                "symbols": run.symbols,
+                "flops": run.flops,
+                "seconds": run.seconds,
+                "symbols_per_second": run.symbols / run.seconds,
+                **{name: values[name] for name in differing},
+            }
+        )
+    return rows
+
+
+def shown(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The same as text: a heading, then the rows."""
+
+    def cell(name: str, value: Any) -> str:
+        forms: dict[str, Callable[[Any], str]] = {
+            "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
+            "worse_by": lambda v: f"{v:.4f}",
+            "flops": lambda v: f"{v:.2e}",
+            "seconds": lambda v: f"{v:,.0f}",
+            "symbols_per_second": lambda v: f"{v:,.0f}",
+        }
+        if value is None or name not in forms:
+            return "" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value}"
+        return forms[name](value)
+
+    headings = {"interval": "95 % interval", "worse_by": "worse by", "symbols_per_second": "symbols/s", "stderr": "+-"}
+    header = [headings.get(name, name) for name in rows[0]]
+    return [header, *([cell(name, value) for name, value in row.items()] for row in rows)]
+
+
+def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
+    """(a, b) of y = a x^-b by least squares of the logarithms; None where fewer than two x differ."""
+    if len(set(x)) < 2:
+        return None
+    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
+    return math.exp(intercept), -float(slope)
+
+
+def plot(runs: Sequence[Run], path: Path) -> None:
+    """bpc against parameters, training compute and time, each with its power law. Raises OSError."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    judged = rank(runs)[0].judged_by
+    asked = {
+        "parameters": [float(run.parameters) for run in runs],
+        "training FLOPs": [run.flops for run in runs],
+        "training seconds": [run.seconds for run in runs],
+    }
+    bpc = [run.bpc for run in runs]
+    for ax, (name, x) in zip(axes, asked.items(), strict=True):
+        error = [1.96 * (run.note["stderr"] or 0.0) for run in runs]
+        ax.errorbar(x, bpc, yerr=error, fmt="o", capsize=3)
+        for run, at in zip(runs, x, strict=True):
+            ax.annotate(Path(run.name).name, (at, run.bpc), xytext=(5, 5), textcoords="offset points", fontsize=8)
+        law = power_law(x, bpc)
+        if law:
+            line = np.geomspace(min(x), max(x), 50)
+            ax.plot(line, law[0] * line ** -law[1], "--", color="gray", label=f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$")
+            ax.legend()
+        ax.set_xscale("log")
+        ax.set_xlabel(name)
+    axes[0].set_ylabel("bits per character")
+    figure.suptitle(", ".join(judged), fontsize=9)
+    figure.savefig(path)

@@ -1,0 +1,210 @@
+"""A text in the bits that a model says it has: range coding with the model's probabilities, and the way back.
+
+A file holds b"RNZ1", the length of the header (4 bytes, little-endian), the header (JSON), the side (`escape`), and the
+range coder's 32-bit words. Encoder and decoder run the same compiled step on the same lanes, since probabilities that
+differ in the last bit decode to something else; what could change them is in the header's fingerprint.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Protocol
+
+import constriction
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnlm import escape
+from rnnlm.errors import UserError
+from rnnlm.score import Tally
+from rnnlm.symbols import Vocabulary
+
+MAGIC = b"RNZ1"
+TOTAL = 2**24
+FAMILY = constriction.stream.model.Categorical(perfect=False)
+
+
+class Predictor(Protocol):
+    """What says the next symbols' probabilities in L lanes, and may learn from what they were."""
+
+    segment: int
+    """Steps between two calls of `learn`; 0: it learns nothing."""
+
+    def step(self, x_L: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Read a symbol in each lane: -> the probabilities of the next [L, V]."""
+
+    def learn(self, x_LT: NDArray[np.int32], y_LT: NDArray[np.int32], mask_LT: NDArray[np.bool_]) -> None:
+        """Learn from the last `segment` steps; what is not in the mask is no text."""
+
+
+def quantized(p_LV: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities as integers that sum to 2^24, each 1 at least, over 2^24: exact in float64."""
+    p = p_LV.astype(np.float64)
+    n = 1 + np.floor(p / p.sum(1, keepdims=True) * (TOTAL - p.shape[1]))
+    n[np.arange(len(n)), n.argmax(1)] += TOTAL - n.sum(1)
+    return n / TOTAL
+
+
+def lane_length(symbols: int, lanes: int) -> int:
+    return -(-symbols // lanes)
+
+
+def through(
+    predictor: Predictor,
+    symbols: int,
+    lanes: int,
+    start: int,
+    exchange: Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.int32]],
+    progress: Callable[[float], None],
+) -> None:
+    """Go through a text in `lanes` parts side by side. `exchange` takes the positions that come next and the quantized
+    probabilities of their symbols, and gives the symbols."""
+    length = lane_length(symbols, lanes)
+    first = np.arange(lanes) * length
+    x = np.full(lanes, start, np.int32)
+    seen: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]] = []
+    for t in range(length):
+        p_LV = predictor.step(x)
+        live = first + t < symbols
+        y = np.zeros(lanes, np.int32)
+        y[live] = exchange((first + t)[live], quantized(p_LV[live]))
+        if predictor.segment:
+            seen.append((x, y, live))
+            if len(seen) == predictor.segment:
+                predictor.learn(*(np.stack(part, 1) for part in zip(*seen, strict=True)))
+                seen.clear()
+        x = y
+        if t % 256 == 0:
+            progress(t / length)
+
+
+def encode(
+    predictor: Predictor, ids: NDArray[np.int32], lanes: int, start: int, progress: Callable[[float], None]
+) -> tuple[bytes, Tally]:
+    """-> (the coder's words, what the symbols cost by the model's own quantized probabilities)."""
+    encoder = constriction.stream.queue.RangeEncoder()
+    nats = 0.0
+
+    def exchange(at: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.int32]:
+        nonlocal nats
+        y = ids[at]
+        nats -= float(np.log(p[np.arange(len(y)), y]).sum())
+        encoder.encode(y, FAMILY, p)
+        return y
+
+    through(predictor, len(ids), lanes, start, exchange, progress)
+    return encoder.get_compressed().astype("<u4").tobytes(), Tally(nats, len(ids))
+
+
+def decode(
+    predictor: Predictor, words: bytes, symbols: int, lanes: int, start: int, progress: Callable[[float], None]
+) -> NDArray[np.int32]:
+    """The symbols [N]. Raises ValueError, AssertionError where the words are no code of them."""
+    decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(words, "<u4").astype(np.uint32))
+    ids = np.zeros(symbols, np.int32)
+
+    def exchange(at: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.int32]:
+        ids[at] = y = decoder.decode(FAMILY, p)
+        return y
+
+    through(predictor, symbols, lanes, start, exchange, progress)
+    return ids
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a file holds."""
+
+    header: dict[str, Any]
+    side: bytes
+    words: bytes
+
+    def to_bytes(self) -> bytes:
+        body = self.side + self.words
+        header = self.header | {"side": len(self.side), "body_crc": zlib.crc32(body)}
+        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+        return MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + text + body
+
+    @classmethod
+    def of(cls, data: bytes, name: str) -> "Packed":
+        """Raises UserError for what is no such file, or a damaged one."""
+        if data[: len(MAGIC)] != MAGIC:
+            raise UserError(f"{name} is no file of `rnnlm compress`: it does not begin with {MAGIC.decode()}.")
+        size, crc = (int.from_bytes(data[i : i + 4], "little") for i in (4, 8))
+        text, body = data[12 : 12 + size], data[12 + size :]
+        damaged = UserError(f"{name} is damaged: its checksum does not match. Get another copy.")
+        if len(text) < size or zlib.crc32(text) != crc:
+            raise damaged
+        header = json.loads(text)
+        if zlib.crc32(body) != header["body_crc"]:
+            raise damaged
+        return cls(header, body[: header["side"]], body[header["side"] :])
+
+
+def default_lanes(symbols: int) -> int:
+    """A lane for each 20,000 symbols, 64 at most: a lane begins without a past."""
+    return max(1, min(64, symbols // 20_000))
+
+
+def compress(
+    data: bytes,
+    vocabulary: Vocabulary,
+    fresh: Callable[[int], Predictor],
+    lanes: int,
+    header: dict[str, Any],
+    progress: Callable[[float], None] = lambda share: None,
+) -> tuple[Packed, Tally]:
+    """Pack a text. `fresh` makes the predictor anew for a number of lanes; 0 lanes are as many as suit the text."""
+    ids, side = escape.split(vocabulary, data)
+    lanes = min(lanes or default_lanes(len(ids)), max(1, len(ids)))
+    words, tally = encode(fresh(lanes), ids, lanes, vocabulary.start, progress)
+    header = header | {"bytes": len(data), "crc": zlib.crc32(data), "symbols": len(ids), "lanes": lanes}
+    return Packed(header, side, words), tally
+
+
+def decompress(
+    packed: Packed,
+    vocabulary: Vocabulary,
+    fresh: Callable[[int], Predictor],
+    name: str,
+    progress: Callable[[float], None] = lambda share: None,
+) -> bytes:
+    """The text again. Raises UserError where it is not the one that was packed."""
+    h = packed.header
+    try:
+        ids = decode(fresh(h["lanes"]), packed.words, h["symbols"], h["lanes"], vocabulary.start, progress)
+        data = escape.join(vocabulary, ids, packed.side)
+    except (ValueError, AssertionError, zlib.error):
+        data = b""
+    if len(data) != h["bytes"] or zlib.crc32(data) != h["crc"]:
+        raise UserError(
+            f"{name} does not decode to the text that it was made from: the probabilities here are not those of the "
+            "encoder. Decode it on the machine, with the versions and the params that it was made with."
+        )
+    return data
+
+
+def fingerprint(**more: Any) -> dict[str, Any]:
+    """What the probabilities depend on, besides the text before."""
+    from rnnlm import devices
+
+    return {
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "constriction": metadata.version("constriction"),
+        "device": jax.devices()[0].device_kind,
+        "cpu": devices.cpu_kind(),
+        "quantizer": f"floor 2^{round(math.log2(TOTAL))}",
+        **more,
+    }
+
+
+def refuse_other(theirs: dict[str, Any], ours: dict[str, Any], name: str) -> None:
+    """Raises UserError that says in what the fingerprints differ."""
+    differ = [f"{key} was {theirs.get(key)}, here {ours.get(key)}" for key in ours if theirs.get(key) != ours[key]]
+    if differ:
+        raise UserError(f"{name} cannot be decoded here, where probabilities may differ: {'; '.join(differ)}.")

@@ -1,0 +1,246 @@
+"""Dynamic evaluation: a part is scored by a model that goes on learning from it, each symbol after it was predicted.
+
+Krause et al. 2018, "Dynamic evaluation of neural sequence models", arXiv 1709.07432. After each segment, with the
+gradient g of its mean cost,
+
+  rms   theta += lambda * D * (theta_0 - theta) - eta * g / (M + epsilon)
+  sgd   theta += lambda * (theta_0 - theta) - eta * g
+
+M is the root of the mean square of such gradients over the training text; D is M over its mean, 1 / lambda at most, so
+that what moves readily is also pulled back harder.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnlm import checkpoint, model, parallel, score
+from rnnlm.cells import Params
+from rnnlm.config import ModelConfig
+from rnnlm.errors import UserError
+from rnnlm.evaluate import Score, narrowed
+from rnnlm.files import store
+from rnnlm.score import BLOCK, Blocks
+from rnnlm.symbols import Text
+from rnnlm.windows import EvalWindow, EvalWindows, TrainWindows
+
+SEGMENTS = 32
+"""Segments in one dispatch."""
+EPSILON = 2e-5
+TUNED_SEGMENTS, TUNED_SYMBOLS = (10, 20, 40), 20_000
+"""What tuning tries, and how many symbols of the validation part it reads."""
+STATISTICS_LANES, STATISTICS_SEGMENTS = 64, 500
+"""Of the training text, for the statistics of the gradient."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a model adapts: method "rms" or "sgd", symbols of a segment, eta, lambda; `streams` parts side by side that
+    each adapt on their own, from `warmup` symbols before them.
+
+    `normalize` says what mean D is over: "tensor" is Krause's mean over tensors of each tensor's mean, "global" Melis'
+    mean over all parameters.
+    """
+
+    method: str
+    segment: int
+    learning_rate: float
+    decay: float
+    normalize: str = "tensor"
+    streams: int = 1
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be adapted by."""
+        if self.method not in ("rms", "sgd") or self.normalize not in ("tensor", "global"):
+            raise UserError(f"Cannot adapt by {self.method}, {self.normalize}: rms or sgd, tensor or global.")
+        if self.segment < 1 or self.streams < 1 or self.learning_rate < 0 or not 0 <= self.decay <= 1:
+            raise UserError(
+                f"Cannot adapt with segment={self.segment}, streams={self.streams}, learning rate "
+                f"{self.learning_rate}, decay {self.decay}: at least 1 symbol and stream, a rate from 0 up, a decay "
+                "from 0 to 1."
+            )
+
+    def of(self, symbols: int) -> "Adaptation":
+        """The same with no more streams than symbols; one alone needs no warm-up."""
+        streams = min(self.streams, symbols)
+        warmup = -(-self.warmup // self.segment) * self.segment if streams > 1 else 0
+        return Adaptation(self.method, self.segment, self.learning_rate, self.decay, self.normalize, streams, warmup)
+
+    @property
+    def lanes(self) -> int:
+        return self.streams
+
+    def __str__(self) -> str:
+        streams = f"{self.streams} streams, {self.warmup} warm-up" if self.streams > 1 else "1 stream"
+        return (
+            f"dynamic {self.method}, {streams}, segment {self.segment}, rate {self.learning_rate:g}, "
+            f"decay {self.decay:g}" + (f", {self.normalize} mean" if self.method == "rms" else "")
+        )
+
+
+class Adapter:
+    """Scores texts under one model that learns from them; the compiled steps are kept."""
+
+    def __init__(self, config: ModelConfig, vocab: int):
+        self.config = config
+        self._forward = model.apply(config, vocab)
+        self._adapt = parallel.local(self._streams, (0, 0, None, None, None, 0), (0, 0, 0))
+        self._square = jax.jit(self._squared)
+
+    def _cost(
+        self, params: Params, carry: Any, x_T: jax.Array, y_T: jax.Array, fresh_T: jax.Array, real_T: jax.Array
+    ) -> Any:
+        carry, logits_BTV = self._forward(params, carry, x_T[None], fresh_T[None])
+        nats_T = score.nats(logits_BTV, y_T[None])[0]
+        return jnp.sum(jnp.where(real_T, nats_T, 0.0)) / len(x_T), (carry, nats_T)
+
+    def _streams(self, params: Params, carry: Any, start: Params, pull: Params, push: Params, lanes: Any) -> Any:
+        """The same for K streams, each with its own params."""
+        if len(lanes[0]) > 1:
+            return jax.vmap(self._segments, (0, 0, None, None, None, 0))(params, carry, start, pull, push, lanes)
+        one: Any = jax.tree.map(
+            lambda a: a[0], (params, carry, lanes)
+        )  # no products with a batch axis for a single one
+        after = self._segments(one[0], one[1], start, pull, push, one[2])
+        return jax.tree.map(lambda a: a[None], after)
+
+    def _segments(self, params: Params, carry: Any, start: Params, pull: Params, push: Params, lanes: Any) -> Any:
+        """Some segments of one stream, [S, T] each: -> (params, carry, nats [S, T])."""
+
+        def segment(now: tuple[Params, Any], symbols: Any) -> Any:
+            params, carry = now
+            grads, (carry, nats_T) = jax.grad(self._cost, has_aux=True)(params, carry, *symbols)
+            params = jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, params, start, pull, push, grads)
+            return (params, carry), nats_T
+
+        (params, carry), nats_ST = jax.lax.scan(segment, (params, carry), lanes)
+        return params, carry, nats_ST
+
+    def _squared(self, params: Params, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, summed: Params) -> Any:
+        def cost(params: Params) -> Any:
+            after, logits_BTV = self._forward(params, carry, x, fresh)
+            return jnp.mean(score.nats(logits_BTV, y)), after
+
+        grads, carry = jax.grad(cost, has_aux=True)(params)
+        return carry, jax.tree.map(lambda s, g: s + g * g, summed, grads)
+
+    def statistics(
+        self, params: Params, text: Text, part: tuple[int, int], segment: int, batch: int, segments: int
+    ) -> Params:
+        """M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a training part."""
+        windows = TrainWindows(text, *part, min(batch, (part[1] - part[0]) // segment), segment)
+        carry = model.zero_carry(self.config, windows.batch)
+        summed = jax.tree.map(jnp.zeros_like, params)
+        count = min(segments, int(windows.steps_per_epoch))
+        for i in range(count):
+            carry, summed = self._square(params, carry, *windows.window(i, slice(0, windows.batch)), summed)
+        return jax.tree.map(lambda s: np.sqrt(np.asarray(s) / count), summed)
+
+    def __call__(
+        self,
+        params: Params,
+        rms: Params,
+        text: Text,
+        part: tuple[int, int],
+        split: str,
+        how: Adaptation,
+        only: tuple[int, int] = (0, 0),
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Score:
+        """Score a part (begin, end) of a text, or its symbols `only`; `rms` are the `statistics`, not used by sgd."""
+        begin, end = narrowed(part, only, split)
+        how = how.of(end - begin)
+        length = -(-(end - begin) // how.streams)
+        windows = EvalWindows(text, begin, end, length, how.warmup, how.streams, SEGMENTS * how.segment)
+        pull, push = rule(rms, how)
+        k = how.streams
+        adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
+        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
+        adapted, carry = parallel.spread(k, 0, (adapted, carry))
+        fixed = parallel.spread(k, None, (params, pull, push))
+        widths = text.vocabulary.widths
+        nats, count, size = np.zeros(-(-(end - begin) // BLOCK)), 0, 0
+
+        def add(window: EvalWindow, nats_KST: Any) -> None:
+            block = (window.position[window.mask] - begin) // BLOCK
+            nats[:] += np.bincount(block, np.asarray(nats_KST).reshape(window.mask.shape)[window.mask], len(nats))
+
+        pending: tuple[Any, ...] = ()
+        for i in range(len(windows)):
+            window = windows.window(i, slice(0, k))
+            counted = window.y[window.mask]
+            count, size = count + counted.size, size + int(widths[counted].sum())
+            real = (window.position >= begin) & (window.position < end)
+            lanes = tuple(a.reshape(k, SEGMENTS, how.segment) for a in (window.x, window.y, window.fresh, real))
+            adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.spread(k, 0, lanes))
+            if pending:
+                add(*pending)
+            pending = window, nats_KST
+            progress((i + 1) / len(windows))
+        add(*pending)
+        assert count == end - begin, f"{count} targets counted of {end - begin}"
+        return Score(split, how, begin - part[0], end - part[0], (begin, end) == part, Blocks(nats, count), size)
+
+
+def kept_statistics(
+    folder: Path, adapter: "Adapter", params: Params, text: Text, part: tuple[int, int], segment: int
+) -> Params:
+    """`statistics` over a run's training part, collected once and kept in its folder."""
+    path = folder / "dynamic" / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
+    template, structure = jax.tree.flatten(params)
+    if not path.exists():
+        found = adapter.statistics(params, text, part, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
+        file = io.BytesIO()
+        np.savez(file, *map(np.asarray, jax.tree.leaves(found)))
+        store(path, [file.getvalue()])
+    try:
+        with np.load(path) as arrays:
+            leaves = [arrays[name] for name in arrays.files]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, and it is made again.") from None
+    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template]:
+        raise UserError(f"{path} holds the statistics of another model: delete it, and it is made again.")
+    return jax.tree.unflatten(structure, leaves)
+
+
+def rule(rms: Params, how: Adaptation) -> tuple[Params, Params]:
+    """(the pull to the prior, the step along the gradient) of each parameter."""
+    if how.method == "sgd":
+        decay, rate = np.float32(how.decay), np.float32(how.learning_rate)
+        return jax.tree.map(lambda m: decay, rms), jax.tree.map(lambda m: rate, rms)
+    leaves = [np.asarray(m, np.float64) for m in jax.tree.leaves(rms)]
+    means, sizes = [m.mean() for m in leaves], [m.size for m in leaves]
+    mean = np.mean(means) if how.normalize == "tensor" else np.average(means, weights=sizes)
+    pull = jax.tree.map(lambda m: np.minimum(how.decay * m / mean, 1.0).astype(np.float32), rms)
+    push = jax.tree.map(lambda m: (how.learning_rate / (m + EPSILON)).astype(np.float32), rms)
+    return pull, push
+
+
+def tune(
+    cost: Callable[[float, float], float], rate: float, decay: float, factor: float = 2.0
+) -> tuple[float, float, int]:
+    """The (rate, decay) of least cost found by steps of a factor in one and then the other, and how many were tried."""
+    seen: dict[tuple[float, float], float] = {}
+
+    def at(point: tuple[float, float]) -> float:
+        if point not in seen:
+            seen[point] = cost(*point)
+        return seen[point]
+
+    now = (rate, decay)
+    while True:
+        around = [(now[0] * f, now[1]) for f in (factor, 1 / factor)] + [
+            (now[0], now[1] * f) for f in (factor, 1 / factor)
+        ]
+        best = min([now, *around], key=at)
+        if best == now:
+            return *now, len(seen)
+        now = best

@@ -1,0 +1,94 @@
+"""Flags that several verbs share, and what they ask for."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from rnnlm import config as configs
+from rnnlm.errors import UserError
+
+
+def device_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "cpu_devices",
+        0,
+        "CPU devices; 0: as many physical cores as divide the batch",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "compile_cache", True, "keep compiled programs in the user's cache for the next start", flag_values=values
+    )
+
+
+def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None, *processes: Any) -> None:
+    from rnnlm import devices
+
+    devices.start(training, values.cpu_devices, values.compile_cache, *processes)
+
+
+def protocol_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "protocol", "carry", ["carry", "windows", "records"], "how the part is read; see README", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "lanes", None, "parts side by side; 1: exact, 0: chosen; else the run's own", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
+    flags.DEFINE_integer("stride", None, "windows: how many of them count; half unless given", flag_values=values)
+    flags.DEFINE_string("separator", None, "records: the symbol that ends one; \\n unless given", flag_values=values)
+
+
+def given_protocol(values: flags.FlagValues, own: configs.EvalConfig) -> Any:
+    """What the flags say, else the run's own config. Raises UserError for flags of another protocol."""
+    from rnnlm.evaluate import Protocol
+
+    takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
+    takes["records"] = (*takes["carry"], "separator")
+    for name in ("lanes", "warmup", "window", "stride", "separator"):
+        if values[name].value is not None and name not in takes[values.protocol]:
+            raise UserError(
+                f"--{name} is not for --protocol={values.protocol}, which takes {', '.join(takes[values.protocol])}."
+            )
+    lanes = own.lanes if values.lanes is None else values.lanes
+    warmup = own.warmup if values.warmup is None else values.warmup
+    if values.protocol == "windows":
+        window = 512 if values.window is None else values.window
+        stride = max(1, window // 2) if values.stride is None else values.stride
+        return Protocol("windows", values.lanes or 0, 0, window, stride)
+    separator = ""
+    if values.protocol == "records":
+        given = "\\n" if values.separator is None else values.separator
+        separator = given.replace("\\n", "\n").replace("\\t", "\t").replace("\\0", "\0")
+    return Protocol(values.protocol, lanes, warmup, separator=separator)
+
+
+def given_workdir(values: flags.FlagValues) -> Path:
+    if not values.workdir:
+        raise UserError("--workdir is missing: name the run folder, as in --workdir=runs/first.")
+    workdir = Path(values.workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
+    return workdir
+
+
+def saved_run(workdir: Path) -> Any:
+    """What a run folder says of its run; an answer before jax is loaded where it holds none."""
+    from rnnlm import folder
+
+    return folder.read(workdir)
+
+
+def statistics(workdir: Path, model: Any, segment: int) -> Any:
+    """What dynamic evaluation knows of the gradient on a run's training part."""
+    from rnnlm import dynamic
+    from rnnlm.dataset import open_dataset
+
+    kept = saved_run(workdir)
+    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
+    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)

@@ -1,0 +1,182 @@
+"""rnnlm eval: bits per character on a part of the text."""
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from rnnlm.errors import UserError
+from rnnlm.overrides import parse
+from rnnlm.verbs.common import (
+    device_flags,
+    given_protocol,
+    given_workdir,
+    protocol_flags,
+    saved_run,
+    start_devices,
+    statistics,
+)
+
+
+def main(argv: list[str]) -> int:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "a run folder", flag_values=values)
+    flags.DEFINE_string("split", "test", "the part to score: train, valid or test", flag_values=values)
+    flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
+    protocol_flags(values)
+    flags.DEFINE_integer("symbols_from", 0, "the part's first symbol to score", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
+    dynamic_flags(values)
+    flags.DEFINE_string("by_block", "", "a file for the curve: bpc of every 10,000 symbols, as CSV", flag_values=values)
+    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
+    device_flags(values)
+    parse("eval", values, argv)
+    if values.json and values.compressors:
+        raise UserError("--json prints the scores alone: leave out --compressors.")
+    workdir = given_workdir(values)
+    kept = saved_run(workdir)
+    start_devices(values, None)
+
+    from rnnlm import folder, lm
+    from rnnlm.console import Console
+    from rnnlm.dataset import open_dataset
+
+    protocol = given_protocol(values, kept.config.eval)
+    model = lm.load(workdir, values.step)
+    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    part, only = data.part(values.split), (values.symbols_from, values.symbols_to)
+    console = Console(not values.json)
+    score = functools.partial(model.score, data.text, part, values.split, protocol)
+    if values.dynamic:
+        score = adapting(values, workdir, model, data, console)
+    begun = time.perf_counter()
+    found = score(only=only, progress=console.share)
+    console.done()
+    seconds = time.perf_counter() - begun
+    line = found.as_dict()
+    if values.by_block:
+        write_blocks(Path(values.by_block), found)
+    try:
+        folder.note(workdir, noted(found, model, kept, seconds))
+    except OSError as error:
+        print(f"The score is not noted in {workdir}/result.jsonl: {error}", file=sys.stderr)
+    if values.json:
+        print(json.dumps(line))
+        return 0
+    spread = "" if line["stderr"] is None else f" +- {line['stderr']:.4f}"
+    console.say(
+        f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {model.train_step}\n"
+        f"count     {line['count']:,} symbols ({kept.config.data.symbols})\nnats      {line['nats']:,.1f}\n"
+        f"bpc       {line['bpc']:.4f}{spread} bits per symbol\nbpb       {line['bpb']:.4f} bits per byte"
+    )
+    if values.compressors:
+        show_compressors(data, values.split, found.bytes, line["bpb"], console)
+    return 0
+
+
+def dynamic_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "dynamic", "", ["", "rms", "sgd"], "go on learning from the part, symbol after symbol", flag_values=values
+    )
+    flags.DEFINE_integer("segment", 20, "dynamic: symbols between two updates", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("learning_rate", None, "dynamic: the step along the gradient", flag_values=values)
+    flags.DEFINE_float("decay", None, "dynamic: the pull back to the trained params", flag_values=values)
+    flags.DEFINE_enum(
+        "normalize",
+        "tensor",
+        ["tensor", "global"],
+        "dynamic rms: the mean that the pull is relative to",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "tune", False, "dynamic: find segment, rate and decay on the validation part first", flag_values=values
+    )
+
+
+def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, console: Any) -> Any:
+    """Scores a part by dynamic evaluation, with settings as given or as tuned before."""
+    from rnnlm import checkpoint, dynamic, folder
+
+    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
+    streams, warmup = values.lanes or 1, 512 if values.warmup is None else values.warmup
+    name = f"tuned-{checkpoint.digest(model.params)[:16]}-{values.dynamic}-{values.normalize}.json"
+    path = workdir / "dynamic" / name
+
+    def how(segment: int, rate: float, decay: float, streams: int) -> Any:
+        return dynamic.Adaptation(values.dynamic, segment, rate, decay, values.normalize, streams, warmup)
+
+    def score(how: Any, name: str, **options: Any) -> Any:
+        rms = statistics(workdir, model, how.segment)
+        return adapter(model.params, rms, data.text, data.part(name), name, how, **options)
+
+    if values.tune:
+        best: tuple[float, list[float]] = (float("inf"), [])
+        rate, decay = (1e-4, 1e-3) if values.dynamic == "rms" else (0.1, 1e-3)
+        for segment in dynamic.TUNED_SEGMENTS:
+
+            def cost(rate: float, decay: float, segment: int = segment) -> float:
+                nonlocal best
+                bpc = score(how(segment, rate, decay, 1), "valid", only=(0, dynamic.TUNED_SYMBOLS)).tally.bpc
+                best = min(best, (bpc, [segment, rate, decay]))
+                console.say(f"valid {bpc:.4f} bpc  segment {segment}  rate {rate:.3g}  decay {decay:.3g}")
+                return float(bpc)
+
+            rate, decay, _ = dynamic.tune(cost, rate, decay)
+        folder.write_json(path, {"bpc": best[0], "settings": best[1], "symbols": dynamic.TUNED_SYMBOLS})
+    if values.learning_rate is not None and values.decay is not None:
+        settings = [values.segment, values.learning_rate, values.decay]
+    elif path.exists():
+        settings = folder.read_json(path)["settings"]
+    else:
+        raise UserError(
+            "--dynamic needs --learning_rate and --decay, or --tune, which finds them on the validation part."
+        )
+    return functools.partial(score, how(int(settings[0]), settings[1], settings[2], streams), values.split)
+
+
+def noted(found: Any, model: Any, kept: Any, seconds: float) -> dict[str, Any]:
+    """A score with all that it depends on: a line of result.jsonl."""
+    from rnnlm import checkpoint, folder
+    from rnnlm.score import BLOCK
+
+    where = folder.provenance()
+    return found.as_dict() | {
+        "symbols": [found.begin, found.end],
+        "kind": kept.vocabulary.kind,
+        "lanes": found.protocol.lanes,
+        "warmup": found.protocol.warmup,
+        "step": model.train_step,
+        "params": checkpoint.digest(model.params),
+        "corpus": kept.sha256,
+        "git": where["git"] and where["git"]["sha"],
+        "time": where["time"],
+        "seconds": seconds,
+        "block": BLOCK,
+        "blocks": [round(nats, 3) for nats in found.blocks.nats.tolist()],
+    }
+
+
+def write_blocks(path: Path, found: Any) -> None:
+    from rnnlm.files import store
+    from rnnlm.score import BLOCK
+
+    blocks = found.blocks
+    rows = zip(blocks.counts.tolist(), blocks.nats.tolist(), blocks.bpc.tolist(), strict=True)
+    lines = [f"{found.begin + i * BLOCK},{n},{nats:.4f},{bpc:.6f}\n" for i, (n, nats, bpc) in enumerate(rows)]
+    store(path, [b"from,count,nats,bpc\n", *(line.encode() for line in lines)])
+
+
+def show_compressors(data: Any, split: str, size: int, bpb: float, console: Any) -> None:
+    from rnnlm.baselines import compressors
+
+    if size != sum(len(chunk) for chunk in data.raw(split)):
+        raise UserError("--compressors reads the whole part: leave out --symbols_from and --symbols_to.")
+    console.say(f"\nbits per byte on the same {size:,} bytes (each compressor alone on them)")
+    rows = {"rnnlm": bpb} | {name: 8 * n / size for name, n in compressors.sizes(data.raw(split)).items()}
+    for name, bits in sorted(rows.items(), key=lambda row: row[1]):
+        console.say(f"  {name:9} {bits:.3f}")

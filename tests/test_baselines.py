@@ -1,0 +1,88 @@
+"""n-grams are distributions, and those that Chen and Goodman describe; compressors write what they say."""
+
+import bz2
+import lzma
+import zlib
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from rnnlm.baselines import compressors, ngram
+from tests.conftest import make_text
+
+
+def by_the_book(train, held_out, vocab, order):
+    """The same with dicts, one symbol at a time: nats."""
+
+    def table(k, whole):
+        grams = Counter(tuple(train[i : i + k]) for i in range(len(train) - k + 1))
+        if whole:
+            return grams
+        padded = [train[0]] if False else []
+        longer = {tuple(train[i : i + k + 1]) for i in range(len(train) - k)} | set(padded)
+        return Counter(gram[1:] for gram in longer)
+
+    def p(symbol, context, k, whole):
+        if k == 0:
+            return 1 / vocab
+        counts = tables[k, whole]
+        shorter = p(symbol, context[1:], k - 1, False)
+        following = contexts[k, whole].get(context)
+        if len(context) < k - 1 or not following:
+            return shorter
+        d = (0, *ngram.discounts(np.array(list(counts.values()))))
+        n = following[symbol]
+        left = sum(d[min(m, 3)] for m in following.values())
+        return (n - d[min(n, 3)] + left * shorter) / sum(following.values())
+
+    tables = {(k, whole): table(k, whole) for k in range(1, order + 1) for whole in (True, False)}
+    contexts = {}
+    for key, counts in tables.items():
+        contexts[key] = defaultdict(Counter)
+        for gram, n in counts.items():
+            contexts[key][gram[:-1]][gram[-1]] = n
+    cost = 0.0
+    for i, symbol in enumerate(held_out):
+        k = min(order, i + 1)
+        cost -= np.log(p(symbol, tuple(held_out[i - k + 1 : i]), k, k == order or False))
+    return cost
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_it_is_chen_and_goodmans(order):
+    draw = np.random.default_rng(0)
+    train = draw.choice(4, 600, p=[0.5, 0.3, 0.15, 0.05])
+    train[::3] = 0
+    held_out = draw.choice(4, 80)
+    found = ngram.nats(train, held_out, 4, order)[-1]
+    wanted = by_the_book(train.tolist(), held_out.tolist(), 4, order)
+    assert found == pytest.approx(wanted, rel=2e-3)
+
+
+@pytest.mark.parametrize("order", [1, 3, 8])
+def test_the_probabilities_of_what_may_come_sum_to_one(order):
+    train = np.frombuffer(make_text(3000), np.uint8).astype(np.int64) % 31
+    for context in ([], [5], train[100:110].tolist(), [30, 30, 30]):
+        each = []
+        for symbol in range(31):
+            text = np.array([*context, symbol])
+            whole = ngram.nats(train, text, 31, order)[-1]
+            before = ngram.nats(train, text[:-1], 31, order)[-1] if context else 0.0
+            each.append(np.exp(before - whole))
+        assert sum(each) == pytest.approx(1, abs=1e-9) and min(each) > 0
+
+
+def test_longer_contexts_help_where_the_text_has_them():
+    train, held_out = np.tile(np.arange(7), 200), np.tile(np.arange(7), 20)
+    one, two = ngram.nats(train, held_out, 7, 2)
+    assert one == pytest.approx(140 * np.log(7), rel=0.01) and two < 0.1 * one
+
+
+def test_sizes_are_those_of_the_files():
+    data = make_text(5000)
+    found = compressors.sizes([data[:100], data[100:]], compressors.available())
+    assert found["xz -9e"] == len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    assert found["bzip2 -9"] == len(bz2.compress(data))
+    assert found["gzip -9"] == len(zlib.compress(data, 9, 31))
+    assert set(compressors.ALL) <= set(found) and all(200 < size < 3000 for size in found.values())

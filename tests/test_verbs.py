@@ -1,0 +1,109 @@
+"""Compression, dynamic evaluation, baselines and comparisons as a person calls them, on one small run."""
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.conftest import make_text, rnnlm, start, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, text_file):
+    folder = tmp_path_factory.mktemp("verbs") / "run"
+    train(folder, text_file, "--config.data.symbols=byte_seen")
+    return folder
+
+
+@pytest.mark.parametrize("how", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3")])
+def test_compress_and_decompress(run, tmp_path, how):
+    text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
+    text.write_bytes(make_text(3000, seed=5) + b"\x00\xff Zz")
+    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), *how)
+    assert f"{packed.stat().st_size:,} bytes" in said and "verified" in said
+    assert packed.stat().st_size < 0.8 * 3000
+    rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again))
+    assert again.read_bytes() == text.read_bytes()
+
+
+def test_online_needs_no_run(tmp_path):
+    text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
+    text.write_bytes(make_text(4000))
+    rnnlm("compress", str(text), "--online", "--config=tests/tiny.py", "-o", str(packed), "--lanes=2")
+    rnnlm("decompress", str(packed), "-o", str(again))
+    assert again.read_bytes() == text.read_bytes()
+
+
+def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
+    text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
+    text.write_bytes(make_text(500))
+    rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed))
+    other = tmp_path / "other"
+    train(other, text_file, "--config.data.symbols=byte_seen", "--config.seed=1")
+    said = rnnlm("decompress", str(packed), f"--workdir={other}", "-o", str(again), code=2)
+    assert "cannot be decoded here" in said and "params was" in said
+    packed.write_bytes(packed.read_bytes()[:-3])
+    assert "damaged" in rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again), code=2)
+    assert "no file of" in rnnlm("decompress", str(text), f"--workdir={run}", "-o", str(again), code=2)
+    assert "cannot be read" in rnnlm("compress", str(tmp_path / "none"), f"--workdir={run}", "-o", "x", code=2)
+    assert not again.exists()
+
+
+def test_killed_in_the_middle_it_leaves_nothing(run, tmp_path):
+    text = tmp_path / "text"
+    text.write_bytes(make_text(200_000))
+    out = tmp_path / "out"
+    out.mkdir()
+    process = start("compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz"), "--lanes=1")
+    time.sleep(8)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and os.listdir(out) == []
+
+
+def test_dynamic_evaluation_is_noted_and_compared(run):
+    static = json.loads(rnnlm("eval", f"--workdir={run}", "--lanes=1", "--json"))
+    args = ("eval", f"--workdir={run}", "--dynamic=sgd", "--json")
+    still = json.loads(rnnlm(*args, "--learning_rate=0", "--decay=0"))
+    assert still["nats"] == pytest.approx(static["nats"], rel=1e-6) and still["protocol"].startswith(
+        "dynamic sgd, 1 stream, segment 20"
+    )
+    assert "--tune, which finds them" in rnnlm(*args, code=2)
+    said = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
+    assert abs(said["nats"] - static["nats"]) > 1 and said["count"] == static["count"]
+
+
+def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
+    other = tmp_path / "other"
+    train(other, text_file, "--config.data.symbols=byte_seen", "--config.model.hidden=20", "--config.train.steps=60")
+    assert "has no evaluation on test under carry: it has none" in rnnlm("compare", str(other), code=2)
+    for folder in (run, other):
+        rnnlm("eval", f"--workdir={folder}", "--json")
+    figure = tmp_path / "figure.png"
+    rows = json.loads(rnnlm("compare", str(run), str(other), "--format=json", f"--plot={figure}"))
+    assert figure.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert [row["bpc"] for row in rows] == sorted(row["bpc"] for row in rows)
+    assert rows[0]["worse_by"] == 0 and rows[1]["worse_by"] == pytest.approx(rows[1]["bpc"] - rows[0]["bpc"], abs=1e-4)
+    assert {row["model.hidden"] for row in rows} == {12, 20} and {row["train.steps"] for row in rows} == {30, 60}
+    found = list(csv.DictReader(io.StringIO(rnnlm("compare", str(run), str(other), "--format=csv"))))
+    assert [float(row["bpc"]) for row in found] == [row["bpc"] for row in rows]
+    table = rnnlm("compare", str(run), str(other), "--format=md").splitlines()
+    assert len(table) == 4 and table[0].startswith("| run | bpc |")
+    assert f"{rows[0]['bpc']:.4f}" in rnnlm("compare", str(run), str(other))
+    rnnlm("eval", f"--workdir={other}", "--json", "--symbols-to=300")
+    said = rnnlm("compare", str(run), str(other), code=2)
+    assert "were not judged by the same: symbols 0..600 (byte_seen) / symbols 0..300" in said
+
+
+def test_baselines_of_a_runs_own_text(run):
+    lines = rnnlm("baseline", f"--workdir={run}", "--order=4", "--json").splitlines()
+    found = {row["name"]: row for row in map(json.loads, lines)}
+    assert {"1-gram", "4-gram", "xz -9e", "brotli -q 11, after train", "zstd --ultra -22"} <= set(found)
+    assert {row["count"] for row in found.values()} == {600}
+    assert found["4-gram"]["bpc"] < found["2-gram"]["bpc"] < found["1-gram"]["bpc"]
+    assert found["xz -9e, after train"]["bytes"] < found["xz -9e"]["bytes"]
+    assert "Give one text" in rnnlm("baseline", code=2)
