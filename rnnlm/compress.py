@@ -1,8 +1,9 @@
 """A text in the bits that a model says it has: range coding with the model's probabilities, and the way back.
 
-A file holds b"RNZ1", the length of the header (4 bytes, little-endian), the header (JSON), the side (`escape`), and the
-range coder's 32-bit words. Encoder and decoder run the same compiled step on the same lanes, since probabilities that
-differ in the last bit decode to something else; what could change them is in the header's fingerprint.
+A file holds b"RNZ1", a CRC-32 of all that follows, the length of the header (both 4 bytes, little-endian), the header
+(deflated JSON), the side (`escape`), and the range coder's 32-bit words. Encoder and decoder run the same compiled step
+on the same lanes, since probabilities that differ in the last bit decode to something else; what could change them is
+in the header's fingerprint.
 """
 
 import json
@@ -124,24 +125,20 @@ class Packed:
     words: bytes
 
     def to_bytes(self) -> bytes:
-        body = self.side + self.words
-        header = self.header | {"side": len(self.side), "body_crc": zlib.crc32(body)}
-        text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-        return MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + text + body
+        text = json.dumps(self.header | {"side": len(self.side)}, sort_keys=True, separators=(",", ":")).encode()
+        body = zlib.compress(text, 9)
+        body = len(body).to_bytes(4, "little") + body + self.side + self.words
+        return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
     @classmethod
     def of(cls, data: bytes, name: str) -> "Packed":
         """Raises UserError for what is no such file, or a damaged one."""
         if data[: len(MAGIC)] != MAGIC:
             raise UserError(f"{name} is no file of `rnnlm compress`: it does not begin with {MAGIC.decode()}.")
-        size, crc = (int.from_bytes(data[i : i + 4], "little") for i in (4, 8))
-        text, body = data[12 : 12 + size], data[12 + size :]
-        damaged = UserError(f"{name} is damaged: its checksum does not match. Get another copy.")
-        if len(text) < size or zlib.crc32(text) != crc:
-            raise damaged
-        header = json.loads(text)
-        if zlib.crc32(body) != header["body_crc"]:
-            raise damaged
+        crc, size = (int.from_bytes(data[i : i + 4], "little") for i in (4, 8))
+        if len(data) < 12 + size or zlib.crc32(data[8:]) != crc:
+            raise UserError(f"{name} is damaged: its checksum does not match. Get another copy.")
+        header, body = json.loads(zlib.decompress(data[12 : 12 + size])), data[12 + size :]
         return cls(header, body[: header["side"]], body[header["side"] :])
 
 

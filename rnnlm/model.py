@@ -1,7 +1,8 @@
 """Symbols to logits: input, a stack of recurrent layers, output; with the carry and its zero.
 
-Shapes live in names: B lanes, T time, D inputs of a layer, H hidden units, G gates * H, A pre-activations kept by a
-cell, V symbols. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan wants it; outside, lanes do.
+Shapes live in names: B lanes, T time, D inputs of a layer, E embedding, H hidden units, G gates * H, A pre-activations
+kept by a cell, V symbols; L layers, K streams, S states of a carry, N rows. h_TBH is [T, B, H]. Inside the stack time
+comes first, as the scan wants it; outside, lanes do.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,9 +51,10 @@ class Model(nn.Module):
             table_VE = self.param("embedding", partial(init_embedding, config), self.vocab, config.embedding)
         widths = list(pairwise((config.embedding or self.vocab, *sizes)))
         params = self.param("layer_0", partial(init_layer, config, 0), *widths[0])
+        looped = is_looped(config) if self.is_initializing() else self.has_variable("params", "upper")
         upper = (
             self.param("upper", partial(init_upper, config), len(sizes) - 1, sizes[0])
-            if is_looped(config)
+            if looped
             else [self.param(f"layer_{i}", partial(init_layer, config, i), *widths[i]) for i in range(1, len(sizes))]
         )
 
@@ -103,7 +105,7 @@ def through(
 def is_looped(config: ModelConfig) -> bool:
     """Whether the layers above the first are one loop, compiled and optimized as one: from three equal ones on.
 
-    It costs a copy of what the backward pass needs to know, a few per cent of the time.
+    It costs a copy of what the backward pass needs to know; step by step, where it costs much more, `fold` undoes it.
     """
     return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
 
@@ -135,18 +137,22 @@ def apply(config: ModelConfig, vocab: int) -> Callable[..., tuple[Stack, jax.Arr
 
 
 def folded(config: ModelConfig) -> ModelConfig:
-    """The config of the same function without an embedding: see `fold`."""
+    """The config of the same function for params that `fold` has prepared."""
     return replace(config, embedding=0, tied=False)
 
 
 def fold(config: ModelConfig, params: Any) -> Any:
-    """Params of the same function without an embedding, which stands multiplied into the first layer's W_x [V, G]."""
-    if not config.embedding:
-        return params
-    table_VE = params["embedding"]
-    first = params["layer_0"] | {"W_x": scan.project(params["layer_0"], table_VE, jnp.dtype(config.dtype))}
-    output = params["output"] | ({"W": table_VE.T} if config.tied else {})
-    return {name: p for name, p in params.items() if name != "embedding"} | {"layer_0": first, "output": output}
+    """Params of the same function for going step by step: stacked layers apart, since a loop over layers would copy
+    their params at each step, and the embedding [V, E] multiplied into the first layer's W_x [V, G]."""
+    params = dict(params)
+    upper = params.pop("upper", {"b": ()})
+    layers = {f"layer_{i}": jax.tree.map(lambda p, i=i: p[i - 1], upper) for i in range(1, 1 + len(upper["b"]))}
+    if config.embedding:
+        table_VE = params.pop("embedding")
+        w_VG = scan.project(params["layer_0"], table_VE, jnp.dtype(config.dtype))
+        params["layer_0"] = params["layer_0"] | {"W_x": w_VG}
+        params["output"] = params["output"] | ({"W": table_VE.T} if config.tied else {})
+    return params | layers
 
 
 def count_params(config: ModelConfig, vocab: int) -> int:

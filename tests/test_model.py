@@ -184,6 +184,19 @@ def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
 
 
+@pytest.mark.parametrize("extra", [{"layers": 5}, {"layers": 4, "embedding": 12, "tied": True}, {"sizes": (3, 9)}])
+def test_folded_params_are_the_same_function_without_a_loop_over_layers(extra):
+    config, params, _ = build(**extra)
+    x, fresh = inputs()
+    folded = model.fold(config, params)
+    assert "upper" not in folded and "embedding" not in folded
+    ours, theirs = (
+        jax.jit(model.apply(c, V))(p, model.zero_carry(config, B), x, fresh)
+        for c, p in ((config, params), (model.folded(config), folded))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
 def lowered(platform, time=T, **overrides):
     """The gradient of a model's cost, as the compiler gets it."""
     config, params, _ = build(**overrides)

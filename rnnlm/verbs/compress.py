@@ -66,9 +66,9 @@ def main(argv: list[str]) -> int:
     else:
         vocabulary = kept.vocabulary
         lanes = values.lanes
-        header = {"model": {"dynamic": None}}
+        header = {}
         if values.dynamic:
-            header = {"model": {"dynamic": [values.segment, values.learning_rate, values.decay]}}
+            header = {"dynamic": [values.segment, values.learning_rate, values.decay]}
         ids = escape.split(vocabulary, data)[0]
     predictors, print_of = prepare(header, values.workdir, values.step)
     packed, tally = compress.compress(
@@ -137,15 +137,15 @@ def prepare(header: dict[str, Any], workdir: str, step: str | int) -> tuple[Any,
         predictors = predict.online(config.model, config.optim, 256, told["segment"], config.seed, told["updates"])
         return predictors, compress.fingerprint()
     model = lm.load(workdir, step)
-    about = {"params": checkpoint.digest(model.params), "step": model.train_step}
-    told = header["model"]["dynamic"]
+    about = {"params": checkpoint.digest(model.params)[:16], "step": model.train_step}
+    told = header.get("dynamic")
     if told is None:
         predictors = predict.static(model.config.model, len(model.vocabulary), model.params)
         return predictors, compress.fingerprint(**about)
     how = dynamic.Adaptation("rms", *told)
     rms = statistics(Path(workdir), model, how.segment)
     predictors = predict.dynamic(model.config.model, len(model.vocabulary), model.params, rms, how)
-    return predictors, compress.fingerprint(**about, statistics=checkpoint.digest(rms))
+    return predictors, compress.fingerprint(**about, statistics=checkpoint.digest(rms)[:16])
 
 
 def read(path: str) -> bytes:
