@@ -85,8 +85,10 @@ def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
         try:
             with contextlib.closing(Contestant(made)) as player:
                 found.append((player.quickest(SECONDS / 2, turns=3), made))
-        except RuntimeError as error:  # a compiler that is not there, a flag that this version does not know
+        except (OSError, RuntimeError) as error:  # a compiler that is not there, a flag that this version does not know
             sys.stderr.write(f"left out: {error}\n")
+    if not found:
+        raise RuntimeError(f"None of {peer}'s settings worked: see what they said above.")
     return min(found, key=lambda pair: pair[0])[1]
 
 

@@ -302,7 +302,7 @@ def main() -> None:
     args.device = "cpu" if facts["backend"] == "cpu" else "gpu"
     args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
     args.results.parent.mkdir(parents=True, exist_ok=True)
-    about = machine() | facts | {"ceiling_gflops": ceiling / 1e9}
+    about = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
     for what in args.what.split(","):
         found = WHAT[what](args)
         with args.results.open("a") as file:

@@ -13,7 +13,7 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       train, or go on with the run that DIR holds
   rnnlm eval --workdir=DIR --split=test [--json]
       bits per character on a part of the text
-  rnnlm sample --workdir=DIR --prime=TEXT --length=N --temperature=T --seed=S [--num=K]
+  rnnlm sample --workdir=DIR --prime=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
       text, as it is drawn
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
       a file in the bits that the model says it has; with --online no model is needed

@@ -23,8 +23,8 @@ CHUNK = 64
 class Draw:
     """How to draw: temperature 0 takes the likeliest symbol each time; top_k and top_p narrow the choice.
 
-    top_k > 0 leaves the k likeliest symbols, top_p < 1 then the fewest likeliest ones that together have that much of
-    the tempered probability (Holtzman et al. 2020), one at least.
+    top_k > 0 leaves the k likeliest symbols, and those as likely as the last of them; top_p < 1 then the fewest
+    likeliest ones that together have that much of the tempered probability (Holtzman et al. 2020), one at least.
     """
 
     temperature: float

@@ -73,7 +73,10 @@ def test_accumulated_parts_equal_the_whole_batch(dropout):
     close(whole.carry, parts.carry, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("extra", [{}, {"model__dropout": 0.3, "model__dropout_mask": "window"}])
+@pytest.mark.parametrize(
+    "extra",
+    [{}, {"model__dropout": 0.3, "model__dropout_mask": "window"}, {"train__accumulate": 2}, {"model__layers": 4}],
+)
 def test_recomputed_windows_are_the_same_run(extra):
     whole, a = run(5, end=80, **extra)  # lanes of 20 symbols, so that they start afresh within the run
     chunks, b = run(5, end=80, **extra, train__remat=2)
