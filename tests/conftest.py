@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # What tests compile in their own process runs for a moment only; `rnnlm` as a process is compiled as users get it.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     devices.start(None, cpu_devices=1)
+    jax.devices()
+    del os.environ["XLA_FLAGS"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
