@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Any
 
 import constriction
 import jax
@@ -21,25 +21,13 @@ from numpy.typing import NDArray
 
 from rnnlm import escape
 from rnnlm.errors import UserError
+from rnnlm.predict import Predictor
 from rnnlm.score import Tally
 from rnnlm.symbols import Vocabulary
 
 MAGIC = b"RNZ1"
 TOTAL = 2**24
 FAMILY = constriction.stream.model.Categorical(perfect=False)
-
-
-class Predictor(Protocol):
-    """What says the next symbols' probabilities in L lanes, and may learn from what they were."""
-
-    segment: int
-    """Steps between two calls of `learn`; 0: it learns nothing."""
-
-    def step(self, x_L: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Read a symbol in each lane: -> the probabilities of the next [L, V]."""
-
-    def learn(self, x_LT: NDArray[np.int32], y_LT: NDArray[np.int32], mask_LT: NDArray[np.bool_]) -> None:
-        """Learn from the last `segment` steps; what is not in the mask is no text."""
 
 
 def quantized(p_LV: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -25,9 +25,8 @@ from rnnlm import checkpoint, model, parallel, score
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
-from rnnlm.evaluate import Score, narrowed
+from rnnlm.evaluate import Score, narrowed, tallied
 from rnnlm.files import store
-from rnnlm.score import BLOCK, Blocks
 from rnnlm.symbols import Text
 from rnnlm.windows import EvalWindow, EvalWindows, TrainWindows
 
@@ -106,9 +105,8 @@ class Adapter:
         """The same for K streams, each with its own params."""
         if len(lanes[0]) > 1:
             return jax.vmap(self._segments, (0, 0, None, None, None, 0))(params, carry, start, pull, push, lanes)
-        one: Any = jax.tree.map(
-            lambda a: a[0], (params, carry, lanes)
-        )  # no products with a batch axis for a single one
+        # No products with a batch axis for a single one.
+        one: Any = jax.tree.map(lambda a: a[0], (params, carry, lanes))
         after = self._segments(one[0], one[1], start, pull, push, one[2])
         return jax.tree.map(lambda a: a[None], after)
 
@@ -118,8 +116,7 @@ class Adapter:
         def segment(now: tuple[Params, Any], symbols: Any) -> Any:
             params, carry = now
             grads, (carry, nats_T) = jax.grad(self._cost, has_aux=True)(params, carry, *symbols)
-            params = jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, params, start, pull, push, grads)
-            return (params, carry), nats_T
+            return (moved(params, start, pull, push, grads), carry), nats_T
 
         (params, carry), nats_ST = jax.lax.scan(segment, (params, carry), lanes)
         return params, carry, nats_ST
@@ -166,28 +163,22 @@ class Adapter:
         carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
         adapted, carry = parallel.spread(k, 0, (adapted, carry))
         fixed = parallel.spread(k, None, (params, pull, push))
-        widths = text.vocabulary.widths
-        nats, count, size = np.zeros(-(-(end - begin) // BLOCK)), 0, 0
 
-        def add(window: EvalWindow, nats_KST: Any) -> None:
-            block = (window.position[window.mask] - begin) // BLOCK
-            nats[:] += np.bincount(block, np.asarray(nats_KST).reshape(window.mask.shape)[window.mask], len(nats))
-
-        pending: tuple[Any, ...] = ()
-        for i in range(len(windows)):
-            window = windows.window(i, slice(0, k))
-            counted = window.y[window.mask]
-            count, size = count + counted.size, size + int(widths[counted].sum())
+        def read(window: EvalWindow) -> jax.Array:
+            nonlocal adapted, carry
             real = (window.position >= begin) & (window.position < end)
             lanes = tuple(a.reshape(k, SEGMENTS, how.segment) for a in (window.x, window.y, window.fresh, real))
             adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.spread(k, 0, lanes))
-            if pending:
-                add(*pending)
-            pending = window, nats_KST
-            progress((i + 1) / len(windows))
-        add(*pending)
-        assert count == end - begin, f"{count} targets counted of {end - begin}"
-        return Score(split, how, begin - part[0], end - part[0], (begin, end) == part, Blocks(nats, count), size)
+            return nats_KST
+
+        found = tallied(windows, k, read, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
+        assert found is not None  # nothing told it to stop
+        return Score(split, how, begin - part[0], end - part[0], (begin, end) == part, *found)
+
+
+def moved(params: Params, start: Params, pull: Params, push: Params, grads: Params) -> Params:
+    """The params after one update by the `rule`."""
+    return jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, params, start, pull, push, grads)
 
 
 def kept_statistics(

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnlm import model, parallel, score
 from rnnlm.cells import Params
@@ -14,7 +15,7 @@ from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.score import BLOCK, Blocks, Tally
 from rnnlm.symbols import Text
-from rnnlm.windows import EvalWindows
+from rnnlm.windows import EvalWindow, EvalWindows
 
 TIME = 128
 MOST_LANES = 128
@@ -152,30 +153,51 @@ class Evaluator:
         padded = -(-protocol.lanes // parallel.count()) * parallel.count()
         mine = parallel.local_lanes(padded)
         carry = parallel.shard(model.zero_carry(self.config, mine.stop - mine.start))
-        widths = text.vocabulary.widths
-        nats, count, size = np.zeros(-(-(end - begin) // BLOCK)), 0, 0
 
-        def add(window: Any, nats_BT: Any) -> None:
-            block = (window.position[window.mask] - begin) // BLOCK
-            nats[:] += np.bincount(block, parallel.gather(nats_BT)[window.mask], len(nats))
-
-        pending: tuple[Any, ...] = ()
-        for i in range(len(windows)):
-            window = windows.window(i, slice(0, padded))
-            counted = window.y[window.mask]
-            count, size = count + counted.size, size + int(widths[counted].sum())
+        def read(window: EvalWindow) -> jax.Array:
+            nonlocal carry
             mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.fresh)))
             carry, nats_BT = self._step(params, carry, *mapped)
-            if pending:
-                add(*pending)  # the window before, while this one runs
-            pending = window, nats_BT
-            progress((i + 1) / len(windows))
-            if parallel.agree(stop()):
-                return None
-        add(*pending)
-        assert count == end - begin, f"{count} targets counted of {end - begin}"
-        whole = (begin, end) == part
-        return Score(split, protocol, begin - part[0], end - part[0], whole, Blocks(nats, count), size)
+            return nats_BT
+
+        found = tallied(windows, padded, read, parallel.gather, progress, stop)
+        return found and Score(split, protocol, begin - part[0], end - part[0], (begin, end) == part, *found)
+
+
+def tallied(
+    windows: EvalWindows,
+    lanes: int,
+    read: Callable[[EvalWindow], jax.Array],
+    fetch: Callable[[jax.Array], NDArray[np.float32]],
+    progress: Callable[[float], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Blocks, int] | None:
+    """-> (the cost of all symbols that count, their bytes); None if `stop` said so before the end.
+
+    `read` starts on a window and gives its targets' nats, which `fetch` brings here as [B, T].
+    """
+    symbols, widths = windows.end - windows.begin, windows.text.vocabulary.widths
+    nats, count, size = np.zeros(-(-symbols // BLOCK)), 0, 0
+
+    def add(window: EvalWindow, nats_BT: jax.Array) -> None:
+        block = (window.position[window.mask] - windows.begin) // BLOCK
+        nats[:] += np.bincount(block, fetch(nats_BT)[window.mask], len(nats))
+
+    pending: tuple[Any, ...] = ()
+    for i in range(len(windows)):
+        window = windows.window(i, slice(0, lanes))
+        counted = window.y[window.mask]
+        count, size = count + counted.size, size + int(widths[counted].sum())
+        nats_BT = read(window)
+        if pending:
+            add(*pending)  # the window before, while this one runs
+        pending = window, nats_BT
+        progress((i + 1) / len(windows))
+        if parallel.agree(stop()):
+            return None
+    add(*pending)
+    assert count == symbols, f"{count} targets counted of {symbols}"
+    return Blocks(nats, count), size
 
 
 def narrowed(part: tuple[int, int], only: tuple[int, int], split: str) -> tuple[int, int]:

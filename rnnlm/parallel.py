@@ -57,9 +57,8 @@ def local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable
 
     @functools.cache
     def over(n: int) -> Callable[..., Any]:
-        specs = (tuple(_sharding(axis, n).spec for axis in axes) for axes in (in_axes, out_axes))
-        mapped = jax.shard_map(function, mesh=_mesh(n), in_specs=next(specs), out_specs=next(specs), check_vma=False)
-        return jax.jit(mapped)
+        ins, outs = (tuple(_sharding(axis, n).spec for axis in axes) for axes in (in_axes, out_axes))
+        return jax.jit(jax.shard_map(function, mesh=_mesh(n), in_specs=ins, out_specs=outs, check_vma=False))
 
     def run(*args: Any) -> Any:
         lanes = jax.tree.leaves([arg for arg, axis in zip(args, in_axes, strict=True) if axis == 0])[0].shape[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rnnlm import model, optim, score
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig, OptimConfig
-from rnnlm.dynamic import Adaptation, rule
+from rnnlm.dynamic import Adaptation, moved, rule
 
 Update = Callable[[Params, Any, Params], tuple[Params, Any]]
 """(gradients, state, params) -> (params, state)."""
@@ -61,7 +61,8 @@ class Predictors:
 
 
 class Predictor:
-    """See `compress.Predictor`."""
+    """What says the next symbols' probabilities in L lanes, and may learn from what they were: `segment` steps lie
+    between two calls of `learn`; where it is 0, it learns nothing."""
 
     def __init__(self, made_by: Predictors, lanes: int):
         self._by, self.segment = made_by, made_by.segment
@@ -69,10 +70,12 @@ class Predictor:
         self._carry = self._before = model.zero_carry(made_by.config, lanes)
 
     def step(self, x_L: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Read a symbol in each lane: -> the probabilities of the next [L, V]."""
         self._carry, p_LV = self._by.compiled_step(self._params, self._carry, x_L)
         return np.asarray(p_LV)
 
     def learn(self, x_LT: NDArray[np.int32], y_LT: NDArray[np.int32], mask_LT: NDArray[np.bool_]) -> None:
+        """Learn from the last `segment` steps; what is not in the mask is no text."""
         inputs = self._before, x_LT, y_LT, mask_LT
         self._params, self._state = self._by.compiled_learn(self._params, self._state, *inputs)
         self._before = self._carry
@@ -88,7 +91,7 @@ def dynamic(config: ModelConfig, vocab: int, params: Params, rms: Params, how: A
     pull, push = rule(rms, how)
 
     def update(grads: Params, start: Any, now: Params) -> tuple[Params, Any]:
-        return jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, now, start, pull, push, grads), start
+        return moved(now, start, pull, push, grads), start
 
     return Predictors(config, vocab, params, how.segment, update, params)
 

@@ -19,8 +19,7 @@ def by_the_book(train, held_out, vocab, order):
         grams = Counter(tuple(train[i : i + k]) for i in range(len(train) - k + 1))
         if whole:
             return grams
-        padded = [train[0]] if False else []
-        longer = {tuple(train[i : i + k + 1]) for i in range(len(train) - k)} | set(padded)
+        longer = {tuple(train[i : i + k + 1]) for i in range(len(train) - k)}
         return Counter(gram[1:] for gram in longer)
 
     def p(symbol, context, k, whole):
@@ -45,7 +44,7 @@ def by_the_book(train, held_out, vocab, order):
     cost = 0.0
     for i, symbol in enumerate(held_out):
         k = min(order, i + 1)
-        cost -= np.log(p(symbol, tuple(held_out[i - k + 1 : i]), k, k == order or False))
+        cost -= np.log(p(symbol, tuple(held_out[i - k + 1 : i]), k, k == order))
     return cost
 
 

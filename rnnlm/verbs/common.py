@@ -81,14 +81,3 @@ def saved_run(workdir: Path) -> Any:
     from rnnlm import folder
 
     return folder.read(workdir)
-
-
-def statistics(workdir: Path, model: Any, segment: int) -> Any:
-    """What dynamic evaluation knows of the gradient on a run's training part."""
-    from rnnlm import dynamic
-    from rnnlm.dataset import open_dataset
-
-    kept = saved_run(workdir)
-    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
-    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
-    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)

@@ -9,7 +9,7 @@ from absl import flags
 from rnnlm import config as configs
 from rnnlm.errors import UserError
 from rnnlm.overrides import parse, parse_config
-from rnnlm.verbs.common import device_flags, given_workdir, saved_run, start_devices, statistics
+from rnnlm.verbs.common import device_flags, given_workdir, saved_run, start_devices
 
 
 def main(argv: list[str]) -> int:
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     kept: Any = None if online else saved_run(given_workdir(values))
     start_devices(values, None)
 
-    from rnnlm import compress, escape
+    from rnnlm import compress
     from rnnlm.console import Console
     from rnnlm.files import store
     from rnnlm.symbols import Vocabulary
@@ -62,14 +62,12 @@ def main(argv: list[str]) -> int:
         lanes = min(values.lanes or compress.default_lanes(len(data)), max(1, len(data)))
         updates = compress.lane_length(len(data), lanes) // values.segment
         header = {"online": {"config": config.as_dict(), "segment": values.segment, "updates": updates}}
-        ids: Any = data
     else:
         vocabulary = kept.vocabulary
         lanes = values.lanes
         header = {}
         if values.dynamic:
             header = {"dynamic": [values.segment, values.learning_rate, values.decay]}
-        ids = escape.split(vocabulary, data)[0]
     predictors, print_of = prepare(header, values.workdir, values.step)
     packed, tally = compress.compress(
         data, vocabulary, predictors.fresh, lanes, header | {"fingerprint": print_of}, console.share
@@ -86,7 +84,7 @@ def main(argv: list[str]) -> int:
     share = f"{8 * len(coded) / len(data):.4f} bits per byte" if data else "an empty file"
     console.say(
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
-        f"the model's bits  {tally.bits / 8:,.0f} bytes for {len(ids):,} symbols in {packed.header['lanes']} lanes\n"
+        f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols in {packed.header['lanes']} lanes\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
@@ -169,3 +167,14 @@ def words(argv: list[str]) -> tuple[str, list[str]]:
     if len(files) != 1 and not {"--help", "-h"} & set(argv):
         raise UserError(f"One file is needed, and {len(files)} are given: flags are written --name=value.")
     return files[0] if files else "", flagged
+
+
+def statistics(workdir: Path, model: Any, segment: int) -> Any:
+    """What dynamic evaluation knows of the gradient on a run's training part."""
+    from rnnlm import dynamic
+    from rnnlm.dataset import open_dataset
+
+    kept = saved_run(workdir)
+    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
+    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)

@@ -18,7 +18,6 @@ from rnnlm.verbs.common import (
     protocol_flags,
     saved_run,
     start_devices,
-    statistics,
 )
 
 
@@ -110,9 +109,12 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
     def how(segment: int, rate: float, decay: float, streams: int) -> Any:
         return dynamic.Adaptation(values.dynamic, segment, rate, decay, values.normalize, streams, warmup)
 
+    @functools.cache
+    def statistics(segment: int) -> Any:
+        return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)
+
     def score(how: Any, name: str, **options: Any) -> Any:
-        rms = statistics(workdir, model, how.segment)
-        return adapter(model.params, rms, data.text, data.part(name), name, how, **options)
+        return adapter(model.params, statistics(how.segment), data.text, data.part(name), name, how, **options)
 
     if values.tune:
         best: tuple[float, list[float]] = (float("inf"), [])
