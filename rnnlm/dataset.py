@@ -67,7 +67,8 @@ def splits(spec: str, corpus: Corpus) -> Splits:
 
     graves_96_4   Graves 2013: of 10^8 bytes the first 96 million train, the last 4 million test
     std_90_5_5    most later papers: of 10^8 bytes 90 million train, 5 valid, 5 test
-    0.8/0.1/0.1   shares of any text, moved on to where a UTF-8 character begins
+    0.8/0.1/0.1   shares of any text, or numbers of bytes that add up to its size; moved on to where a UTF-8
+                  character begins
     """
     if spec in ("graves_96_4", "std_90_5_5"):
         if corpus.size != 100_000_000:
@@ -77,24 +78,24 @@ def splits(spec: str, corpus: Corpus) -> Splits:
             )
         cuts = [96_000_000, 96_000_000] if spec == "graves_96_4" else [90_000_000, 95_000_000]
     else:
-        train, valid = fractions(spec)
+        train, valid = fractions(spec, corpus)
         cuts = [boundary(corpus, int(train * corpus.size)), boundary(corpus, int((train + valid) * corpus.size))]
     edges = [0, *cuts, corpus.size]
     return {name: (edges[i], edges[i + 1]) for i, name in enumerate(PARTS) if edges[i] < edges[i + 1]}
 
 
-def fractions(spec: str) -> tuple[Fraction, Fraction]:
+def fractions(spec: str, corpus: Corpus) -> tuple[Fraction, Fraction]:
     """The shares of train and valid, exactly; the third is the rest."""
     try:
         shares = [Fraction(part) for part in spec.split("/")]
     except (ValueError, ZeroDivisionError):
         shares = []
-    if len(shares) != 3 or sum(shares) != 1 or min(shares) < 0 or shares[0] == 0:
+    if len(shares) != 3 or sum(shares) not in (1, corpus.size) or min(shares) < 0 or shares[0] == 0:
         raise UserError(
             f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, or the shares of train/valid/test, "
-            "which add up to 1, such as 0.8/0.1/0.1."
+            f"which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of {corpus.name}."
         )
-    return shares[0], shares[1]
+    return shares[0] / sum(shares), shares[1] / sum(shares)
 
 
 def boundary(corpus: Corpus, offset: int) -> int:

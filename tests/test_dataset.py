@@ -72,11 +72,21 @@ def test_parts_in_characters_are_the_parts_in_bytes(folder, string):
 )
 def test_what_is_no_split_is_refused(spec):
     with pytest.raises(UserError, match="is no split"):
-        fractions(spec)
+        fractions(spec, corpus(1000))
 
 
 def test_fractions_are_exact():
-    assert sum(fractions("0.7/0.2/0.1")) == 9 * sum(fractions("0.1/0.1/0.8")) / 2
+    some = corpus(1000)
+    assert sum(fractions("0.7/0.2/0.1", some)) == 9 * sum(fractions("0.1/0.1/0.8", some)) / 2
+    assert fractions("700/200/100", some) == fractions("0.7/0.2/0.1", some)
+
+
+def test_parts_may_be_given_in_bytes(folder):
+    path = folder / "ascii.txt"
+    path.write_bytes(b"abc" * 100)
+    assert splits("211/50/39", corpus(300, path)) == {"train": (0, 211), "valid": (211, 261), "test": (261, 300)}
+    with pytest.raises(UserError, match="or to the 300 bytes of made up"):
+        splits("211/50/40", corpus(300, path))
 
 
 def test_a_part_that_the_split_lacks_is_refused():
