@@ -18,8 +18,8 @@ test: lint types .venv/installed
 test-slow: .venv/installed
 	$(BIN)/pytest -m slow -n0
 
-# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,quality chooses.
-WHAT ?= train,sample,compile,memory
+# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,read,quality chooses.
+WHAT ?= train,sample,compile,memory,read
 bench: .venv/bench
 	$(BIN)/python benchmarks/run.py --what=$(WHAT)
 

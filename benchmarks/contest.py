@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 1.0  # of one turn
 
 

@@ -47,18 +47,23 @@ class Run:
         )
 
 
-def open_run(workdir: Path, split: str, protocol: str) -> Run:
-    """A run's newest evaluation on a split under a protocol. Raises UserError where there is none."""
-    kept = folder.read(workdir)
+def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) -> Run:
+    """A run's newest evaluation on symbols from..to of a split (to=0: its end) under a protocol of that beginning.
+
+    Raises UserError where there is none.
+    """
+    kept, run = folder.read(workdir), folder.read_json(workdir / "run.json")
     notes = folder.notes(workdir)
-    found = [n for n in notes if n["split"] == split and n["protocol"].startswith(protocol)]
+    begin, end = run["split"]["symbols"].get(split, (0, 0))
+    asked = [only[0], only[1] or end - begin]
+    found = [n for n in notes if n["split"] == split and n["symbols"] == asked and n["protocol"].startswith(protocol)]
     if not found:
-        have = sorted({f"{n['split']} ({n['protocol']})" for n in notes}) or ["none"]
+        have = sorted({f"{n['split']}, symbols {n['symbols'][0]}..{n['symbols'][1]} ({n['protocol']})" for n in notes})
         raise UserError(
-            f"{workdir} has no evaluation on {split} under {protocol}: it has {'; '.join(have)}. "
-            f"Make one: rnnlm eval --workdir={workdir} --split={split} --protocol={protocol}"
+            f"{workdir} has no evaluation on {split}, symbols {asked[0]}..{asked[1]}, under {protocol}: it has "
+            f"{'; '.join(have) or 'none'}. Make one: rnnlm eval --workdir={workdir} --split={split}"
         )
-    note, run = found[-1], folder.read_json(workdir / "run.json")
+    note = found[-1]
     rows, _ = record.rows_until(workdir / "metrics.jsonl", note["step"])
     symbols = note["step"] * run["symbols_per_step"]
     flops = 3 * model.flops_per_symbol(kept.config.model, len(kept.vocabulary)) * symbols

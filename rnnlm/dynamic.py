@@ -181,6 +181,11 @@ def moved(params: Params, start: Params, pull: Params, push: Params, grads: Para
     return jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, params, start, pull, push, grads)
 
 
+def tuned_path(folder: Path, params: Params, method: str, normalize: str) -> Path:
+    """Where a run's folder keeps the settings that were found for params."""
+    return folder / "dynamic" / f"tuned-{checkpoint.digest(params)[:16]}-{method}-{normalize}.json"
+
+
 def kept_statistics(
     folder: Path, adapter: "Adapter", params: Params, text: Text, part: tuple[int, int], segment: int
 ) -> Params:

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import run
+from benchmarks import contest, versus
 from benchmarks.peers import ours
 from rnnlm import model
 from rnnlm.product import product
 from tests.conftest import ROOT, environment
 
-TASK = {"what": "train", "layers": 2, "hidden": 16, "batch": 4, "window": 6, "vocab": run.VOCAB}
+TASK = {"what": "train", "layers": 2, "hidden": 16, "batch": 4, "window": 6, "vocab": versus.VOCAB}
 
 
 @pytest.mark.parametrize("peer", ["ours", "flax_rnn", "torch_lstm"])
@@ -30,15 +30,15 @@ def test_a_contestant_works_when_told_to(peer):
 
 
 def test_ratios_are_the_peer_s_time_over_ours_pair_by_pair():
-    assert run.ratio([3.0, 8.0, 100.0], [1.0, 2.0, 10.0]) == 4.0
-    assert run.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+    assert contest.ratio([3.0, 8.0, 100.0], [1.0, 2.0, 10.0]) == 4.0
+    assert contest.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
 
 
 def test_flops_are_those_of_the_compiled_products():
     """Against XLA's own count of the forward pass, which must be a third of the step's."""
     layers, hidden, batch, window = 2, 64, 16, 20
     config = ours.config(TASK | {"hidden": hidden}).model
-    params = model.init_params(config, run.VOCAB, jax.random.PRNGKey(0))
+    params = model.init_params(config, versus.VOCAB, jax.random.PRNGKey(0))
     x = np.zeros((batch, window), np.int32)
 
     def forward(params):
@@ -50,4 +50,4 @@ def test_flops_are_those_of_the_compiled_products():
         return out, product(h, params["output"]["W"], "float32")
 
     counted = jax.jit(forward).lower(params).compile().cost_analysis()["flops"]
-    assert run.flops(layers, hidden, batch, window, whole=False) / 3 == pytest.approx(counted, rel=0.03)
+    assert versus.flops(layers, hidden, batch, window, whole=False) / 3 == pytest.approx(counted, rel=0.03)

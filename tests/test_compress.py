@@ -64,6 +64,14 @@ def test_any_bytes_in_any_lanes_come_back(data, lanes):
     assert unpack(pack(data, BYTE, lanes)[0], BYTE) == data
 
 
+def test_a_million_zeros_come_back():
+    data, few = bytes(1_000_000), Vocabulary("byte_seen", (0, 10, 97))
+    made = predict.static(CONFIG, 3, model.init_params(CONFIG, 3, jax.random.PRNGKey(0)))
+    coded, tally = pack(data, few, 500, made)
+    assert unpack(coded, few, made) == data
+    assert abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
+
+
 @pytest.mark.parametrize("lanes", [1, 7])
 def test_the_size_is_the_models_bits(lanes):
     data = make_text(20_000)

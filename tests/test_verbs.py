@@ -19,7 +19,9 @@ def run(tmp_path_factory, text_file):
     return folder
 
 
-@pytest.mark.parametrize("how", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3")])
+@pytest.mark.parametrize(
+    "how", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3")]
+)
 def test_compress_and_decompress(run, tmp_path, how):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
     text.write_bytes(make_text(3000, seed=5) + b"\x00\xff Zz")
@@ -55,7 +57,7 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
 
 def test_killed_in_the_middle_it_leaves_nothing(run, tmp_path):
     text = tmp_path / "text"
-    text.write_bytes(make_text(200_000))
+    text.write_bytes(make_text(2_000_000))
     out = tmp_path / "out"
     out.mkdir()
     process = start("compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz"), "--lanes=1")
@@ -72,7 +74,9 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
     assert still["nats"] == pytest.approx(static["nats"], rel=1e-6) and still["protocol"].startswith(
         "dynamic sgd, 1 stream, segment 20"
     )
-    assert "--tune, which finds them" in rnnlm(*args, code=2)
+    assert "--tune` finds on the validation part" in rnnlm(*args, code=2)
+    for extra in ("--protocol=windows", "--segment=10", "--tune"):
+        assert "dynamic" in rnnlm("eval", f"--workdir={run}", extra, *args[2 : 2 + (extra[2] == "p")], code=2)
     said = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
     assert abs(said["nats"] - static["nats"]) > 1 and said["count"] == static["count"]
 
@@ -80,7 +84,7 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
 def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     other = tmp_path / "other"
     train(other, text_file, "--config.data.symbols=byte_seen", "--config.model.hidden=20", "--config.train.steps=60")
-    assert "has no evaluation on test under carry: it has none" in rnnlm("compare", str(other), code=2)
+    assert "has no evaluation on test, symbols 0..600, under carry: it has none" in rnnlm("compare", str(other), code=2)
     for folder in (run, other):
         rnnlm("eval", f"--workdir={folder}", "--json")
     figure = tmp_path / "figure.png"
@@ -95,8 +99,12 @@ def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     assert len(table) == 4 and table[0].startswith("| run | bpc |")
     assert f"{rows[0]['bpc']:.4f}" in rnnlm("compare", str(run), str(other))
     rnnlm("eval", f"--workdir={other}", "--json", "--symbols-to=300")
-    said = rnnlm("compare", str(run), str(other), code=2)
-    assert "were not judged by the same: symbols 0..600 (byte_seen) / symbols 0..300" in said
+    assert json.loads(rnnlm("compare", str(run), str(other), "--format=json")) == rows  # of the whole part
+    assert len(json.loads(rnnlm("compare", str(other), "--symbols-to=300", "--format=json"))) == 1
+    said = rnnlm("compare", str(run), str(other), "--symbols-to=300", code=2)
+    assert "has no evaluation on test, symbols 0..300, under carry" in said
+    rnnlm("eval", f"--workdir={other}", "--json", "--split=valid")
+    assert "has no evaluation on valid" in rnnlm("compare", str(run), str(other), "--split=valid", code=2)
 
 
 def test_baselines_of_a_runs_own_text(run):

@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
         bpc, bpb = tally.bpc, tally.per(size)
         console.say(f"{name:24} {bpc:6.4f}  {bpb:6.4f}  {tally.bits / 8:,.0f}")
         if values.json:
-            print(json.dumps({"name": name, "count": count, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}))
+            line = {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
+            print(json.dumps(line))
 
     found = ngram.nats(parts["train"], parts[values.split], len(vocabulary), values.order)
     for order, nats in enumerate(found, 1):

@@ -81,3 +81,41 @@ def saved_run(workdir: Path) -> Any:
     from rnnlm import folder
 
     return folder.read(workdir)
+
+
+def settings_flags(values: flags.FlagValues) -> None:
+    """Of an adaptation."""
+    flags.DEFINE_integer(
+        "segment", None, "symbols between two updates; 20 unless given or tuned", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_float("learning_rate", None, "dynamic: the step along the gradient", flag_values=values)
+    flags.DEFINE_float("decay", None, "dynamic: the pull back to the trained params", flag_values=values)
+
+
+def given_settings(
+    values: flags.FlagValues, workdir: Path, params: Any, method: str, normalize: str
+) -> tuple[int, float, float]:
+    """(segment, learning rate, decay) as the flags say, else as --tune found. Raises UserError where neither does."""
+    from rnnlm import dynamic, folder
+
+    path = dynamic.tuned_path(workdir, params, method, normalize)
+    tuned = folder.read_json(path)["settings"] if path.exists() else [20, None, None]
+    given = (values.segment, values.learning_rate, values.decay)
+    segment, rate, decay = (t if g is None else g for g, t in zip(given, tuned, strict=True))
+    if rate is None or decay is None:
+        raise UserError(
+            "--dynamic needs --learning_rate and --decay, or what "
+            f"`rnnlm eval --workdir={workdir} --dynamic={method} --tune` finds on the validation part."
+        )
+    return segment, rate, decay
+
+
+def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
+    """What dynamic evaluation knows of the gradient on a run's training part."""
+    from rnnlm import dynamic
+    from rnnlm.dataset import open_dataset
+
+    kept = saved_run(workdir)
+    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
+    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)

@@ -14,6 +14,8 @@ from rnnlm.overrides import parse
 def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("split", "test", "the part that they were scored on", flag_values=values)
+    flags.DEFINE_integer("symbols_from", 0, "which of its symbols, as in eval", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
     flags.DEFINE_string("protocol", "carry", "what the protocol's name begins with", flag_values=values)
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)
@@ -25,7 +27,8 @@ def main(argv: list[str]) -> int:
 
     from rnnlm import compare
 
-    runs = [compare.open_run(Path(workdir), values.split, values.protocol) for workdir in workdirs]
+    only = (values.symbols_from, values.symbols_to)
+    runs = [compare.open_run(Path(workdir), values.split, only, values.protocol) for workdir in workdirs]
     rows = compare.table(runs)
     header, *lines = compare.shown(rows)
     if values.format == "json":

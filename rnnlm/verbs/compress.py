@@ -1,5 +1,6 @@
 """rnnlm compress and decompress: a file in the bits that a model says it has, and the way back."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,85 +10,83 @@ from absl import flags
 from rnnlm import config as configs
 from rnnlm.errors import UserError
 from rnnlm.overrides import parse, parse_config
-from rnnlm.verbs.common import device_flags, given_workdir, saved_run, start_devices
+from rnnlm.verbs.common import (
+    device_flags,
+    given_settings,
+    given_workdir,
+    kept_statistics,
+    saved_run,
+    settings_flags,
+    start_devices,
+)
 
 
 def main(argv: list[str]) -> int:
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "the run folder whose model codes", flag_values=values)
-    flags.DEFINE_string("o", None, "the file to write", flag_values=values)
-    flags.DEFINE_integer(
-        "lanes",
-        0,
-        "parts coded side by side; 0: one for each 20,000 symbols, 64 at most",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_bool("dynamic", False, "learn while coding, from --learning_rate and --decay", flag_values=values)
-    flags.DEFINE_float("learning_rate", 2e-5, "dynamic: the step along the gradient", lower_bound=0, flag_values=values)
-    flags.DEFINE_float("decay", 1e-3, "dynamic: the pull back", lower_bound=0, upper_bound=1, flag_values=values)
-    flags.DEFINE_bool(
-        "online", False, "no trained model: a network of --config learns while it codes", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "segment", 20, "dynamic, online: symbols between two updates", lower_bound=1, flag_values=values
-    )
-    flags.DEFINE_bool("verify", True, "decode before success is reported", flag_values=values)
-    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
-    device_flags(values)
-    online = any(word in ("--online", "--online=true") for word in argv)
-    source = words(argv)
-    given: dict[str, Any] = {}
-    if online:
-        given = parse_config("compress", values, source[1])
-    else:
-        parse("compress", values, source[1])
-    path, out = source[0], Path(values.o or f"{source[0]}.rnz")
-    if online and (values.dynamic or values.workdir):
-        raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
-    data = read(path)
-    kept: Any = None if online else saved_run(given_workdir(values))
+    values, path, given = asked(argv)
+    data, out = read(path), Path(values.o or f"{path}.rnz")
+    if not values.online:
+        saved_run(given_workdir(values))
     start_devices(values, None)
 
-    from rnnlm import compress
+    from rnnlm import compress, lm
     from rnnlm.console import Console
     from rnnlm.files import store
-    from rnnlm.symbols import Vocabulary
 
-    console, begun = Console(), time.perf_counter()
-    header: dict[str, Any]
-    if online:
-        config = configs.Config.of(given)
-        vocabulary = Vocabulary("byte", tuple(range(256)))
-        lanes = min(values.lanes or compress.default_lanes(len(data)), max(1, len(data)))
-        updates = compress.lane_length(len(data), lanes) // values.segment
-        header = {"online": {"config": config.as_dict(), "segment": values.segment, "updates": updates}}
-    else:
-        vocabulary = kept.vocabulary
-        lanes = values.lanes
-        header = {}
-        if values.dynamic:
-            header = {"dynamic": [values.segment, values.learning_rate, values.decay]}
-    predictors, print_of = prepare(header, values.workdir, values.step)
+    console, begun = Console(not values.json), time.perf_counter()
+    model = None if values.online else lm.load(values.workdir, values.step)
+    header = way(values, given, model, len(data))
+    vocabulary, predictors, print_of = coder(header, values.workdir, model)
     packed, tally = compress.compress(
-        data, vocabulary, predictors.fresh, lanes, header | {"fingerprint": print_of}, console.share
+        data, vocabulary, predictors.fresh, values.lanes, header | {"fingerprint": print_of}, console.share
     )
     coded = packed.to_bytes()
     if values.verify:
-        again = compress.decompress(
-            compress.Packed.of(coded, str(out)), vocabulary, predictors.fresh, str(out), console.share
-        )
-        assert again == data
+        again = compress.Packed.of(coded, str(out))
+        assert compress.decompress(again, vocabulary, predictors.fresh, str(out), console.share) == data
     console.done()
     store(out, [coded])
-    seconds = time.perf_counter() - begun
+    lanes, seconds = packed.header["lanes"], time.perf_counter() - begun
+    if values.json:
+        found = {"bytes": len(data), "packed": len(coded), "nats": tally.nats, "count": tally.count, "lanes": lanes}
+        print(json.dumps(found | {"how": said(header), "verified": values.verify, "seconds": seconds}))
+        return 0
     share = f"{8 * len(coded) / len(data):.4f} bits per byte" if data else "an empty file"
     console.say(
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
-        f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols in {packed.header['lanes']} lanes\n"
+        f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols in lanes: {lanes}, {said(header)}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
+
+
+def asked(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
+    """-> (the flags, the file, the config where --online asks for one)."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "the run folder whose model codes", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write; FILE.rnz unless given", flag_values=values)
+    lanes = "parts coded side by side; 0: one for each 20,000 symbols, 64 at most"
+    flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, flag_values=values)
+    flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
+    flags.DEFINE_bool(
+        "online", False, "no trained model: a network of --config learns while it codes", flag_values=values
+    )
+    settings_flags(values)
+    flags.DEFINE_bool("verify", True, "decode before success is reported", flag_values=values)
+    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
+    device_flags(values)
+    path, rest = words(argv)
+    given: dict[str, Any] = {}
+    if any(word in ("--online", "--online=true") for word in rest):
+        given = parse_config("compress", values, rest)
+    else:
+        parse("compress", values, rest)
+    if values.online and (values.dynamic or values.workdir):
+        raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
+    for name in ("learning_rate", "decay"):
+        if values[name].value is not None and not values.dynamic:
+            raise UserError(f"--{name} is for --dynamic; the rates of --online are the config's.")
+    return values, path, given
 
 
 def decompress(argv: list[str]) -> int:
@@ -103,19 +102,17 @@ def decompress(argv: list[str]) -> int:
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
     coded = read(path)
 
-    from rnnlm import compress
+    from rnnlm import compress, lm
     from rnnlm.console import Console
     from rnnlm.files import store
-    from rnnlm.symbols import Vocabulary
 
-    packed = compress.Packed.of(coded, path)
-    if "online" in packed.header:
-        vocabulary = Vocabulary("byte", tuple(range(256)))
-    else:
-        vocabulary = saved_run(given_workdir(values)).vocabulary
+    packed, model = compress.Packed.of(coded, path), None
+    if "online" not in packed.header:
+        saved_run(given_workdir(values))
     start_devices(values, None)
-    step = packed.header["fingerprint"].get("step", "best")
-    predictors, print_of = prepare(packed.header, values.workdir, step)
+    if "online" not in packed.header:
+        model = lm.load(values.workdir, packed.header["fingerprint"]["step"])
+    vocabulary, predictors, print_of = coder(packed.header, values.workdir, model)
     compress.refuse_other(packed.header["fingerprint"], print_of, path)
     console, begun = Console(), time.perf_counter()
     data = compress.decompress(packed, vocabulary, predictors.fresh, path, console.share)
@@ -125,25 +122,48 @@ def decompress(argv: list[str]) -> int:
     return 0
 
 
-def prepare(header: dict[str, Any], workdir: str, step: str | int) -> tuple[Any, dict[str, Any]]:
-    """What predicts, and the fingerprint of all that its predictions depend on."""
-    from rnnlm import checkpoint, compress, dynamic, lm, predict
+def way(values: flags.FlagValues, given: dict[str, Any], model: Any, size: int) -> dict[str, Any]:
+    """What the header says of how the text is predicted, so that a decoder needs no flags."""
+    if values.online:
+        from rnnlm import compress
+
+        config, segment = configs.Config.of(given), values.segment or 20
+        lanes = min(values.lanes or compress.default_lanes(size), max(1, size))
+        updates = compress.lane_length(size, lanes) // segment
+        return {"online": {"config": config.as_dict(), "segment": segment, "updates": updates}}
+    if values.dynamic:
+        return {"dynamic": given_settings(values, Path(values.workdir), model.params, "rms", "tensor")}
+    return {}
+
+
+def said(header: dict[str, Any]) -> str:
+    if "online" in header:
+        return f"learning online, segment {header['online']['segment']}"
+    if "dynamic" not in header:
+        return "static"
+    segment, rate, decay = header["dynamic"]
+    return f"dynamic rms, segment {segment}, rate {rate:g}, decay {decay:g}"
+
+
+def coder(header: dict[str, Any], workdir: str, model: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """-> (the vocabulary, what makes predictors, the fingerprint) of what the header asks for."""
+    from rnnlm import checkpoint, compress, dynamic, predict
+    from rnnlm.symbols import Vocabulary
 
     if "online" in header:
         told = header["online"]
         config = configs.Config.of(told["config"])
-        predictors = predict.online(config.model, config.optim, 256, told["segment"], config.seed, told["updates"])
-        return predictors, compress.fingerprint()
-    model = lm.load(workdir, step)
+        made = predict.online(config.model, config.optim, 256, told["segment"], config.seed, told["updates"])
+        return Vocabulary("byte", tuple(range(256))), made, compress.fingerprint()
+    vocabulary, config = model.vocabulary, model.config.model
     about = {"params": checkpoint.digest(model.params)[:16], "step": model.train_step}
-    told = header.get("dynamic")
-    if told is None:
-        predictors = predict.static(model.config.model, len(model.vocabulary), model.params)
-        return predictors, compress.fingerprint(**about)
-    how = dynamic.Adaptation("rms", *told)
-    rms = statistics(Path(workdir), model, how.segment)
-    predictors = predict.dynamic(model.config.model, len(model.vocabulary), model.params, rms, how)
-    return predictors, compress.fingerprint(**about, statistics=checkpoint.digest(rms)[:16])
+    if "dynamic" not in header:
+        made = predict.static(config, len(vocabulary), model.params)
+        return vocabulary, made, compress.fingerprint(**about)
+    how = dynamic.Adaptation("rms", *header["dynamic"])
+    rms = kept_statistics(Path(workdir), model, how.segment)
+    made = predict.dynamic(config, len(vocabulary), model.params, rms, how)
+    return vocabulary, made, compress.fingerprint(**about, statistics=checkpoint.digest(rms)[:16])
 
 
 def read(path: str) -> bytes:
@@ -167,14 +187,3 @@ def words(argv: list[str]) -> tuple[str, list[str]]:
     if len(files) != 1 and not {"--help", "-h"} & set(argv):
         raise UserError(f"One file is needed, and {len(files)} are given: flags are written --name=value.")
     return files[0] if files else "", flagged
-
-
-def statistics(workdir: Path, model: Any, segment: int) -> Any:
-    """What dynamic evaluation knows of the gradient on a run's training part."""
-    from rnnlm import dynamic
-    from rnnlm.dataset import open_dataset
-
-    kept = saved_run(workdir)
-    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
-    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
-    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)

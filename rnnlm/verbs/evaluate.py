@@ -14,9 +14,11 @@ from rnnlm.overrides import parse
 from rnnlm.verbs.common import (
     device_flags,
     given_protocol,
+    given_settings,
     given_workdir,
     protocol_flags,
     saved_run,
+    settings_flags,
     start_devices,
 )
 
@@ -37,6 +39,13 @@ def main(argv: list[str]) -> int:
     parse("eval", values, argv)
     if values.json and values.compressors:
         raise UserError("--json prints the scores alone: leave out --compressors.")
+    if values.dynamic and values.protocol != "carry":
+        raise UserError("--dynamic reads with the carry: leave out --protocol.")
+    for name in ("segment", "learning_rate", "decay"):
+        if values[name].value is not None and not values.dynamic:
+            raise UserError(f"--{name} is for dynamic evaluation: add --dynamic=rms.")
+    if values.tune and not values.dynamic:
+        raise UserError("--tune is for dynamic evaluation: add --dynamic=rms.")
     workdir = given_workdir(values)
     kept = saved_run(workdir)
     start_devices(values, None)
@@ -82,9 +91,7 @@ def dynamic_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "dynamic", "", ["", "rms", "sgd"], "go on learning from the part, symbol after symbol", flag_values=values
     )
-    flags.DEFINE_integer("segment", 20, "dynamic: symbols between two updates", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("learning_rate", None, "dynamic: the step along the gradient", flag_values=values)
-    flags.DEFINE_float("decay", None, "dynamic: the pull back to the trained params", flag_values=values)
+    settings_flags(values)
     flags.DEFINE_enum(
         "normalize",
         "tensor",
@@ -99,12 +106,10 @@ def dynamic_flags(values: flags.FlagValues) -> None:
 
 def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, console: Any) -> Any:
     """Scores a part by dynamic evaluation, with settings as given or as tuned before."""
-    from rnnlm import checkpoint, dynamic, folder
+    from rnnlm import dynamic, folder
 
     adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
     streams, warmup = values.lanes or 1, 512 if values.warmup is None else values.warmup
-    name = f"tuned-{checkpoint.digest(model.params)[:16]}-{values.dynamic}-{values.normalize}.json"
-    path = workdir / "dynamic" / name
 
     def how(segment: int, rate: float, decay: float, streams: int) -> Any:
         return dynamic.Adaptation(values.dynamic, segment, rate, decay, values.normalize, streams, warmup)
@@ -129,16 +134,10 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
                 return float(bpc)
 
             rate, decay, _ = dynamic.tune(cost, rate, decay)
+        path = dynamic.tuned_path(workdir, model.params, values.dynamic, values.normalize)
         folder.write_json(path, {"bpc": best[0], "settings": best[1], "symbols": dynamic.TUNED_SYMBOLS})
-    if values.learning_rate is not None and values.decay is not None:
-        settings = [values.segment, values.learning_rate, values.decay]
-    elif path.exists():
-        settings = folder.read_json(path)["settings"]
-    else:
-        raise UserError(
-            "--dynamic needs --learning_rate and --decay, or --tune, which finds them on the validation part."
-        )
-    return functools.partial(score, how(int(settings[0]), settings[1], settings[2], streams), values.split)
+    settings = given_settings(values, workdir, model.params, values.dynamic, values.normalize)
+    return functools.partial(score, how(*settings, streams), values.split)
 
 
 def noted(found: Any, model: Any, kept: Any, seconds: float) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def noted(found: Any, model: Any, kept: Any, seconds: float) -> dict[str, Any]:
         "step": model.train_step,
         "params": checkpoint.digest(model.params),
         "corpus": kept.sha256,
-        "git": where["git"] and where["git"]["sha"],
+        "git": where["git"] and where["git"]["sha"] + ("-dirty" if where["git"]["diff"] else ""),
         "time": where["time"],
         "seconds": seconds,
         "block": BLOCK,

@@ -1,0 +1,107 @@
+"""A training step and a drawn symbol beside the peers'."""
+
+import argparse
+import statistics
+from typing import Any
+
+from benchmarks.contest import best, contest, geometric_mean, ratio, say, settings, table
+
+SHAPES = {
+    "cpu": [
+        (1, 128, 50, 50),
+        (2, 128, 50, 50),
+        (2, 256, 50, 50),
+        (2, 512, 50, 50),
+        (3, 512, 50, 50),
+        (2, 512, 100, 100),
+    ],
+    "gpu": [(2, 512, 100, 100), (3, 512, 128, 200), (3, 1840, 128, 200)],
+}
+PEERS = {"rnnlm": "ours", "torch": "torch_lstm", "flax": "flax_rnn"}
+STREAMS = (1, 64)
+SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that is the ceiling
+VOCAB = 65
+
+
+def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> float:
+    """Of the products of one training step. Not `whole`: without the first layer's input product, which rnnlm makes
+    once for each symbol of the vocabulary rather than once for each position."""
+    rows = batch * window
+    products = rows * 4 * hidden * hidden * (2 * layers - (0 if whole else 1)) + rows * hidden * VOCAB
+    return 3 * 2 * (products + (0 if whole else VOCAB * 4 * hidden * hidden))
+
+
+def train(args: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for layers, hidden, batch, window in args.shapes:
+        dtype = "bfloat16" if args.device == "gpu" else "float32"
+        task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
+        task |= {"vocab": VOCAB, "dtype": dtype}
+        tasks = {name: best(PEERS[name], task, args.device) for name in args.peers}
+        # A peer as its users get it, beside the peer at its best.
+        for name in args.peers[1:]:
+            plain = tasks[name] | {"env": {}} | ({"devices": 1} if "devices" in tasks[name] else {})
+            if plain != tasks[name] | {"env": tasks[name].get("env", {})}:
+                tasks[f"{name}_plain"] = plain
+        against = [name for name in tasks if name != "rnnlm"]
+        size = SQUARE[args.device]
+        product = {"peer": "ours", "what": "ceiling", "size": size, "dtype": dtype}
+        times = contest(tasks | {"ceiling": product}, args.rounds)
+        ours, ceiling = statistics.median(times["rnnlm"]), 2 * size**3 / statistics.median(times.pop("ceiling"))
+        rows.append(
+            {
+                "shape": f"{layers}x{hidden} B={batch} T={window}",
+                "ms": {name: 1e3 * statistics.median(t) for name, t in times.items()},
+                "ratio": {name: ratio(times[name], times["rnnlm"]) for name in against},
+                "ceiling_gflops": ceiling / 1e9,
+                "share": flops(layers, hidden, batch, window, whole=False) / ours / ceiling,
+                "share_of_whole": flops(layers, hidden, batch, window, whole=True) / ours / ceiling,
+                "settings": {name: settings(chosen) for name, chosen in tasks.items()},
+            }
+        )
+        say(rows[-1])
+    means = {
+        name: geometric_mean([row["ratio"].get(name, row["ratio"][name.removesuffix("_plain")]) for row in rows])
+        for name in sorted({name for row in rows for name in row["ratio"]})
+    }
+    ratios = [f"{name}/rnnlm" for name in means]
+    table(
+        ["shape", *(f"{name} ms" for name in args.peers), *ratios, "GFLOP/s", "share", "of whole"],
+        [
+            [row["shape"], *(f"{row['ms'][name]:.1f}" for name in args.peers)]
+            + [f"{row['ratio'][name]:.2f}" if name in row["ratio"] else "" for name in means]
+            + [f"{row['ceiling_gflops']:.0f}", f"{row['share']:.2f}", f"{row['share_of_whole']:.2f}"]
+            for row in rows
+        ]
+        + [["geometric mean", *("" for _ in args.peers), *(f"{r:.2f}" for r in means.values()), "", "", ""]],
+    )
+    return {"what": "train", "ratio": means, "rows": rows}
+
+
+def sample(args: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for hidden in (128, 512):
+        for streams in STREAMS:
+            task = {"what": "sample", "layers": 2, "hidden": hidden, "vocab": VOCAB, "streams": streams}
+            tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
+            times = contest(tasks, args.rounds)
+            rows.append(
+                {
+                    "shape": f"2x{hidden}, {streams} streams",
+                    "symbols_per_second": {name: 64 * streams / statistics.median(t) for name, t in times.items()},
+                    "ratio": {name: ratio(times[name], times["rnnlm"]) for name in tasks if name != "rnnlm"},
+                    "settings": {name: settings(chosen) for name, chosen in tasks.items()},
+                }
+            )
+            say(rows[-1])
+    names = list(rows[0]["symbols_per_second"])
+    table(
+        ["shape", *(f"{name} symbols/s" for name in names), *(f"rnnlm/{name}" for name in names[1:])],
+        [
+            [row["shape"], *(f"{v:,.0f}" for v in row["symbols_per_second"].values())]
+            + [f"{r:.1f}" for r in row["ratio"].values()]
+            for row in rows
+        ],
+    )
+    means = {name: geometric_mean([row["ratio"][name] for row in rows]) for name in names[1:]}
+    return {"what": "sample", "ratio": means, "rows": rows}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# A text from training to the file that it is cashed in for; each step adds to results.jsonl. In the project's folder:
+#
+#   experiments/001_cashed_in/commands.sh warpeace
+#   experiments/001_cashed_in/commands.sh enwik8_head --config.data.files=enwik8_head.txt
+set -euo pipefail
+text=$1 run=runs/$1 here=experiments/001_cashed_in
+export PATH=$PWD/.venv/bin:$PATH
+
+keep() { # WHAT: the lines of JSON that come in, told apart
+  sed "s/^{/{\"text\": \"$text\", \"what\": \"$1\", /" >> $here/results.jsonl
+}
+
+code() { # FLAGS: the test part there and back, in a file
+  rnnlm compress "$run/test" -o "$run/test.rnz" --json "$@" | keep compress
+}
+
+rnnlm train --config=$here/"$text".py --workdir="$run" "${@:2}"
+python - "$run" <<'PYTHON' | keep train
+import json, pathlib, sys
+
+folder = pathlib.Path(sys.argv[1])
+run, result = (json.loads((folder / name).read_text()) for name in ("run.json", "result.json"))
+corpus, (begin, end) = pathlib.Path(run["corpus"]["path"]), run["split"]["bytes"]["test"]
+(folder / "test").write_bytes(corpus.read_bytes()[begin:end])
+print(json.dumps(result | {"parameters": run["parameters"]}))
+PYTHON
+
+for split in valid test; do
+  rnnlm eval --workdir="$run" --split=$split --lanes=1 --json | keep static
+done
+rnnlm eval --workdir="$run" --json | keep static
+rnnlm eval --workdir="$run" --protocol=windows --window=512 --stride=256 --json | keep static
+rnnlm eval --workdir="$run" --dynamic=rms --tune --json | keep dynamic
+rnnlm eval --workdir="$run" --dynamic=sgd --tune --json | keep dynamic
+
+for lanes in 1 0 64; do
+  code --workdir="$run" --lanes=$lanes
+done
+for lanes in 1 0; do
+  code --workdir="$run" --lanes=$lanes --dynamic
+done
+code --online --config=configs/online.py
+
+rnnlm baseline --workdir="$run" --json | keep baseline
+if [ "$text" = warpeace ]; then # and in char-rnn's order, which the paper seems to have had
+  corpus=$(python -c "import json; print(json.load(open('$run/run.json'))['corpus']['path'])")
+  parts=$(python $here/columns.py "$corpus" 2>&1 > "$run/columns.txt")
+  rnnlm baseline --files="$run/columns.txt" --parts="$parts" --json | keep columns
+fi

@@ -1,0 +1,168 @@
+"""The tables of the README pages, made from the results that are kept beside them.
+
+    python experiments/tables.py            # write them anew
+    python experiments/tables.py --check    # name the pages that differ from their results, and end with code 1
+
+A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
+MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+CASHED_IN = ROOT / "experiments" / "001_cashed_in" / "results.jsonl"
+BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
+TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
+PAPER = "Karpathy, Johnson and Li 2015"
+
+Row = dict[str, Any]
+Table = list[list[str]]
+
+
+def lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def found(what: str, text: str, **more: Any) -> list[Row]:
+    """The experiment's results of a kind, by what else they say."""
+    rows = [row for row in lines(CASHED_IN) if row["what"] == what and row["text"] == text]
+    return [row for row in rows if all(row.get(name) == value for name, value in more.items())]
+
+
+def per_symbol(row: Row) -> float:
+    """Nats, as the paper gives them."""
+    return row["nats"] / row["count"]
+
+
+def bits(row: Row) -> str:
+    error = row.get("stderr")
+    return f"{row['bpc']:.4f}" + (f" ± {error:.4f}" if error else "")
+
+
+def models() -> Table:
+    rows = [["", *(f"{name}, bpc" for name in TEXTS.values())]]
+    reads = {
+        "static, 1 lane": ("static", "carry, 1 lane"),
+        "static, as many lanes as `eval` chooses": ("static", "carry, "),
+        "static, windows of 512, stride 256": ("static", "windows"),
+        "dynamic, sgd": ("dynamic", "dynamic sgd"),
+        "dynamic, rms": ("dynamic", "dynamic rms"),
+    }
+    for name, (what, protocol) in reads.items():
+        cells = []
+        for text in TEXTS:
+            fits = [row for row in found(what, text, split="test") if row["protocol"].startswith(protocol)]
+            cells.append(bits(fits[-1]))
+        rows.append([name, *cells])
+    best = {text: min(grams(text), key=lambda row: row["bpc"]) for text in TEXTS}
+    rows.append(["best n-gram", *(f"{row['bpc']:.4f} ({row['name']})" for row in best.values())])
+    return [*rows, ["20-gram", *(bits(grams(text)[-1]) for text in TEXTS)]]
+
+
+def grams(text: str, what: str = "baseline") -> list[Row]:
+    return [row for row in found(what, text) if row["name"].endswith("-gram")]
+
+
+def files() -> Table:
+    """The test part as a file, smallest first, for each text."""
+    rows = [["War and Peace's test part, bytes", "bits per byte", "enwik8_head's, bytes", "bits per byte"]]
+    columns = []
+    for text in TEXTS:
+        coded = [(row["packed"], f"**rnnlm** {coding(row)}", row["bytes"]) for row in found("compress", text)]
+        size = coded[0][2]
+        general = [row for row in found("baseline", text) if not row["name"].endswith("-gram")]
+        coded += [(round(row["bytes"]), row["name"], size) for row in general]
+        columns.append([[f"{packed:,} {name}", f"{8 * packed / size:.4f}"] for packed, name, _ in sorted(coded)])
+    return rows + [[*ours, *theirs] for ours, theirs in zip(*columns, strict=True)]
+
+
+def coding(row: Row) -> str:
+    return f"{row['how'].partition(',')[0]}, {row['lanes']} lane{'s' if row['lanes'] > 1 else ''}"
+
+
+def orders() -> Table:
+    """Bits per character by order; and nats on War and Peace in char-rnn's order."""
+    columns = [grams("warpeace"), grams("enwik8_head"), grams("warpeace", "columns")]
+    header = ["order", "War and Peace, bpc", "enwik8_head, bpc", "War and Peace, nats", "the same in columns, nats"]
+    return [header] + [
+        [a["name"].partition("-")[0], bits(a), bits(b), f"{per_symbol(a):.4f}", f"{per_symbol(c):.4f}"]
+        for a, b, c in zip(*columns, strict=True)
+    ]
+
+
+def paper() -> Table:
+    """War and Peace's test part in nats per character, beside the paper's."""
+    static, dynamic = (
+        next(row for row in found(what, "warpeace", split="test") if row["protocol"].startswith(protocol))
+        for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms"))
+    )
+    rows = [
+        ("20-gram, last 10 % of the book", per_symbol(grams("warpeace")[-1])),
+        ("20-gram, 10 % of each hundredth of the book", per_symbol(grams("warpeace", "columns")[-1])),
+        (f"20-gram, {PAPER}", 1.195),
+        ("rnnlm static, last 10 % of the book", per_symbol(static)),
+        ("rnnlm dynamic, last 10 % of the book", per_symbol(dynamic)),
+        (f"best network, {PAPER}", 1.077),
+    ]
+    return [["", "nats"], *([name, f"{nats:.3f}"] for name, nats in rows)]
+
+
+def training() -> Table:
+    rows = [["text", "parameters", "steps", "minutes", "valid bpc", "test bpc"]]
+    for text, name in TEXTS.items():
+        run, test = found("train", text)[-1], found("static", text, split="test", protocol="carry, 1 lane")[-1]
+        numbers = [f"{run['parameters']:,}", f"{run['step']:,}", f"{run['seconds'] / 60:.1f}"]
+        rows.append([name, *numbers, f"{run['valid_bpc']:.4f}", f"{test['bpc']:.4f}"])
+    return rows
+
+
+def bench(what: str) -> Row:
+    """The newest figures of a kind."""
+    return [row for row in lines(BENCH) if row["what"] == what][-1]
+
+
+def speed() -> Table:
+    newest = bench("train")
+    peers = {"torch": "torch", "torch_plain": "torch, as installed", "flax": "flax", "flax_plain": "flax, as installed"}
+    rows = [["layers x hidden, B, T", "rnnlm ms", *peers.values(), "share"]]
+    for row in newest["rows"]:
+        shape = row["shape"].replace(" B=", ", ").replace(" T=", ", ")
+        ratios = [row["ratio"].get(name, row["ratio"][name.removesuffix("_plain")]) for name in peers]
+        rows.append([shape, f"{row['ms']['rnnlm']:.1f}", *(f"{r:.2f}" for r in ratios), f"{row['share']:.2f}"])
+    return [*rows, ["geometric mean", "", *(f"{newest['ratio'][name]:.2f}" for name in peers), ""]]
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    table.__name__: table for table in (models, files, orders, paper, training, speed)
+}
+
+
+def made(page: str) -> str:
+    """A page with its tables made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        header, *rows = TABLES[match[1]]()
+        shown = [header, ["---"] * len(header), *rows]
+        return match[1] + match[2] + "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in shown)
+
+    return MARK.sub(table, page)
+
+
+def main() -> int:
+    differing = [page for page in PAGES if made(page.read_text()) != page.read_text()]
+    for page in differing:
+        if "--check" in sys.argv:
+            sys.stderr.write(f"{page.relative_to(ROOT)} is not what its results say: python experiments/tables.py\n")
+        else:
+            page.write_text(made(page.read_text()))
+    return 1 if differing and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
