@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     # Steps in a chunk that the backward pass recomputes, 0: off. Least memory near sqrt(window), least time in few
     # large chunks. The numbers stay the same but for the masks of dropout_mask="step".
     train.remat = 0
+    # Probability that a lane starts a window afresh (lamb's drop_state_probability). At 0 a model starts so once an
+    # epoch, hardly learns to, and may fall into a state that it never leaves: some lanes then cost 15 bits a symbol.
+    train.drop_state = 0.0
 
     config.optim = optim = ConfigDict()
     optim.name = "adam"  # adam, adamw, rmsprop, sgd

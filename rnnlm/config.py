@@ -69,6 +69,7 @@ class TrainConfig:
     steps: int
     accumulate: int
     remat: int
+    drop_state: float
 
     def check(self) -> None:
         for name in ("batch", "window", "steps", "accumulate"):
@@ -78,6 +79,7 @@ class TrainConfig:
                 f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal parts: "
                 "choose a divisor."
             )
+        within("train.drop_state", self.drop_state, 0, 1)
         at_least("train.remat", self.remat, 0)
         if self.remat and self.window % self.remat:
             raise UserError(

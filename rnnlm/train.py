@@ -31,7 +31,9 @@ class Trainer:
     def __init__(self, config: Config, workdir: Path, dataset: Dataset, console: Console):
         self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
         vocabulary, (begin, end) = dataset.text.vocabulary, dataset.part("train")
-        self.windows = TrainWindows(dataset.text, begin, end, config.train.batch, config.train.window)
+        self.windows = TrainWindows(
+            dataset.text, begin, end, config.train.batch, config.train.window, config.train.drop_state, config.seed
+        )
         self.lanes = parallel.local_lanes(config.train.batch)
         self.rate = optim.schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
         self.optimizer = optim.chain(config.optim, self.rate)

@@ -37,7 +37,8 @@ class TrainWindows:
     """Truncated BPTT: `batch` contiguous lanes through symbols begin..end of a text, T at a time.
 
     A lane that comes to its end starts again at its beginning, in the middle of a window if need be, and `fresh`
-    says so. The (end - begin) % batch symbols left over are not read.
+    says so. The (end - begin) % batch symbols left over are not read. A lane also starts afresh at the beginning of a
+    window with probability `drop_state`, by lots that `seed` and the step decide.
     """
 
     text: Text
@@ -45,6 +46,8 @@ class TrainWindows:
     end: int
     batch: int
     time: int
+    drop_state: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.lane_length < self.time:
@@ -67,7 +70,11 @@ class TrainWindows:
         first = self.begin + np.arange(self.batch)[lanes, None] * self.lane_length
         offset = (step * self.time + np.arange(self.time))[None, :] % self.lane_length
         x, y = read(self.text, first + offset)
-        return Window(x, y, np.broadcast_to(offset == 0, x.shape))
+        fresh = np.repeat(offset == 0, len(x), axis=0)
+        if self.drop_state:
+            lots = np.random.default_rng((self.seed, step)).random(self.batch)
+            fresh[:, 0] |= (lots < self.drop_state)[lanes]
+        return Window(x, y, fresh)
 
 
 @dataclass(frozen=True)

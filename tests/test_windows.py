@@ -17,6 +17,18 @@ def text(size):
     return Text(BYTES, (np.arange(size) % 251).astype(np.uint8), BYTES.table)
 
 
+def test_lanes_drop_their_state_by_lot():
+    windows = TrainWindows(text(4000), 0, 4000, 40, 5, 0.1, seed=3)
+    kept = TrainWindows(text(4000), 0, 4000, 40, 5)
+    starts = np.stack([windows.window(step, slice(0, 40)).fresh for step in range(1, 20)])
+    assert not starts[:, :, 1:].any() and not kept.window(1, slice(0, 40)).fresh.any()
+    assert starts.mean() * 5 == pytest.approx(0.1, abs=0.03) and len({lane.tobytes() for lane in starts}) > 15
+    for step in (0, 7):
+        again = TrainWindows(text(4000), 0, 4000, 40, 5, 0.1, seed=3).window(step, slice(8, 24))
+        assert (again.fresh == windows.window(step, slice(0, 40)).fresh[8:24]).all()
+        assert (again.x == kept.window(step, slice(8, 24)).x).all()
+
+
 @given(st.data())
 def test_training_lanes_are_contiguous_and_wrap_afresh(data):
     begin, batch, time = data.draw(st.integers(0, 40)), data.draw(st.integers(1, 7)), data.draw(st.integers(1, 12))

@@ -20,7 +20,8 @@ def get_config() -> ConfigDict:
 
     config.train.batch = 40
     config.train.window = 64
-    config.train.steps = 10_000
+    config.train.steps = 7500
+    config.train.drop_state = 0.02
 
     config.optim.name = "adamw"
     config.optim.learning_rate = 4e-3
@@ -30,7 +31,7 @@ def get_config() -> ConfigDict:
     config.optim.b1, config.optim.b2 = 0.8, 0.99
     config.optim.weight_decay = 0.1
 
-    config.eval.every = config.checkpoint.every = 2000
+    config.eval.every = config.checkpoint.every = 1500
     config.eval.max_symbols = 0  # all of the validation part
     config.sample.every = 0
     return config

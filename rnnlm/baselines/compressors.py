@@ -28,7 +28,10 @@ class Brotli:
 
 
 class Ppmd:
-    """PPMd of order 16 by the program 7z (Debian's p7zip-full), which reads and writes files."""
+    """PPMd by the program 7z (Debian's p7zip-full), which reads and writes files.
+
+    Order 8 is within 0.5 % of the best order on War and Peace and on enwik8's head, the whole and the test part.
+    """
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -41,7 +44,7 @@ class Ppmd:
     def flush(self) -> bytes:
         self._text.close()
         with self._folder as folder:
-            command = ["7z", "a", "-bd", "-m0=PPMd:o=16:mem=256m", "out.7z", "text"]
+            command = ["7z", "a", "-bd", "-m0=PPMd:o=8:mem=256m", "out.7z", "text"]
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
             return (Path(folder) / "out.7z").read_bytes()
 
@@ -60,7 +63,7 @@ ALL = QUICK | {
 
 def available() -> dict[str, Callable[[], Any]]:
     """All, and PPMd where there is a 7z."""
-    return ALL | ({"ppmd -o 16": Ppmd} if shutil.which("7z") else {})
+    return ALL | ({"ppmd -o 8": Ppmd} if shutil.which("7z") else {})
 
 
 def sizes(data: Iterable[bytes], compressors: dict[str, Callable[[], Any]] = QUICK) -> dict[str, int]:

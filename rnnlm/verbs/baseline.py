@@ -67,6 +67,6 @@ def main(argv: list[str]) -> int:
     for name in tools:
         row(name, Tally.of_bits(8 * alone[name], count))
         row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count))
-    if "ppmd -o 16" not in tools:
+    if "ppmd -o 8" not in tools:
         console.say("(no PPMd: there is no 7z here; Debian's p7zip-full has it)")
     return 0
