@@ -58,9 +58,10 @@ def read(args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         large, small = (fresh(f"{folder}/{hidden}", hidden) for hidden in (512, 256))
-        found["evaluate 1x512"] = READ / seconds("eval", large, f"--symbols-to={READ}")
+        took = seconds("eval", large, f"--symbols-to={READ}")
+        found["evaluate 1x512"] = rows(large, "result.jsonl")[-1]["count"] / took
         settings = ("--dynamic=rms", "--learning_rate=1e-5", "--decay=1e-3", f"--symbols-to={ADAPTED}")
-        found["dynamic 1x512, segment 20, starting included"] = ADAPTED / seconds("eval", large, *settings)
+        found["dynamic 1x512, segment 20, all included"] = ADAPTED / seconds("eval", large, *settings)
         found["dynamic 1x512, segment 20"] = ADAPTED / rows(large, "result.jsonl")[-1]["seconds"]
         for window in (20, 50):
             run = fresh(f"{folder}/{window}", 512, batch=1, window=window, steps=100_000 // window)

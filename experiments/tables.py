@@ -30,9 +30,12 @@ def lines(path: Path) -> list[Row]:
 
 
 def found(what: str, text: str, **more: Any) -> list[Row]:
-    """The experiment's results of a kind, by what else they say."""
-    rows = [row for row in lines(CASHED_IN) if row["what"] == what and row["text"] == text]
-    return [row for row in rows if all(row.get(name) == value for name, value in more.items())]
+    """The experiment's results of a kind, by what else they say; of the same asked twice, the newest."""
+    rows = {}
+    for row in lines(CASHED_IN):
+        if (row["what"], row["text"]) == (what, text) and all(row.get(name) == value for name, value in more.items()):
+            rows[tuple(row.get(name) for name in ("split", "protocol", "how", "lanes", "name"))] = row
+    return list(rows.values())
 
 
 def per_symbol(row: Row) -> float:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from rnnlm import folder, model, record
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
 from rnnlm.score import Blocks
+
+WARM = 512
+"""Symbols before a lane's part from which on it is as good as one lane."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Run:
     parameters: int
     symbols: int
     flops: float
-    seconds: float
+    seconds: float | None
 
     @property
     def bpc(self) -> float:
@@ -38,7 +42,11 @@ class Run:
     def judged_by(self) -> tuple[str, ...]:
         """What must be equal where figures are ranked: the text, its part, the symbols, and how they were read."""
         note = self.note
-        protocol = note["protocol"] if note["protocol"].startswith("windows") else note["protocol"].split(",")[0]
+        protocol = note["protocol"].partition(", symbols")[0]
+        if not protocol.startswith("windows"):
+            # One lane is exact, and several are to 1e-3 where they are warm; what adapts in several does otherwise.
+            lanes = note["lanes"] > 1 and (note["warmup"] < WARM or protocol.startswith("dynamic"))
+            protocol = ",".join(protocol.split(",")[: 3 if lanes else 1])
         return (
             f"corpus {note['corpus'][:12]}",
             f"split {note['split']} of {self.config.data.split}",
@@ -55,8 +63,8 @@ def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) ->
     kept, run = folder.read(workdir), folder.read_json(workdir / "run.json")
     notes = folder.notes(workdir)
     begin, end = run["split"]["symbols"].get(split, (0, 0))
-    asked = [only[0], only[1] or end - begin]
-    found = [n for n in notes if n["split"] == split and n["symbols"] == asked and n["protocol"].startswith(protocol)]
+    asked = [only[0], min(only[1] or end - begin, end - begin)]
+    found = [n for n in notes if (n["split"], n["symbols"]) == (split, asked) and n["protocol"].startswith(protocol)]
     if not found:
         have = sorted({f"{n['split']}, symbols {n['symbols'][0]}..{n['symbols'][1]} ({n['protocol']})" for n in notes})
         raise UserError(
@@ -67,9 +75,8 @@ def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) ->
     rows, _ = record.rows_until(workdir / "metrics.jsonl", note["step"])
     symbols = note["step"] * run["symbols_per_step"]
     flops = 3 * model.flops_per_symbol(kept.config.model, len(kept.vocabulary)) * symbols
-    return Run(
-        str(workdir), kept.config, note, run["parameters"], symbols, flops, rows[-1]["seconds"] if rows else math.nan
-    )
+    seconds = rows[-1]["seconds"] if rows else None
+    return Run(str(workdir), kept.config, note, run["parameters"], symbols, flops, seconds)
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
@@ -93,22 +100,30 @@ def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows = []
     for run, values in zip(ranked, flat, strict=True):
         by, error = run.blocks.minus(ranked[0].blocks)
+        away = None if error is None else error * quantile(len(run.blocks.nats))
         rows.append(
             {
                 "run": run.name,
                 "bpc": run.bpc,
                 "stderr": run.note["stderr"],
                 "worse_by": by,
-                "interval": None if error is None else [by - 1.96 * error, by + 1.96 * error],
+                "interval": None if away is None else [by - away, by + away],
                 "parameters": run.parameters,
                 "symbols": run.symbols,
                 "flops": run.flops,
                 "seconds": run.seconds,
-                "symbols_per_second": run.symbols / run.seconds,
+                "symbols_per_second": run.symbols / run.seconds if run.seconds else None,
+                "protocol": run.note["protocol"],
+                "step": run.note["step"],
                 **{name: values[name] for name in differing},
             }
         )
     return rows
+
+
+def quantile(blocks: int) -> float:
+    """How many standard errors a 95 % interval goes to either side: Student's, since the spread is from the blocks."""
+    return float(scipy.stats.t.ppf(0.975, blocks - 1))
 
 
 def shown(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -146,16 +161,17 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     judged = rank(runs)[0].judged_by
-    asked = {
+    asked: dict[str, Sequence[float | None]] = {
         "parameters": [float(run.parameters) for run in runs],
         "training FLOPs": [run.flops for run in runs],
         "training seconds": [run.seconds for run in runs],
     }
-    bpc = [run.bpc for run in runs]
-    for ax, (name, x) in zip(axes, asked.items(), strict=True):
-        error = [1.96 * (run.note["stderr"] or 0.0) for run in runs]
+    for ax, (name, known) in zip(axes, asked.items(), strict=True):
+        those = [(run, at) for run, at in zip(runs, known, strict=True) if at]
+        x, bpc = [at for _, at in those], [run.bpc for run, _ in those]
+        error = [quantile(len(run.blocks.nats)) * run.note["stderr"] if run.note["stderr"] else 0.0 for run, _ in those]
         ax.errorbar(x, bpc, yerr=error, fmt="o", capsize=3)
-        for run, at in zip(runs, x, strict=True):
+        for run, at in those:
             ax.annotate(Path(run.name).name, (at, run.bpc), xytext=(5, 5), textcoords="offset points", fontsize=8)
         law = power_law(x, bpc)
         if law:

@@ -6,8 +6,10 @@ on the same lanes, since probabilities that differ in the last bit decode to som
 in the header's fingerprint.
 """
 
+import hashlib
 import json
 import math
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +29,26 @@ from rnnlm.symbols import Vocabulary
 
 MAGIC = b"RNZ1"
 TOTAL = 2**24
+MOST_HEADER = 2**20
+WORDS_OF_HEADERS = b"""{"bytes":0,"crc":0,"dynamic":[20,0.0001,0.001],"fingerprint":{"constriction":"0.5.0",\
+"cores":1,"cpu":"","device":"cpu","flags":"","jax":"0.10.2","jaxlib":"0.10.2","optax":"0.2.8","params":"",\
+"quantizer":"floor 2^24","statistics":"","step":1000},"lanes":1,"online":{"model":{"cell":"lstm","dropout":0.0,\
+"dropout_input":0.0,"dropout_mask":"step","dropout_output":0.0,"dtype":"float32","embedding":0,"forget_bias":1.0,\
+"hidden":256,"layers":1,"sizes":[],"tied":false},"optim":{"b1":0.9,"b2":0.999,"clip_norm":1.0,"clip_value":0.0,\
+"decay":0.97,"decay_after":10.0,"ema":0.0,"eps":1e-08,"final":0.1,"learning_rate":0.002,"momentum":0.9,"name":"adam",\
+"schedule":"constant","warmup":0,"weight_decay":0.01},"seed":0,"segment":20,"updates":1},"side":0,"symbols":0}"""
+"""What deflate may refer back to, so that a header's usual words take no room (RFC 1950's preset dictionary)."""
 FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
 def quantized(p_LV: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probabilities as integers that sum to 2^24, each 1 at least, over 2^24: exact in float64."""
+    """Probabilities as integers that sum to 2^24, each 1 at least, over 2^24: exact in float64.
+
+    Raises UserError where they are no numbers.
+    """
     p = p_LV.astype(np.float64)
+    if not np.isfinite(p).all():
+        raise UserError("The model's probabilities are no numbers any more: it has diverged. Take a smaller rate.")
     n = 1 + np.floor(p / p.sum(1, keepdims=True) * (TOTAL - p.shape[1]))
     n[np.arange(len(n)), n.argmax(1)] += TOTAL - n.sum(1)
     return n / TOTAL
@@ -60,7 +76,8 @@ def through(
         p_LV = predictor.step(x)
         live = first + t < symbols
         y = np.zeros(lanes, np.int32)
-        y[live] = exchange((first + t)[live], quantized(p_LV[live]))
+        if p_LV.shape[1] > 1:  # else there is nothing to tell
+            y[live] = exchange((first + t)[live], quantized(p_LV[live]))
         if predictor.segment:
             seen.append((x, y, live))
             if len(seen) == predictor.segment:
@@ -114,7 +131,8 @@ class Packed:
 
     def to_bytes(self) -> bytes:
         text = json.dumps(self.header | {"side": len(self.side)}, sort_keys=True, separators=(",", ":")).encode()
-        body = zlib.compress(text, 9)
+        deflate = zlib.compressobj(9, zdict=WORDS_OF_HEADERS)
+        body = deflate.compress(text) + deflate.flush()
         body = len(body).to_bytes(4, "little") + body + self.side + self.words
         return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
@@ -126,8 +144,39 @@ class Packed:
         crc, size = (int.from_bytes(data[i : i + 4], "little") for i in (4, 8))
         if len(data) < 12 + size or zlib.crc32(data[8:]) != crc:
             raise UserError(f"{name} is damaged: its checksum does not match. Get another copy.")
-        header, body = json.loads(zlib.decompress(data[12 : 12 + size])), data[12 + size :]
-        return cls(header, body[: header["side"]], body[header["side"] :])
+        try:
+            inflate = zlib.decompressobj(zdict=WORDS_OF_HEADERS)
+            header = json.loads(inflate.decompress(data[12 : 12 + size], MOST_HEADER))
+            body = data[12 + size :]
+            packed = cls(header, body[: header["side"]], body[header["side"] :])
+            packed.check()
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise UserError(
+                f"{name} was not written by this version of `rnnlm compress` ({type(error).__name__}: {error})."
+            ) from None
+        return packed
+
+    def check(self) -> None:
+        """Raises KeyError, TypeError or ValueError for what no encoder writes, before anything is made of it."""
+        h = self.header
+        size, symbols, lanes, side = (h[name] for name in ("bytes", "symbols", "lanes", "side"))
+        if (
+            any(type(n) is not int for n in (size, symbols, lanes, side, h["crc"]))
+            or type(h["fingerprint"]) is not dict
+        ):
+            raise TypeError("the header's entries are of other kinds")
+        # A symbol has a bit's 2^-24th part at least.
+        most = 2 * TOTAL * (8 * len(self.words) + 64)
+        if not (0 <= symbols <= min(size, most) and 1 <= lanes <= max(1, symbols) and side == len(self.side)):
+            raise ValueError(f"{symbols} symbols in {lanes} lanes for {size} bytes in {len(self.words)}")
+        told = h.get("online", {}), h.get("dynamic", [])
+        if told[0].keys() not in (set(), {"model", "optim", "seed", "segment", "updates"}) or len(told[1]) not in (
+            0,
+            3,
+        ):
+            raise ValueError("the way in which it learns is not known")
+        if len(self.words) % 4:
+            raise ValueError("the coder's words are cut off")
 
 
 def default_lanes(symbols: int) -> int:
@@ -182,7 +231,9 @@ def fingerprint(**more: Any) -> dict[str, Any]:
         "jaxlib": metadata.version("jaxlib"),
         "constriction": metadata.version("constriction"),
         "device": jax.devices()[0].device_kind,
-        "cpu": devices.cpu_kind(),
+        "cpu": devices.cpu_kind()[:8],
+        "cores": devices.cores(),  # how many share out a large product
+        "flags": hashlib.sha256(os.environ.get("XLA_FLAGS", "").encode()).hexdigest()[:4],
         "quantizer": f"floor 2^{round(math.log2(TOTAL))}",
         **more,
     }

@@ -111,6 +111,11 @@ def cpu_kind() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cores_for(lanes: int) -> int:
     """The most physical cores of this process that divide the number of lanes."""
     return max(n for n in range(1, physical_cores() + 1) if lanes % n == 0)

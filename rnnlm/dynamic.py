@@ -11,6 +11,7 @@ that what moves readily is also pulled back harder.
 """
 
 import io
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ class Adaptation:
         """Raises UserError for what cannot be adapted by."""
         if self.method not in ("rms", "sgd") or self.normalize not in ("tensor", "global"):
             raise UserError(f"Cannot adapt by {self.method}, {self.normalize}: rms or sgd, tensor or global.")
-        if self.segment < 1 or self.streams < 1 or self.learning_rate < 0 or not 0 <= self.decay <= 1:
+        rate = 0 <= self.learning_rate < math.inf
+        if self.segment < 1 or self.streams < 1 or self.warmup < 0 or not rate or not 0 <= self.decay <= 1:
             raise UserError(
                 f"Cannot adapt with segment={self.segment}, streams={self.streams}, learning rate "
                 f"{self.learning_rate}, decay {self.decay}: at least 1 symbol and stream, a rate from 0 up, a decay "
@@ -70,7 +72,7 @@ class Adaptation:
     def of(self, symbols: int) -> "Adaptation":
         """The same with no more streams than symbols; one alone needs no warm-up."""
         streams = min(self.streams, symbols)
-        warmup = -(-self.warmup // self.segment) * self.segment if streams > 1 else 0
+        warmup = -(-min(self.warmup, symbols) // self.segment) * self.segment if streams > 1 else 0
         return Adaptation(self.method, self.segment, self.learning_rate, self.decay, self.normalize, streams, warmup)
 
     @property
@@ -132,7 +134,12 @@ class Adapter:
     def statistics(
         self, params: Params, text: Text, part: tuple[int, int], segment: int, batch: int, segments: int
     ) -> Params:
-        """M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a training part."""
+        """M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a training part.
+
+        Raises UserError for a segment longer than the part.
+        """
+        if segment > part[1] - part[0]:
+            raise UserError(f"A segment of {segment} is longer than the training part of {part[1] - part[0]} symbols.")
         windows = TrainWindows(text, *part, min(batch, (part[1] - part[0]) // segment), segment)
         carry = model.zero_carry(self.config, windows.batch)
         summed = jax.tree.map(jnp.zeros_like, params)
@@ -152,7 +159,10 @@ class Adapter:
         only: tuple[int, int] = (0, 0),
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score:
-        """Score a part (begin, end) of a text, or its symbols `only`; `rms` are the `statistics`, not used by sgd."""
+        """Score a part (begin, end) of a text, or its symbols `only`.
+
+        `rms` are the `statistics`, of which sgd takes the shape alone.
+        """
         begin, end = narrowed(part, only, split)
         how = how.of(end - begin)
         length = -(-(end - begin) // how.streams)
@@ -187,20 +197,20 @@ def tuned_path(folder: Path, params: Params, method: str, normalize: str) -> Pat
 
 
 def kept_statistics(
-    folder: Path, adapter: "Adapter", params: Params, text: Text, part: tuple[int, int], segment: int
+    folder: Path, adapter: "Adapter", params: Params, train: Callable[[], tuple[Text, tuple[int, int]]], segment: int
 ) -> Params:
-    """`statistics` over a run's training part, collected once and kept in its folder."""
+    """`statistics` over a run's training part, as `train` finds it, collected once and kept in its folder."""
     path = folder / "dynamic" / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
     template, structure = jax.tree.flatten(params)
     if not path.exists():
-        found = adapter.statistics(params, text, part, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
+        found = adapter.statistics(params, *train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
         file = io.BytesIO()
         np.savez(file, *map(np.asarray, jax.tree.leaves(found)))
         store(path, [file.getvalue()])
     try:
         with np.load(path) as arrays:
             leaves = [arrays[name] for name in arrays.files]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, and it is made again.") from None
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template]:
         raise UserError(f"{path} holds the statistics of another model: delete it, and it is made again.")
@@ -223,12 +233,16 @@ def rule(rms: Params, how: Adaptation) -> tuple[Params, Params]:
 def tune(
     cost: Callable[[float, float], float], rate: float, decay: float, factor: float = 2.0
 ) -> tuple[float, float, int]:
-    """The (rate, decay) of least cost found by steps of a factor in one and then the other, and how many were tried."""
+    """The (rate, decay) of least cost found by steps of a factor in one and then the other, and how many were tried.
+
+    A cost that is no number is the worst; no decay above 1 is tried.
+    """
     seen: dict[tuple[float, float], float] = {}
 
     def at(point: tuple[float, float]) -> float:
         if point not in seen:
-            seen[point] = cost(*point)
+            found = cost(*point)
+            seen[point] = math.inf if math.isnan(found) else found
         return seen[point]
 
     now = (rate, decay)
@@ -236,7 +250,7 @@ def tune(
         around = [(now[0] * f, now[1]) for f in (factor, 1 / factor)] + [
             (now[0], now[1] * f) for f in (factor, 1 / factor)
         ]
-        best = min([now, *around], key=at)
+        best = min([now, *(point for point in around if point[1] <= 1)], key=at)
         if best == now:
             return *now, len(seen)
         now = best

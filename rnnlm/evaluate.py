@@ -61,12 +61,14 @@ class Protocol:
         return Protocol(self.name, lanes, self.warmup if lanes > 1 else 0, separator=self.separator)
 
     def windows(self, text: Text, begin: int, end: int) -> EvalWindows:
-        """Of a protocol whose lanes are chosen."""
+        """Of a protocol whose lanes are chosen. What would be read before the part is left out."""
+        symbols = end - begin
         if self.name == "windows":
-            return EvalWindows(text, begin, end, self.stride, self.window - self.stride, self.lanes, TIME)
-        part = -(-(end - begin) // self.lanes)
+            stride, context = min(self.stride, symbols), min(self.window - self.stride, symbols)
+            return EvalWindows(text, begin, end, stride, context, self.lanes, TIME)
+        part = -(-symbols // self.lanes)
         separator = text.vocabulary.symbol(self.separator) if self.separator else None
-        return EvalWindows(text, begin, end, part, self.warmup, self.lanes, TIME, separator)
+        return EvalWindows(text, begin, end, part, min(self.warmup, symbols), self.lanes, TIME, separator)
 
     def __str__(self) -> str:
         if self.name == "windows":

@@ -8,16 +8,34 @@ from rnnlm.errors import UserError
 
 
 def store(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write to a part file beside the path, and move it into place at once. Raises OSError, leaving nothing."""
+    """Write to a part file beside the path, and move it into place at once. Raises OSError, leaving nothing.
+
+    A link stays one; a pipe or a device is written as it is.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as out:
+            out.writelines(chunks)
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as out:
-            for chunk in chunks:
-                out.write(chunk)
+            out.writelines(chunks)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, flag: str, *sources: Path) -> None:
+    """Raises UserError where `store` would fail on the path or destroy one of the sources; before work is begun."""
+    if path.is_dir():
+        raise UserError(f"{flag}={path} is a folder: name a file.")
+    if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
+        raise UserError(f"{flag}={path} is the very file that is read: name another one.")
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK) or not (there.is_dir() or there == path):
+        raise UserError(f"{flag}={path} cannot be written: {there} does not allow it.")
 
 
 def cache() -> Path:

@@ -18,6 +18,20 @@ from rnnlm.files import store
 from rnnlm.symbols import Vocabulary
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnlm")
+NOTED = {
+    "split",
+    "protocol",
+    "symbols",
+    "kind",
+    "lanes",
+    "warmup",
+    "step",
+    "corpus",
+    "count",
+    "bpc",
+    "stderr",
+    "blocks",
+}
 Row = dict[str, Any]
 
 
@@ -122,13 +136,13 @@ def note(folder: Path, found: Row) -> None:
 
 
 def notes(folder: Path) -> list[Row]:
-    """The lines of result.jsonl; one that was cut off does not count."""
+    """The lines of result.jsonl; one that was cut off, or tells too little, does not count."""
     path = folder / "result.jsonl"
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
+    return [row for row in rows if isinstance(row, dict) and row.keys() >= NOTED]
 
 
 def provenance() -> Row:

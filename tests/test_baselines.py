@@ -2,6 +2,8 @@
 
 import bz2
 import lzma
+import subprocess
+import sys
 import zlib
 from collections import Counter, defaultdict
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnnlm.baselines import compressors, ngram
-from tests.conftest import make_text
+from tests.conftest import ROOT, SHARED, make_text
 
 
 def by_the_book(train, held_out, vocab, order):
@@ -30,10 +32,19 @@ def by_the_book(train, held_out, vocab, order):
         following = contexts[k, whole].get(context)
         if len(context) < k - 1 or not following:
             return shorter
-        d = (0, *ngram.discounts(np.array(list(counts.values()))))
+        d = (0, *discounts(counts))
         n = following[symbol]
         left = sum(d[min(m, 3)] for m in following.values())
         return (n - d[min(n, 3)] + left * shorter) / sum(following.values())
+
+    def discounts(counts):
+        n = [sum(m == i for m in counts.values()) for i in range(5)]
+        if not (n[1] and n[2]):
+            return 0.5, 1.0, 1.5
+        y = n[1] / (n[1] + 2 * n[2])
+        d2 = 2 - 3 * y * n[3] / n[2]
+        d = (1 - 2 * y * n[2] / n[1], d2, 3 - 4 * y * n[4] / n[3] if n[3] else d2)
+        return [min(max(x, 0.1), limit) for x, limit in zip(d, (1, 2, 3), strict=True)]
 
     tables = {(k, whole): table(k, whole) for k in range(1, order + 1) for whole in (True, False)}
     contexts = {}
@@ -76,6 +87,21 @@ def test_longer_contexts_help_where_the_text_has_them():
     train, held_out = np.tile(np.arange(7), 200), np.tile(np.arange(7), 20)
     one, two = ngram.nats(train, held_out, 7, 2)
     assert one == pytest.approx(140 * np.log(7), rel=0.01) and two < 0.1 * one
+
+
+@pytest.mark.slow
+def test_the_papers_20_gram():
+    """War and Peace in char-rnn's parts: 1.195 nats, Karpathy, Johnson and Li 2015."""
+    text = SHARED / "warpeace_input.txt"
+    if not text.exists():
+        pytest.skip("the text is not there")
+    command = [sys.executable, str(ROOT / "experiments" / "001_cashed_in" / "columns.py"), str(text)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    train, valid, _ = map(int, done.stderr.split(b"/"))
+    symbols, ids = np.unique(np.frombuffer(done.stdout, np.uint8), return_inverse=True)
+    held_out = ids[train + valid :]
+    found = ngram.nats(ids[:train], held_out, len(symbols), 20)
+    assert found[-1] / len(held_out) == pytest.approx(1.195, abs=5e-4)
 
 
 def test_sizes_are_those_of_the_files():

@@ -1,5 +1,7 @@
 """A file comes back bit for bit, in as many bits as the model says, or not at all."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ PREDICTORS = {
 
 def pack(data, vocabulary=SEEN, lanes=2, predictors=None):
     predictors = predictors or PREDICTORS[vocabulary.kind]
-    packed, tally = compress.compress(data, vocabulary, predictors.fresh, lanes, {})
+    packed, tally = compress.compress(data, vocabulary, predictors.fresh, lanes, {"fingerprint": {}})
     return packed.to_bytes(), tally
 
 
@@ -112,6 +114,59 @@ def test_damage_is_noticed():
     for size in (0, 3, 11, 40, len(coded) - 1):
         with pytest.raises(UserError, match="damaged|does not begin with"):
             unpack(coded[:size])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lanes": 0},
+        {"lanes": "2"},
+        {"lanes": 10**9},
+        {"symbols": 10**13, "bytes": 10**13},
+        {"symbols": -1},
+        {"side": 10**6},
+        {"fingerprint": 3},
+        {"online": {"model": {}}},
+        {"dynamic": [1]},
+    ],
+    ids=str,
+)
+def test_a_header_that_no_encoder_writes_is_refused(wrong):
+    """The checksum is no signature: it fits what anybody wrote."""
+    good = compress.Packed.of(pack(make_text(500))[0], "x.rnz")
+    header = good.header | wrong
+    if "side" in wrong:  # which is told by its length
+        bad = compress.Packed(header, good.side, good.words)
+        with pytest.raises(ValueError):
+            bad.check()
+        return
+    with pytest.raises(UserError, match=r"x\.rnz was not written by this version"):
+        compress.Packed.of(compress.Packed(header, good.side, good.words).to_bytes(), "x.rnz")
+
+
+def test_a_header_is_small():
+    """So small that the whole stays within 200 bytes of the model's bits, online too."""
+    config = tiny()
+    online = {"model": dataclasses.asdict(config.model), "optim": dataclasses.asdict(config.optim)}
+    online |= {"seed": 12345, "segment": 17, "updates": 123456}
+    about = {"params": "0123456789ab", "step": 12345, "statistics": "ba9876543210", "optax": "0.2.9"}
+    for way in ({}, {"dynamic": [40, 0.00032, 0.00123]}, {"online": online}):
+        header = way | {"fingerprint": compress.fingerprint(**about)}
+        packed, _ = compress.compress(b"a", SEEN, PREDICTORS["byte_seen"].fresh, 0, header)
+        assert len(packed.to_bytes()) < 200
+
+
+def test_a_vocabulary_of_one_symbol():
+    few = Vocabulary("byte_seen", (97,))
+    made = predict.static(CONFIG, 1, model.init_params(CONFIG, 1, jax.random.PRNGKey(0)))
+    for data in (b"aaaa", b"abca"):
+        assert unpack(pack(data, few, 2, made)[0], few, made) == data
+
+
+def test_a_model_that_diverged_is_no_coder():
+    params = jax.tree.map(lambda p: p * np.nan, model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(0)))
+    with pytest.raises(UserError, match="it has diverged"):
+        pack(make_text(50), SEEN, 1, predict.static(CONFIG, len(SEEN), params))
 
 
 def test_other_params_do_not_decode():

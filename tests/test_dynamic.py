@@ -9,6 +9,7 @@ import pytest
 
 from rnnlm import evaluate, model, parallel, score
 from rnnlm.dynamic import EPSILON, Adaptation, Adapter, rule, tune
+from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Protocol
 from rnnlm.symbols import Text, Vocabulary
 from tests.conftest import make_text, tiny
@@ -99,15 +100,14 @@ def test_without_a_learning_rate_it_is_static_to_the_last_bit(method, monkeypatc
     assert found.tally.nats == static.tally.nats
 
 
-def test_the_future_has_no_effect_on_a_prediction():
+def test_the_future_has_no_effect_on_a_prediction(monkeypatch):
+    """Symbol by symbol, where the text changes in the middle of a segment."""
+    monkeypatch.setattr(evaluate, "BLOCK", 1)
     other = bytearray(DATA)
     other[3205:3300] = DATA[1000:1095]
     changed = Text.of(VOCABULARY, bytes(other))
-    for i in (3200, 3205):
-        a, b = (adapt(3000, i, text=text).tally.nats for text in (TEXT, changed))
-        assert a == b
-    a, b = (adapt(3000, 3300, text=text).tally.nats for text in (TEXT, changed))
-    assert a != b
+    a, b = (adapt(3000, 3300, text=text).blocks.nats for text in (TEXT, changed))
+    assert (a[:205] == b[:205]).all() and (a[205:] != b[205:]).mean() > 0.9
 
 
 def test_it_gains_where_the_statistics_change():
@@ -131,3 +131,13 @@ def test_tuning_finds_the_valley():
 
     rate, decay, tried = tune(cost, 0.01, 0.01)
     assert rate == 0.08 and 0.0012 < decay < 0.0026 and tried < 40
+    assert tune(lambda rate, decay: -decay + np.log(rate / 0.01) ** 2, 0.01, 0.25)[:2] == (0.01, 1.0)  # and no further
+    assert tune(lambda rate, decay: np.nan if rate > 0.1 else -rate, 0.01, 0.5)[0] == 0.08
+
+
+def test_what_cannot_be_adapted_by():
+    for wrong in ((-1.0, 0.1), (np.nan, 0.1), (np.inf, 0.1), (0.1, 1.5), (0.1, np.nan)):
+        with pytest.raises(UserError, match="Cannot adapt with"):
+            Adaptation("sgd", 10, *wrong)
+    with pytest.raises(UserError, match="longer than the training part of 3000"):
+        ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 5000, 8, 20)

@@ -96,7 +96,7 @@ def test_blocks_are_the_text_in_order(params):
         part = (i * BLOCK, min(35_000, (i + 1) * BLOCK))
         alone = EVALUATOR(params, long, (50, 35_050), "test", Protocol(lanes=16), part)
         assert alone.tally.bpc == pytest.approx(whole.blocks.bpc[i], abs=5e-3)
-        assert alone.how == f"carry, 2 lanes, 512 warm-up, symbols {part[0]}..{part[1]}".replace("2 lanes", "16 lanes")
+        assert alone.how == f"carry, 16 lanes, 512 warm-up, symbols {part[0]}..{part[1]}"
     assert sum(whole.blocks.nats) == pytest.approx(whole.tally.nats)
 
 
@@ -146,8 +146,11 @@ def test_a_known_distribution_scores_its_entropy(params):
     assert abs(found.tally.bpc - entropy) < 4 * found.blocks.stderr() < 0.02
 
 
-def test_more_lanes_than_symbols(params):
-    assert evaluate(params, 10, 13, lanes=50).tally.count == 3
+def test_more_lanes_and_context_than_symbols(params):
+    exact = evaluate(params, 10, 13, lanes=1).tally
+    assert exact.count == 3
+    for how in ({"lanes": 50, "warmup": 10**20}, {"name": "windows", "window": 10**20, "stride": 1}):
+        assert evaluate(params, 10, 13, **how).tally.nats == pytest.approx(exact.nats, rel=1e-5)
 
 
 def test_it_stops_when_told(params):

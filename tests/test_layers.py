@@ -7,8 +7,8 @@ import pytest
 from tests.conftest import ROOT
 
 LEVELS = [
-    "errors score console signals baselines",
-    "config files",
+    "errors score console signals",
+    "config files baselines",
     "symbols optim overrides product",
     "corpora windows",
     "dataset",

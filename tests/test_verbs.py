@@ -53,6 +53,11 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     assert "no file of" in rnnlm("decompress", str(text), f"--workdir={run}", "-o", str(again), code=2)
     assert "cannot be read" in rnnlm("compress", str(tmp_path / "none"), f"--workdir={run}", "-o", "x", code=2)
     assert not again.exists()
+    rnnlm("compress", str(text), "--online", "--config=tests/tiny.py", "-o", str(packed), "--lanes=2")
+    one_core = {"prefix": ["taskset", "-c", "0"]} if len(os.sched_getaffinity(0)) > 1 else {"env": {"XLA_FLAGS": " "}}
+    said = rnnlm("decompress", str(packed), "-o", str(again), code=2, **one_core)
+    assert "cannot be decoded here" in said and ("cores was" in said or "flags was" in said)
+    assert not again.exists()
 
 
 def test_killed_in_the_middle_it_leaves_nothing(run, tmp_path):
@@ -65,6 +70,37 @@ def test_killed_in_the_middle_it_leaves_nothing(run, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and os.listdir(out) == []
+
+
+def test_what_would_be_destroyed_is_refused(run, tmp_path):
+    text = tmp_path / "text"
+    text.write_bytes(make_text(500))
+    command = ("compress", str(text), f"--workdir={run}")
+    assert "is the very file that is read" in rnnlm(*command, "-o", str(text), code=2)
+    assert "is a folder" in rnnlm(*command, "-o", str(tmp_path), code=2)
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    rnnlm(*command, "-o", str(link))
+    assert link.is_symlink() and target.stat().st_size > 0 and text.read_bytes() == make_text(500)
+
+
+def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
+    said = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune")
+    tried = [float(line.split()[1]) for line in said.splitlines() if line.startswith("valid ")]
+    (kept,) = (run / "dynamic").glob("tuned-*-rms-tensor.json")
+    found = json.loads(kept.read_text())
+    segment, rate, decay = found["settings"]
+    assert len(tried) > 9 and found["bpc"] == pytest.approx(min(tried), abs=1e-4) and 0 < decay <= 1
+    made = {path: path.stat().st_mtime_ns for path in (run / "dynamic").iterdir()}
+    again = json.loads(rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--json"))
+    assert f"segment {segment:.0f}, rate {rate:g}, decay {decay:g}" in again["protocol"]
+    text, packed = tmp_path / "text", tmp_path / "text.rnz"
+    text.write_bytes(make_text(1000))
+    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), "--dynamic")
+    assert f"segment {segment:.0f}, rate {rate:g}" in said
+    rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(tmp_path / "again"))
+    assert made == {path: path.stat().st_mtime_ns for path in (run / "dynamic").iterdir()}
+    assert "leave out --decay" in rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune", "--decay=0", code=2)
 
 
 def test_dynamic_evaluation_is_noted_and_compared(run):

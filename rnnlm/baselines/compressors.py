@@ -13,6 +13,8 @@ from typing import Any
 import brotli
 import zstandard
 
+from rnnlm.errors import UserError
+
 
 class Brotli:
     """Under the names that the others have."""
@@ -45,7 +47,10 @@ class Ppmd:
         self._text.close()
         with self._folder as folder:
             command = ["7z", "a", "-bd", "-m0=PPMd:o=8:mem=256m", "out.7z", "text"]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            try:
+                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            except subprocess.CalledProcessError as error:
+                raise UserError(f"7z failed with code {error.returncode}: make room in {folder}.") from None
             return (Path(folder) / "out.7z").read_bytes()
 
 

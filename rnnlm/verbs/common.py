@@ -32,9 +32,8 @@ def protocol_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "protocol", "carry", ["carry", "windows", "records"], "how the part is read; see README", flag_values=values
     )
-    flags.DEFINE_integer(
-        "lanes", None, "parts side by side; 1: exact, 0: chosen; else the run's own", lower_bound=0, flag_values=values
-    )
+    lanes = "parts side by side; 1: exact, 0: chosen; else the run's own"
+    flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_integer(
         "warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values
     )
@@ -99,15 +98,16 @@ def given_settings(
     from rnnlm import dynamic, folder
 
     path = dynamic.tuned_path(workdir, params, method, normalize)
-    tuned = folder.read_json(path)["settings"] if path.exists() else [20, None, None]
     given = (values.segment, values.learning_rate, values.decay)
-    segment, rate, decay = (t if g is None else g for g, t in zip(given, tuned, strict=True))
-    if rate is None or decay is None:
+    if given == (None, None, None) and path.exists():
+        segment, rate, decay = folder.read_json(path)["settings"]
+        return int(segment), rate, decay
+    if values.learning_rate is None or values.decay is None:
         raise UserError(
-            "--dynamic needs --learning_rate and --decay, or what "
+            "--dynamic needs --learning_rate and --decay, or, without any of its settings, what "
             f"`rnnlm eval --workdir={workdir} --dynamic={method} --tune` finds on the validation part."
         )
-    return segment, rate, decay
+    return values.segment or 20, values.learning_rate, values.decay
 
 
 def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
@@ -115,7 +115,10 @@ def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
     from rnnlm import dynamic
     from rnnlm.dataset import open_dataset
 
-    kept = saved_run(workdir)
-    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    def train() -> Any:
+        kept = saved_run(workdir)
+        data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+        return data.text, data.part("train")
+
     adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
-    return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)
+    return dynamic.kept_statistics(workdir, adapter, model.params, train, segment)

@@ -41,12 +41,13 @@ def main(argv: list[str]) -> int:
     else:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=", ".join(runs[0].judged_by))
+        table = Table(title=Text(", ".join(runs[0].judged_by)))
         for name in header:
             table.add_column(name, overflow="fold", justify="left" if name == "run" else "right")
         for line in lines:
-            table.add_row(*line)
+            table.add_row(*map(Text, line))
         Console(width=None if sys.stdout.isatty() else 1000).print(table)
     if values.plot:
         compare.plot(runs, Path(values.plot))

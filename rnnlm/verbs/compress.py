@@ -2,6 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from absl import flags
 
 from rnnlm import config as configs
 from rnnlm.errors import UserError
+from rnnlm.files import check_writable
 from rnnlm.overrides import parse, parse_config
 from rnnlm.verbs.common import (
     device_flags,
@@ -24,6 +28,7 @@ from rnnlm.verbs.common import (
 def main(argv: list[str]) -> int:
     values, path, given = asked(argv)
     data, out = read(path), Path(values.o or f"{path}.rnz")
+    check_writable(out, "-o", Path(path))
     if not values.online:
         saved_run(given_workdir(values))
     start_devices(values, None)
@@ -35,14 +40,15 @@ def main(argv: list[str]) -> int:
     console, begun = Console(not values.json), time.perf_counter()
     model = None if values.online else lm.load(values.workdir, values.step)
     header = way(values, given, model, len(data))
-    vocabulary, predictors, print_of = coder(header, values.workdir, model)
-    packed, tally = compress.compress(
-        data, vocabulary, predictors.fresh, values.lanes, header | {"fingerprint": print_of}, console.share
-    )
+    vocabulary, print_of, make = coder(header, values.workdir, model)
+    header |= {"fingerprint": print_of}
+    predictors = make()
+    packed, tally = compress.compress(data, vocabulary, predictors.fresh, values.lanes, header, console.share)
     coded = packed.to_bytes()
     if values.verify:
         again = compress.Packed.of(coded, str(out))
-        assert compress.decompress(again, vocabulary, predictors.fresh, str(out), console.share) == data
+        if compress.decompress(again, vocabulary, predictors.fresh, str(out), console.share) != data:
+            raise UserError(f"{path} does not come back from what was coded: nothing is written.")
     console.done()
     store(out, [coded])
     lanes, seconds = packed.header["lanes"], time.perf_counter() - begun
@@ -77,15 +83,20 @@ def asked(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
     device_flags(values)
     path, rest = words(argv)
     given: dict[str, Any] = {}
-    if any(word in ("--online", "--online=true") for word in rest):
+    if any(word.lstrip("-").lower() in ("online", "online=true", "online=1", "online=t") for word in rest):
         given = parse_config("compress", values, rest)
     else:
         parse("compress", values, rest)
     if values.online and (values.dynamic or values.workdir):
         raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
-    for name in ("learning_rate", "decay"):
-        if values[name].value is not None and not values.dynamic:
-            raise UserError(f"--{name} is for --dynamic; the rates of --online are the config's.")
+    for name in ("segment", "learning_rate", "decay"):
+        if values[name].value is not None and not (values.dynamic or (values.online and name == "segment")):
+            raise UserError(
+                f"--{name} is for --dynamic: the model of a run does not learn without, and the rates of "
+                "--online are its config's."
+            )
+    if values.online and values.step != "best":
+        raise UserError("--step is a run's checkpoint, and --online has no run.")
     return values, path, given
 
 
@@ -101,6 +112,7 @@ def decompress(argv: list[str]) -> int:
     if not values.o:
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
     coded = read(path)
+    check_writable(Path(values.o), "-o", Path(path))
 
     from rnnlm import compress, lm
     from rnnlm.console import Console
@@ -111,11 +123,11 @@ def decompress(argv: list[str]) -> int:
         saved_run(given_workdir(values))
     start_devices(values, None)
     if "online" not in packed.header:
-        model = lm.load(values.workdir, packed.header["fingerprint"]["step"])
-    vocabulary, predictors, print_of = coder(packed.header, values.workdir, model)
+        model = lm.load(values.workdir, packed.header["fingerprint"].get("step", "best"))
+    vocabulary, print_of, make = coder(packed.header, values.workdir, model)
     compress.refuse_other(packed.header["fingerprint"], print_of, path)
     console, begun = Console(), time.perf_counter()
-    data = compress.decompress(packed, vocabulary, predictors.fresh, path, console.share)
+    data = compress.decompress(packed, vocabulary, make().fresh, path, console.share)
     console.done()
     store(Path(values.o), [data])
     console.say(f"{values.o}  {len(data):,} bytes in {time.perf_counter() - begun:.1f} s")
@@ -129,8 +141,11 @@ def way(values: flags.FlagValues, given: dict[str, Any], model: Any, size: int) 
 
         config, segment = configs.Config.of(given), values.segment or 20
         lanes = min(values.lanes or compress.default_lanes(size), max(1, size))
+        if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
+            raise UserError("--online reads each symbol once: leave dropout and ema out of its config.")
         updates = compress.lane_length(size, lanes) // segment
-        return {"online": {"config": config.as_dict(), "segment": segment, "updates": updates}}
+        parts = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
+        return {"online": parts | {"segment": segment, "updates": updates}}
     if values.dynamic:
         return {"dynamic": given_settings(values, Path(values.workdir), model.params, "rms", "tensor")}
     return {}
@@ -145,25 +160,28 @@ def said(header: dict[str, Any]) -> str:
     return f"dynamic rms, segment {segment}, rate {rate:g}, decay {decay:g}"
 
 
-def coder(header: dict[str, Any], workdir: str, model: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """-> (the vocabulary, what makes predictors, the fingerprint) of what the header asks for."""
+def coder(header: dict[str, Any], workdir: str, model: Any) -> tuple[Any, dict[str, Any], Callable[[], Any]]:
+    """-> (the vocabulary, the fingerprint, what makes the predictors) of what the header asks for."""
     from rnnlm import checkpoint, compress, dynamic, predict
     from rnnlm.symbols import Vocabulary
 
     if "online" in header:
         told = header["online"]
-        config = configs.Config.of(told["config"])
-        made = predict.online(config.model, config.optim, 256, told["segment"], config.seed, told["updates"])
-        return Vocabulary("byte", tuple(range(256))), made, compress.fingerprint()
-    vocabulary, config = model.vocabulary, model.config.model
-    about = {"params": checkpoint.digest(model.params)[:16], "step": model.train_step}
+        network = configs.build(configs.ModelConfig, told["model"], "model.")
+        learning = configs.build(configs.OptimConfig, told["optim"], "optim.")
+        numbers = told["segment"], told["seed"], told["updates"]
+        about = {"optax": metadata.version("optax")}
+        bytes_ = Vocabulary("byte", tuple(range(256)))
+        return bytes_, compress.fingerprint(**about), lambda: predict.online(network, learning, 256, *numbers)
+    vocabulary, network = model.vocabulary, model.config.model
+    about = {"params": checkpoint.digest(model.params)[:12], "step": model.train_step}
+    size = len(vocabulary)
     if "dynamic" not in header:
-        made = predict.static(config, len(vocabulary), model.params)
-        return vocabulary, made, compress.fingerprint(**about)
+        return vocabulary, compress.fingerprint(**about), lambda: predict.static(network, size, model.params)
     how = dynamic.Adaptation("rms", *header["dynamic"])
     rms = kept_statistics(Path(workdir), model, how.segment)
-    made = predict.dynamic(config, len(vocabulary), model.params, rms, how)
-    return vocabulary, made, compress.fingerprint(**about, statistics=checkpoint.digest(rms)[:16])
+    about["statistics"] = checkpoint.digest(rms)[:12]
+    return vocabulary, compress.fingerprint(**about), lambda: predict.dynamic(network, size, model.params, rms, how)
 
 
 def read(path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 from absl import flags
 
 from rnnlm.errors import UserError
+from rnnlm.files import check_writable
 from rnnlm.overrides import parse
 from rnnlm.verbs.common import (
     device_flags,
     given_protocol,
     given_settings,
     given_workdir,
+    kept_statistics,
     protocol_flags,
     saved_run,
     settings_flags,
@@ -37,15 +40,7 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
     device_flags(values)
     parse("eval", values, argv)
-    if values.json and values.compressors:
-        raise UserError("--json prints the scores alone: leave out --compressors.")
-    if values.dynamic and values.protocol != "carry":
-        raise UserError("--dynamic reads with the carry: leave out --protocol.")
-    for name in ("segment", "learning_rate", "decay"):
-        if values[name].value is not None and not values.dynamic:
-            raise UserError(f"--{name} is for dynamic evaluation: add --dynamic=rms.")
-    if values.tune and not values.dynamic:
-        raise UserError("--tune is for dynamic evaluation: add --dynamic=rms.")
+    refuse_what_does_not_fit(values)
     workdir = given_workdir(values)
     kept = saved_run(workdir)
     start_devices(values, None)
@@ -66,25 +61,47 @@ def main(argv: list[str]) -> int:
     found = score(only=only, progress=console.share)
     console.done()
     seconds = time.perf_counter() - begun
+    if not math.isfinite(found.tally.nats):
+        raise UserError("The cost is no number: the model has diverged. Take a smaller rate, or an earlier --step.")
     line = found.as_dict()
-    if values.by_block:
-        write_blocks(Path(values.by_block), found)
     try:
         folder.note(workdir, noted(found, model, kept, seconds))
     except OSError as error:
         print(f"The score is not noted in {workdir}/result.jsonl: {error}", file=sys.stderr)
-    if values.json:
-        print(json.dumps(line))
-        return 0
     spread = "" if line["stderr"] is None else f" +- {line['stderr']:.4f}"
     console.say(
         f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {model.train_step}\n"
         f"count     {line['count']:,} symbols ({kept.config.data.symbols})\nnats      {line['nats']:,.1f}\n"
         f"bpc       {line['bpc']:.4f}{spread} bits per symbol\nbpb       {line['bpb']:.4f} bits per byte"
     )
+    if values.json:
+        print(json.dumps(line))
     if values.compressors:
         show_compressors(data, values.split, found.bytes, line["bpb"], console)
+    if values.by_block:
+        write_blocks(Path(values.by_block), found)
     return 0
+
+
+def refuse_what_does_not_fit(values: flags.FlagValues) -> None:
+    """Raises UserError for flags that contradict each other, before anything is done."""
+    if values.json and values.compressors:
+        raise UserError("--json prints the scores alone: leave out --compressors.")
+    if values.compressors and (values.symbols_from or values.symbols_to):
+        raise UserError("--compressors reads the whole part: leave out --symbols_from and --symbols_to.")
+    if values.by_block:
+        check_writable(Path(values.by_block), "--by_block")
+    if values.dynamic:
+        if values.protocol != "carry":
+            raise UserError("--dynamic reads with the carry: leave out --protocol.")
+        if values.normalize and values.dynamic != "rms":
+            raise UserError("--normalize is for --dynamic=rms, whose pull is relative to a mean.")
+    for name in ("segment", "learning_rate", "decay", "tune", "normalize"):
+        given = values[name].value
+        if given and not values.dynamic:
+            raise UserError(f"--{name} is for dynamic evaluation: add --dynamic=rms.")
+        if given is not None and values.tune and name in ("segment", "learning_rate", "decay"):
+            raise UserError(f"--tune finds segment, rate and decay by itself: leave out --{name}, or --tune.")
 
 
 def dynamic_flags(values: flags.FlagValues) -> None:
@@ -94,9 +111,9 @@ def dynamic_flags(values: flags.FlagValues) -> None:
     settings_flags(values)
     flags.DEFINE_enum(
         "normalize",
-        "tensor",
+        None,
         ["tensor", "global"],
-        "dynamic rms: the mean that the pull is relative to",
+        "dynamic rms: the mean that the pull is relative to; tensor unless given",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -110,19 +127,20 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
 
     adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
     streams, warmup = values.lanes or 1, 512 if values.warmup is None else values.warmup
+    normalize = values.normalize or "tensor"
 
     def how(segment: int, rate: float, decay: float, streams: int) -> Any:
-        return dynamic.Adaptation(values.dynamic, segment, rate, decay, values.normalize, streams, warmup)
+        return dynamic.Adaptation(values.dynamic, segment, rate, decay, normalize, streams, warmup)
 
     @functools.cache
     def statistics(segment: int) -> Any:
-        return dynamic.kept_statistics(workdir, adapter, model.params, data.text, data.part("train"), segment)
+        return model.params if values.dynamic == "sgd" else kept_statistics(workdir, model, segment)
 
     def score(how: Any, name: str, **options: Any) -> Any:
         return adapter(model.params, statistics(how.segment), data.text, data.part(name), name, how, **options)
 
     if values.tune:
-        best: tuple[float, list[float]] = (float("inf"), [])
+        best: tuple[float, list[float]] = (math.inf, [])
         rate, decay = (1e-4, 1e-3) if values.dynamic == "rms" else (0.1, 1e-3)
         for segment in dynamic.TUNED_SEGMENTS:
 
@@ -134,10 +152,13 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
                 return float(bpc)
 
             rate, decay, _ = dynamic.tune(cost, rate, decay)
-        path = dynamic.tuned_path(workdir, model.params, values.dynamic, values.normalize)
+        if not best[1]:
+            raise UserError("--tune found no settings under which the cost is a number: the model has diverged.")
+        path = dynamic.tuned_path(workdir, model.params, values.dynamic, normalize)
         folder.write_json(path, {"bpc": best[0], "settings": best[1], "symbols": dynamic.TUNED_SYMBOLS})
-    settings = given_settings(values, workdir, model.params, values.dynamic, values.normalize)
-    return functools.partial(score, how(*settings, streams), values.split)
+    chosen = how(*given_settings(values, workdir, model.params, values.dynamic, normalize), streams)
+    statistics(chosen.segment)  # collected before the clock starts
+    return functools.partial(score, chosen, values.split)
 
 
 def noted(found: Any, model: Any, kept: Any, seconds: float) -> dict[str, Any]:
@@ -175,8 +196,6 @@ def write_blocks(path: Path, found: Any) -> None:
 def show_compressors(data: Any, split: str, size: int, bpb: float, console: Any) -> None:
     from rnnlm.baselines import compressors
 
-    if size != sum(len(chunk) for chunk in data.raw(split)):
-        raise UserError("--compressors reads the whole part: leave out --symbols_from and --symbols_to.")
     console.say(f"\nbits per byte on the same {size:,} bytes (each compressor alone on them)")
     rows = {"rnnlm": bpb} | {name: 8 * n / size for name, n in compressors.sizes(data.raw(split)).items()}
     for name, bits in sorted(rows.items(), key=lambda row: row[1]):
