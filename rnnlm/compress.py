@@ -179,9 +179,10 @@ class Packed:
             raise ValueError("the coder's words are cut off")
 
 
-def default_lanes(symbols: int) -> int:
-    """A lane for each 20,000 symbols, 64 at most: a lane begins without a past."""
-    return max(1, min(64, symbols // 20_000))
+def default_lanes(symbols: int, learning: bool = False) -> int:
+    """A lane for each 20,000 symbols, 64 at most, since a lane begins without a past; where all that is known is
+    learned from the text, for each 200,000, since more lanes make fewer updates."""
+    return max(1, min(64, symbols // (200_000 if learning else 20_000)))
 
 
 def compress(

@@ -39,11 +39,11 @@ def main(argv: list[str]) -> int:
 
     console, begun = Console(not values.json), time.perf_counter()
     model = None if values.online else lm.load(values.workdir, values.step)
-    header = way(values, given, model, len(data))
+    header, lanes = way(values, given, model, len(data))
     vocabulary, print_of, make = coder(header, values.workdir, model)
     header |= {"fingerprint": print_of}
     predictors = make()
-    packed, tally = compress.compress(data, vocabulary, predictors.fresh, values.lanes, header, console.share)
+    packed, tally = compress.compress(data, vocabulary, predictors.fresh, lanes, header, console.share)
     coded = packed.to_bytes()
     if values.verify:
         again = compress.Packed.of(coded, str(out))
@@ -70,7 +70,7 @@ def asked(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run folder whose model codes", flag_values=values)
     flags.DEFINE_string("o", None, "the file to write; FILE.rnz unless given", flag_values=values)
-    lanes = "parts coded side by side; 0: one for each 20,000 symbols, 64 at most"
+    lanes = "parts coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
     flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
     flags.DEFINE_bool(
@@ -134,21 +134,22 @@ def decompress(argv: list[str]) -> int:
     return 0
 
 
-def way(values: flags.FlagValues, given: dict[str, Any], model: Any, size: int) -> dict[str, Any]:
-    """What the header says of how the text is predicted, so that a decoder needs no flags."""
+def way(values: flags.FlagValues, given: dict[str, Any], model: Any, size: int) -> tuple[dict[str, Any], int]:
+    """-> (what the header says of how the text is predicted, so that a decoder needs no flags; lanes, 0: any)."""
     if values.online:
         from rnnlm import compress
 
         config, segment = configs.Config.of(given), values.segment or 20
-        lanes = min(values.lanes or compress.default_lanes(size), max(1, size))
+        lanes = min(values.lanes or compress.default_lanes(size, learning=True), max(1, size))
         if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
             raise UserError("--online reads each symbol once: leave dropout and ema out of its config.")
         updates = compress.lane_length(size, lanes) // segment
         parts = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
-        return {"online": parts | {"segment": segment, "updates": updates}}
+        return {"online": parts | {"segment": segment, "updates": updates}}, lanes
     if values.dynamic:
-        return {"dynamic": given_settings(values, Path(values.workdir), model.params, "rms", "tensor")}
-    return {}
+        settings = given_settings(values, Path(values.workdir), model.params, "rms", "tensor")
+        return {"dynamic": settings}, values.lanes
+    return {}, values.lanes
 
 
 def said(header: dict[str, Any]) -> str:
