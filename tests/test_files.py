@@ -1,0 +1,52 @@
+"""A file is written whole or not at all, and nothing that a person has is lost."""
+
+import os
+
+import pytest
+
+from rnnlm.errors import UserError
+from rnnlm.files import check_writable, store
+
+
+def cut_off():
+    yield b"half"
+    raise OSError("the disk is full")
+
+
+def test_a_write_that_fails_leaves_what_there_was(tmp_path):
+    path = tmp_path / "file"
+    for before in ([], ["file"]):
+        with pytest.raises(OSError, match="the disk is full"):
+            store(path, cut_off())
+        assert os.listdir(tmp_path) == before
+        path.write_bytes(b"old")
+    assert path.read_bytes() == b"old"
+    store(path, [b"ne", b"w"])
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
+    link, target, pipe = (tmp_path / name for name in ("link", "target", "pipe"))
+    link.symlink_to(target)
+    store(link, [b"text"])
+    assert link.is_symlink() and target.read_bytes() == b"text"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    store(pipe, [b"text"])
+    assert os.read(reader, 10) == b"text" and pipe.is_fifo()
+    os.close(reader)
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"text")
+    (tmp_path / "link").symlink_to(source)
+    check_writable(tmp_path / "new" / "folder" / "file", "-o", source)
+    check_writable(source, "-o")
+    for path in (source, tmp_path / "link"):
+        with pytest.raises(UserError, match="is the very file that is read"):
+            check_writable(path, "-o", source)
+    with pytest.raises(UserError, match="is a folder"):
+        check_writable(tmp_path, "-o")
+    with pytest.raises(UserError, match="does not allow it"):
+        check_writable(source / "inside", "-o")
