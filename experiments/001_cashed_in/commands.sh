@@ -15,7 +15,7 @@ code() { # FLAGS: the test part there and back, in a file
   rnnlm compress "$run/test" -o "$run/test.rnz" --json "$@" | keep compress
 }
 
-rnnlm train --config=$here/"$text".py --workdir="$run" "${@:2}"
+rnnlm train --config=$here/lstm.py:"$text" --workdir="$run" "${@:2}"
 python - "$run" <<'PYTHON' | keep train
 import json, pathlib, sys
 
