@@ -34,8 +34,9 @@ from rnnlm.windows import EvalWindow, EvalWindows, TrainWindows
 SEGMENTS = 32
 """Segments in one dispatch."""
 EPSILON = 2e-5
-TUNED_SEGMENTS, TUNED_SYMBOLS = (10, 20, 40), 20_000
-"""What tuning tries, and how many symbols of the validation part it reads."""
+TUNED_SEGMENTS, TUNED_SYMBOLS = (40, 20, 10), 20_000
+"""What tuning tries, as long as shorter segments, which take longer, gain; and how many symbols of the validation part
+it reads."""
 STATISTICS_LANES, STATISTICS_SEGMENTS = 64, 500
 """Of the training text, for the statistics of the gradient."""
 

@@ -152,6 +152,8 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
                 return float(bpc)
 
             rate, decay, _ = dynamic.tune(cost, rate, decay)
+            if best[1] != [segment, rate, decay]:
+                break
         if not best[1]:
             raise UserError("--tune found no settings under which the cost is a number: the model has diverged.")
         path = dynamic.tuned_path(workdir, model.params, values.dynamic, normalize)
