@@ -54,7 +54,6 @@ def models() -> Table:
         "static, 1 lane": ("static", "carry, 1 lane"),
         "static, as many lanes as `eval` chooses": ("static", "carry, "),
         "static, windows of 512, stride 256": ("static", "windows"),
-        "dynamic, sgd": ("dynamic", "dynamic sgd"),
         "dynamic, rms": ("dynamic", "dynamic rms"),
     }
     for name, (what, protocol) in reads.items():

@@ -32,7 +32,6 @@ done
 rnnlm eval --workdir="$run" --json | keep static
 rnnlm eval --workdir="$run" --protocol=windows --window=512 --stride=256 --json | keep static
 rnnlm eval --workdir="$run" --dynamic=rms --tune --json | keep dynamic
-rnnlm eval --workdir="$run" --dynamic=sgd --tune --json | keep dynamic
 
 for lanes in 1 0 64; do
   code --workdir="$run" --lanes=$lanes

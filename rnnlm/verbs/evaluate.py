@@ -141,7 +141,7 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
 
     if values.tune:
         best: tuple[float, list[float]] = (math.inf, [])
-        rate, decay = (1e-4, 1e-3) if values.dynamic == "rms" else (0.1, 1e-3)
+        rate, decay = (4e-5, 1e-3) if values.dynamic == "rms" else (0.1, 1e-3)
         for segment in dynamic.TUNED_SEGMENTS:
 
             def cost(rate: float, decay: float, segment: int = segment) -> float:
