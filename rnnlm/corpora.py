@@ -185,7 +185,7 @@ def verify(path: Path, source: Source, what: str, advice: str) -> None:
 
 def absolute(files: str) -> str:
     """The same files whatever the working directory is later."""
-    return ",".join(str(Path.cwd() / Path(pattern).expanduser()) for pattern in patterns(files))
+    return ",".join(os.path.abspath(Path(pattern).expanduser()) for pattern in patterns(files))
 
 
 def patterns(files: str) -> list[str]:
