@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.train.batch = 32
     config.train.window = 64
     config.train.steps = 3300
+    config.train.drop_state = 0.02
 
     config.optim.name = "adamw"
     config.optim.learning_rate = 1e-2
