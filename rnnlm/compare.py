@@ -66,10 +66,12 @@ def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) ->
     asked = [only[0], min(only[1] or end - begin, end - begin)]
     found = [n for n in notes if (n["split"], n["symbols"]) == (split, asked) and n["protocol"].startswith(protocol)]
     if not found:
-        have = sorted({f"{n['split']}, symbols {n['symbols'][0]}..{n['symbols'][1]} ({n['protocol']})" for n in notes})
+        have = sorted(
+            {f"{n['split']} {n['symbols'][0]}..{n['symbols'][1]} {n['protocol'].split(',')[0]}" for n in notes}
+        )
         raise UserError(
             f"{workdir} has no evaluation on {split}, symbols {asked[0]}..{asked[1]}, under {protocol}: it has "
-            f"{'; '.join(have) or 'none'}. Make one: rnnlm eval --workdir={workdir} --split={split}"
+            f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
     note = found[-1]
     rows, _ = record.rows_until(workdir / "metrics.jsonl", note["step"])
@@ -147,8 +149,9 @@ def shown(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
-    """(a, b) of y = a x^-b by least squares of the logarithms; None where fewer than two x differ."""
-    if len(set(x)) < 2:
+    """(a, b) of y = a x^-b by least squares of the logarithms; None where fewer than three x differ, since a law
+    through two points says nothing."""
+    if len(set(x)) < 3:
         return None
     slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
     return math.exp(intercept), -float(slope)
@@ -180,6 +183,6 @@ def plot(runs: Sequence[Run], path: Path) -> None:
             ax.legend()
         ax.set_xscale("log")
         ax.set_xlabel(name)
-    axes[0].set_ylabel("bits per character")
+    axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(judged), fontsize=9)
     figure.savefig(path)

@@ -33,9 +33,10 @@ def check_writable(path: Path, flag: str, *sources: Path) -> None:
         raise UserError(f"{flag}={path} is a folder: name a file.")
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
         raise UserError(f"{flag}={path} is the very file that is read: name another one.")
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK) or not (there.is_dir() or there == path):
-        raise UserError(f"{flag}={path} cannot be written: {there} does not allow it.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{flag}={path} cannot be written: there is no folder {path.parent}.")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UserError(f"{flag}={path} cannot be written: you have no right to.")
 
 
 def cache() -> Path:

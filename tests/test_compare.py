@@ -25,7 +25,7 @@ def test_a_power_law_is_found_again():
     x = np.array([1e3, 1e4, 5e5, 1e7])
     a, b = compare.power_law(x, 7.5 * x**-0.08)
     assert (a, b) == pytest.approx((7.5, 0.08))
-    assert compare.power_law([5.0, 5.0], [1.0, 2.0]) is None
+    assert compare.power_law([5.0, 5.0, 6.0], [1.0, 2.0, 3.0]) is None
 
 
 def test_the_paired_difference_is_surer_than_each_figure():

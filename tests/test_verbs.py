@@ -77,6 +77,7 @@ def test_what_would_be_destroyed_is_refused(run, tmp_path):
     text.write_bytes(make_text(500))
     command = ("compress", str(text), f"--workdir={run}")
     assert "is the very file that is read" in rnnlm(*command, "-o", str(text), code=2)
+    assert "-o is without a file" in rnnlm(*command, "-o", code=2)
     assert "is a folder" in rnnlm(*command, "-o", str(tmp_path), code=2)
     link, target = tmp_path / "link", tmp_path / "target"
     link.symlink_to(target)
@@ -110,7 +111,7 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
     assert still["nats"] == pytest.approx(static["nats"], rel=1e-6) and still["protocol"].startswith(
         "dynamic sgd, 1 stream, segment 20"
     )
-    assert "--tune` finds on the validation part" in rnnlm(*args, code=2)
+    assert "is without --learning_rate and --decay: give both, or let `rnnlm eval" in rnnlm(*args, code=2)
     for extra in ("--protocol=windows", "--segment=10", "--tune"):
         assert "dynamic" in rnnlm("eval", f"--workdir={run}", extra, *args[2 : 2 + (extra[2] == "p")], code=2)
     said = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
@@ -120,7 +121,9 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
 def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     other = tmp_path / "other"
     train(other, text_file, "--config.data.symbols=byte_seen", "--config.model.hidden=20", "--config.train.steps=60")
-    assert "has no evaluation on test, symbols 0..600, under carry: it has none" in rnnlm("compare", str(other), code=2)
+    assert "has no evaluation on test, symbols 0..600, under carry: it has none. Make one" in rnnlm(
+        "compare", str(other), code=2
+    )
     for folder in (run, other):
         rnnlm("eval", f"--workdir={folder}", "--json")
     figure = tmp_path / "figure.png"
@@ -151,3 +154,4 @@ def test_baselines_of_a_runs_own_text(run):
     assert found["4-gram"]["bpc"] < found["2-gram"]["bpc"] < found["1-gram"]["bpc"]
     assert found["xz -9e, after train"]["bytes"] < found["xz -9e"]["bytes"]
     assert "Give one text" in rnnlm("baseline", code=2)
+    assert "leave out --parts and --symbols" in rnnlm("baseline", f"--workdir={run}", "--symbols=char", code=2)

@@ -49,6 +49,7 @@ def config(task: dict[str, Any]) -> Config:
             steps=10**9,
             accumulate=1,
             remat=task.get("remat", 0),
+            drop_state=0.0,
         ),
         optim=OptimConfig(
             name="adam",

@@ -17,8 +17,8 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_string("corpus", "", "a corpus by name (rnnlm data lists them)", flag_values=values)
     flags.DEFINE_string("files", "", "or files, folders, globs", flag_values=values)
-    flags.DEFINE_string("parts", "0.8/0.1/0.1", "what is train, valid and test, as data.split", flag_values=values)
-    flags.DEFINE_string("symbols", "byte_seen", "byte, byte_seen or char, as data.symbols", flag_values=values)
+    flags.DEFINE_string("parts", None, "what is train, valid and test; 0.8/0.1/0.1 unless given", flag_values=values)
+    flags.DEFINE_string("symbols", None, "byte, byte_seen or char; byte_seen unless given", flag_values=values)
     flags.DEFINE_string("workdir", "", "or a run folder, whose text, parts and symbols are taken", flag_values=values)
     flags.DEFINE_string("split", "test", "the part to score: valid or test", flag_values=values)
     flags.DEFINE_integer("order", 20, "of the longest n-gram", lower_bound=1, upper_bound=100, flag_values=values)
@@ -26,6 +26,8 @@ def main(argv: list[str]) -> int:
     parse("baseline", values, argv)
     if sum(map(bool, (values.corpus, values.files, values.workdir))) != 1:
         raise UserError("Give one text: --corpus=NAME, --files=PATH, or --workdir=DIR for that of a run.")
+    if values.workdir and (values.parts or values.symbols):
+        raise UserError("--workdir has the parts and symbols of its run: leave out --parts and --symbols.")
     if values.split == "train":
         raise UserError("--split=train is what the n-grams are made from: score valid or test.")
 
@@ -38,7 +40,7 @@ def main(argv: list[str]) -> int:
         kept = saved_run(Path(values.workdir))
         data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
     else:
-        config = DataConfig(corpus=values.corpus, files=values.files, split=values.parts, symbols=values.symbols)
+        config = DataConfig(values.corpus, values.files, values.parts or "0.8/0.1/0.1", values.symbols or "byte_seen")
         config.check()
         data = open_dataset(config)
     console, vocabulary = Console(not values.json), data.text.vocabulary
@@ -47,12 +49,12 @@ def main(argv: list[str]) -> int:
     count = len(parts[values.split])
     console.say(
         f"{data.corpus.name}, {values.split} of {data.split}: {count:,} symbols ({vocabulary.kind}) in {size:,} bytes, "
-        f"after {len(parts['train']):,} to learn from\n{'':24}    bpc     bpb   bytes"
+        f"after {len(parts['train']):,} to learn from\n{'':29}    bpc     bpb   bytes"
     )
 
     def row(name: str, tally: Tally) -> None:
         bpc, bpb = tally.bpc, tally.per(size)
-        console.say(f"{name:24} {bpc:6.4f}  {bpb:6.4f}  {tally.bits / 8:,.0f}")
+        console.say(f"{name:29} {bpc:6.4f}  {bpb:6.4f}  {tally.bits / 8:,.0f}")
         if values.json:
             line = {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
             print(json.dumps(line))

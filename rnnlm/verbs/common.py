@@ -32,10 +32,14 @@ def protocol_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "protocol", "carry", ["carry", "windows", "records"], "how the part is read; see README", flag_values=values
     )
-    lanes = "parts side by side; 1: exact, 0: chosen; else the run's own"
+    lanes = "parts read side by side: 1 is exact, 0 as many as suit the length; eval.lanes of the run unless given"
     flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_integer(
-        "warmup", None, "symbols before each part; the run's own unless given", lower_bound=0, flag_values=values
+        "warmup",
+        None,
+        "symbols read before each lane's part; eval.warmup of the run unless given",
+        lower_bound=0,
+        flag_values=values,
     )
     flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
     flags.DEFINE_integer("stride", None, "windows: how many of them count; half unless given", flag_values=values)
@@ -103,10 +107,13 @@ def given_settings(
         segment, rate, decay = folder.read_json(path)["settings"]
         return int(segment), rate, decay
     if values.learning_rate is None or values.decay is None:
-        raise UserError(
-            "--dynamic needs --learning_rate and --decay, or, without any of its settings, what "
-            f"`rnnlm eval --workdir={workdir} --dynamic={method} --tune` finds on the validation part."
+        missing = [f"--{name}" for name in ("learning_rate", "decay") if values[name].value is None]
+        tuned = (
+            "leave out all settings for the tuned ones"
+            if path.exists()
+            else (f"let `rnnlm eval --workdir={workdir} --dynamic={method} --tune` find them on the validation part")
         )
+        raise UserError(f"--dynamic is without {' and '.join(missing)}: give both, or {tuned}.")
     return values.segment or 20, values.learning_rate, values.decay
 
 

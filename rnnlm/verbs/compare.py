@@ -34,7 +34,8 @@ def main(argv: list[str]) -> int:
     if values.format == "json":
         print(json.dumps(rows))
     elif values.format == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([list(rows[0]), *(list(row.values()) for row in rows)])
+        flat = [{**row, "interval": "..".join(map(str, row["interval"] or []))} for row in rows]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([list(flat[0]), *(list(row.values()) for row in flat)])
     elif values.format == "md":
         for line in (header, ["---"] * len(header), *lines):
             print(f"| {' | '.join(line)} |")

@@ -54,12 +54,15 @@ def main(argv: list[str]) -> int:
     lanes, seconds = packed.header["lanes"], time.perf_counter() - begun
     if values.json:
         found = {"bytes": len(data), "packed": len(coded), "nats": tally.nats, "count": tally.count, "lanes": lanes}
+        found["beside"] = len(packed.side)
         print(json.dumps(found | {"how": said(header), "verified": values.verify, "seconds": seconds}))
         return 0
     share = f"{8 * len(coded) / len(data):.4f} bits per byte" if data else "an empty file"
+    beside = f", and {len(packed.side):,} bytes for what its vocabulary lacks" if packed.side else ""
     console.say(
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
-        f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols in lanes: {lanes}, {said(header)}\n"
+        f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols{beside}\n"
+        f"lanes  {lanes}, {said(header)}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
@@ -69,9 +72,9 @@ def asked(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
     """-> (the flags, the file, the config where --online asks for one)."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "the run folder whose model codes", flag_values=values)
-    flags.DEFINE_string("o", None, "the file to write; FILE.rnz unless given", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write or replace; FILE.rnz unless given", flag_values=values)
     lanes = "parts coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
-    flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
     flags.DEFINE_bool(
         "online", False, "no trained model: a network of --config learns while it codes", flag_values=values
@@ -105,14 +108,15 @@ def decompress(argv: list[str]) -> int:
     flags.DEFINE_string(
         "workdir", None, "the run folder that it was packed with; not needed after --online", flag_values=values
     )
-    flags.DEFINE_string("o", None, "the file to write", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)
     device_flags(values)
     path, rest = words(argv)
     parse("decompress", values, rest)
-    if not values.o:
+    if not values.o and Path(path).suffix != ".rnz":
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
+    out = Path(values.o or path.removesuffix(".rnz"))
     coded = read(path)
-    check_writable(Path(values.o), "-o", Path(path))
+    check_writable(out, "-o", Path(path))
 
     from rnnlm import compress, lm
     from rnnlm.console import Console
@@ -129,8 +133,8 @@ def decompress(argv: list[str]) -> int:
     console, begun = Console(), time.perf_counter()
     data = compress.decompress(packed, vocabulary, make().fresh, path, console.share)
     console.done()
-    store(Path(values.o), [data])
-    console.say(f"{values.o}  {len(data):,} bytes in {time.perf_counter() - begun:.1f} s")
+    store(out, [data])
+    console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begun:.1f} s")
     return 0
 
 
@@ -198,11 +202,14 @@ def words(argv: list[str]) -> tuple[str, list[str]]:
     rest = iter(argv)
     for word in rest:
         if word in ("-o", "--o"):
-            flagged.append(f"--o={next(rest, '')}")
+            name = next(rest, "")
+            if not name or name.startswith("-"):
+                raise UserError("-o is without a file: name the one to write, as in -o text.rnz.")
+            flagged.append(f"--o={name}")
         elif word.startswith("-") and word != "-":
             flagged.append(word)
         else:
             files.append(word)
     if len(files) != 1 and not {"--help", "-h"} & set(argv):
-        raise UserError(f"One file is needed, and {len(files)} are given: flags are written --name=value.")
+        raise UserError(f"One file is needed, and {len(files)} are given ({', '.join(files) or 'none'}).")
     return files[0] if files else "", flagged

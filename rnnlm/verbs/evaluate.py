@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
     seconds = time.perf_counter() - begun
     if not math.isfinite(found.tally.nats):
         raise UserError("The cost is no number: the model has diverged. Take a smaller rate, or an earlier --step.")
-    line = found.as_dict()
+    line = found.as_dict() | {"step": model.train_step}
     try:
         folder.note(workdir, noted(found, model, kept, seconds))
     except OSError as error:
@@ -158,6 +158,8 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
             raise UserError("--tune found no settings under which the cost is a number: the model has diverged.")
         path = dynamic.tuned_path(workdir, model.params, values.dynamic, normalize)
         folder.write_json(path, {"bpc": best[0], "settings": best[1], "symbols": dynamic.TUNED_SYMBOLS})
+        found = "segment {:.0f}  rate {:.3g}  decay {:.3g}".format(*best[1])
+        console.say(f"tuned: {found}  (valid {best[0]:.4f} bpc)")
     chosen = how(*given_settings(values, workdir, model.params, values.dynamic, normalize), streams)
     statistics(chosen.segment)  # collected before the clock starts
     return functools.partial(score, chosen, values.split)
