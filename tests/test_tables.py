@@ -1,0 +1,19 @@
+"""The tables that people read are what the kept results say."""
+
+import re
+
+import pytest
+
+from experiments import tables
+
+
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: str(page.relative_to(tables.ROOT)))
+def test_a_page_shows_what_its_results_say(page):
+    text = page.read_text()
+    assert tables.made(text) == text, "python experiments/tables.py writes it anew"
+
+
+def test_a_changed_figure_is_noticed():
+    page = (tables.ROOT / "README.md").read_text()
+    tampered = re.sub(r"\| 20-gram \| \d", "| 20-gram | 9", page)
+    assert tampered != page and tables.made(tampered) == page
