@@ -3,7 +3,7 @@
     rnnlm compress notes.txt --online --config=configs/online.py -o notes.rnz
     rnnlm decompress notes.rnz -o notes.txt
 
-War and Peace's last 325,825 bytes become 92,006, the last 200,000 of enwik8's first 4,150,000 become 66,520, in one lane
+In one lane War and Peace's last 325,825 bytes become 92,006, and the last 200,000 of enwik8's first 4,150,000 66,520
 (experiments/001_cashed_in).
 
 Only `model`, `optim` and `seed` are read. The schedule is over the updates that the text makes, one for each --segment

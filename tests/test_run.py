@@ -250,7 +250,7 @@ def test_a_finished_run_started_again_stays_as_it_is(plain, text_file):
 
 def test_eval_sample_and_load_agree(whole, text_file):
     line = json.loads(rnnlm("eval", f"--workdir={whole}", "--split=valid", "--json", "--step=latest"))
-    assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
+    assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr", "step"}
     recorded = [row for row in rows(whole) if "valid_bpc" in row][-1]
     assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
     text = rnnlm("eval", f"--workdir={whole}", "--compressors")
