@@ -140,8 +140,14 @@ def speed() -> Table:
     return [*rows, ["geometric mean", "", *(f"{newest['ratio'][name]:.2f}" for name in peers), ""]]
 
 
+def reading() -> Table:
+    return [["", "symbols/s"]] + [
+        [name, f"{speed:,.0f}"] for name, speed in bench("read")["rows"][0]["symbols_per_second"].items()
+    ]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
-    table.__name__: table for table in (models, files, orders, paper, training, speed)
+    table.__name__: table for table in (models, files, orders, paper, training, speed, reading)
 }
 
 
