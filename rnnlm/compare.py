@@ -159,6 +159,7 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | N
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """bpc against parameters, training compute and time, each with its power law. Raises OSError."""
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
@@ -182,6 +183,10 @@ def plot(runs: Sequence[Run], path: Path) -> None:
             ax.plot(line, law[0] * line ** -law[1], "--", color="gray", label=f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$")
             ax.legend()
         ax.set_xscale("log")
+        ax.margins(x=0.15)  # room for names
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.set_xlabel(name)
     axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(judged), fontsize=9)
