@@ -46,4 +46,8 @@ if [ "$text" = warpeace ]; then # and in char-rnn's order, which the paper seems
   corpus=$(python -c "import json; print(json.load(open('$run/run.json'))['corpus']['path'])")
   parts=$(python $here/columns.py "$corpus" 2>&1 > "$run/columns.txt")
   rnnlm baseline --files="$run/columns.txt" --parts="$parts" --json | keep columns
+  rnnlm train --config=$here/lstm.py:warpeace --workdir=runs/columns --config.data.corpus= \
+    --config.data.files="$run/columns.txt" --config.data.split="$parts" --config.train.steps=5500 \
+    --config.eval.every=5500 --config.checkpoint.every=5500
+  rnnlm eval --workdir=runs/columns --lanes=1 --json | keep columns
 fi
