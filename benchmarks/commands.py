@@ -18,14 +18,12 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for name in args.quality:
         with tempfile.TemporaryDirectory() as folder:
-            begin = time.perf_counter()
-            rnnlm("train", f"--config=configs/{name}.py", f"--workdir={folder}/run")
-            seconds = time.perf_counter() - begin
+            took = seconds("train", f"--config=configs/{name}.py", f"--workdir={folder}/run")
             found = [score(folder, n) for n in (55_770, 0)]
         first, whole = found
         second = {"nats": whole["nats"] - first["nats"], "count": whole["count"] - first["count"]}
         nats = {n: s["nats"] / s["count"] for n, s in (("first", first), ("second", second), ("whole", whole))}
-        rows.append({"config": name, "seconds": seconds, "nats": nats})
+        rows.append({"config": name, "seconds": took, "nats": nats})
         say(rows[-1])
     table(
         ["config", "seconds", "first half", "second half", "whole (nats)"],

@@ -233,7 +233,7 @@ def fingerprint(**more: Any) -> dict[str, Any]:
         "constriction": metadata.version("constriction"),
         "device": jax.devices()[0].device_kind,
         "cpu": devices.cpu_kind()[:8],
-        "cores": devices.cores(),  # how many share out a large product
+        "cores": len(devices.cores()),  # how many share out a large product
         "flags": hashlib.sha256(os.environ.get("XLA_FLAGS", "").encode()).hexdigest()[:4],
         "quantizer": f"floor 2^{round(math.log2(TOTAL))}",
         **more,

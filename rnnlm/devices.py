@@ -111,9 +111,9 @@ def cpu_kind() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def cores() -> int:
-    """That this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores() -> set[int]:
+    """The numbers of those that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores_for(lanes: int) -> int:
@@ -123,9 +123,8 @@ def cores_for(lanes: int) -> int:
 
 def physical_cores() -> int:
     """Cores that this process may run on, hyper-threads counted once."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = set()
-    for cpu in allowed:
+    physical = set()
+    for cpu in cores():
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return len(cores)
+        physical.add(siblings.read_text() if siblings.exists() else str(cpu))
+    return len(physical)
