@@ -1,11 +1,13 @@
-"""States on disk, by orbax: saved whole and in the background, each leaf with a digest, the newest sound one found.
+"""States on disk, by orbax: saved whole and in the background, each leaf with a digest. `restore` reads them back.
 
 orbax commits a step by renaming its folder, so a save that is cut off leaves nothing that counts. It does not notice
-a flipped bit in an array; the digests do.
+a flipped bit in an array; the digests do. It does not sync what it writes; `DurablePath` does.
 """
 
+import asyncio
 import hashlib
 import logging
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,9 @@ import orbax.checkpoint as ocp
 from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
+from rnnlm import parallel
 from rnnlm.errors import UserError
+from rnnlm.files import make_folder, sync_tree, writing
 
 Leaves = dict[str, NDArray[Any]]
 """A PyTree by path, such as "params.layer_0.W_x"."""
@@ -36,19 +40,33 @@ class Keep(NamedTuple):
         return [step in steps[-self.latest :] or step == best for step in steps]
 
 
+class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore[misc]
+    """The folder of a save: its commit ends once the disk has all of it, and only then are older ones deleted."""
+
+    async def finalize(self) -> None:
+        await super().finalize()
+        await asyncio.to_thread(sync_tree, Path(self.get_final()))
+
+
 class Checkpoints:
     """The checkpoints of one run, for writing. `close` it, or the last save may be lost."""
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
-        hush()
+        silence_orbax()
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
         self.folder = folder
+        if parallel.is_main():
+            with writing(folder):
+                make_folder(folder)
         policy: policies.PreservationPolicy = Keep(keep, scores)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, cleanup_tmp_directories=True, enable_async_checkpointing=True
+                preservation_policy=policy,
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                temporary_path_class=DurablePath,
             ),
         )
 
@@ -73,7 +91,7 @@ class Checkpoints:
             act()
         except Exception as error:  # whatever storage raises: OSError, XlaRuntimeError, ValueError
             raise UserError(
-                f"A checkpoint could not be written to {self.folder} ({reason_of(error)}). "
+                f"A checkpoint could not be written to {self.folder} ({short_reason(error)}). "
                 f"{last_good(self.folder)} Make room and run the same command to go on from there."
             ) from error
 
@@ -84,8 +102,8 @@ def steps(folder: Path) -> list[int]:
 
 
 def best_of(steps: Sequence[int], scores: Mapping[int, float]) -> int | None:
-    """Of these steps the one of lowest score; the earliest among equals."""
-    return min((step for step in steps if step in scores), key=lambda step: scores[step], default=None)
+    """Return the step of the lowest finite score, the earliest among equals; None where there is none."""
+    return min((s for s in steps if math.isfinite(scores.get(s, math.nan))), key=lambda s: scores[s], default=None)
 
 
 def last_good(folder: Path) -> str:
@@ -94,42 +112,14 @@ def last_good(folder: Path) -> str:
     return f"The last good checkpoint is {folder / str(have[-1])}." if have else "There is no checkpoint yet."
 
 
-def load(folder: Path, wanted: Sequence[int], report: Callable[[str], None]) -> tuple[int, Leaves]:
-    """The first of the wanted steps that is sound: -> (step, leaves). Damaged ones are reported and passed over.
+def silence_orbax() -> None:
+    """Silence orbax's own reports of a failure, since `short_reason` says it once.
 
-    Raises UserError where none is left.
+    orbax logs it for each thread. The reads or writes beside it, still under way in C++, report later that their event
+    loop is gone, through the process's exception hooks, or that nobody asked for their result, through asyncio's log.
     """
-    if not wanted:
-        raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
-    hush()
-    for i, step in enumerate(wanted):
-        try:
-            return step, read(folder / str(step))
-        except Exception as error:  # whatever a damaged file raises in orbax, tensorstore or json
-            then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
-            report(f"The checkpoint {folder / str(step)} is damaged ({reason_of(error)}); {then}.")
-    raise UserError(f"No checkpoint in {folder} is sound: restore the folder from a copy, or train anew elsewhere.")
-
-
-def read(path: Path) -> Leaves:
-    """The leaves of a step's folder. Raises where anything is missing or any leaf differs from its digest."""
-    handler = ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
-    with ocp.Checkpointer(handler) as reader:
-        restored = reader.restore(path.absolute(), args=args)
-    tree = {name: np.asarray(leaf) for name, leaf in restored["state"].items()}
-    found, expected = digests(tree), restored["meta"]
-    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    if wrong:
-        raise ValueError(f"{wrong[0]} differs from its digest")
-    return tree
-
-
-def hush() -> None:
-    """Leave it to us to say what failed. orbax logs it once for each thread, and the reads or writes beside it, still
-    under way in C++, report later that their event loop is gone, through the process's exception hooks."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    if getattr(sys.excepthook, "hushed", False):
+    if getattr(sys.excepthook, "silent", False):
         return
     excepthook, unraisablehook = sys.excepthook, sys.unraisablehook
 
@@ -141,52 +131,21 @@ def hush() -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             unraisablehook(unraisable)
 
-    on_exception.hushed = True  # type: ignore[attr-defined]
+    on_exception.silent = True  # type: ignore[attr-defined]
     sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
+    logging.getLogger("asyncio").addFilter(lambda r: not (r.exc_info and "tensorstore" in str(r.exc_info[1])))
 
 
-def reason_of(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """What storage says, or where that is long its last clause, which is what happened; before it stands where."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 120 else text.rsplit(": ", 1)[-1].split(" [")[0][:120]
-
-
-def set_aside(folder: Path, after: int) -> None:
-    """Move checkpoints later than a step, which are damaged, out of the way into `damaged` beside the folder."""
-    for step in steps(folder):
-        if step > after:
-            aside = folder.parent / "damaged"
-            aside.mkdir(exist_ok=True)
-            target = next(p for i in range(10**6) if not (p := aside / f"{step}.{i}").exists())
-            (folder / str(step)).rename(target)
 
 
 def leaves(tree: Any) -> Leaves:
     """A PyTree by path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {name_of(path): np.asarray(leaf) for path, leaf in flat}
-
-
-def restore_into(template: Any, tree: Leaves, where: str) -> Any:
-    """The leaves in the template's structure. Raises UserError where names, shapes or dtypes differ."""
-    flat, structure = jax.tree_util.tree_flatten_with_path(template)
-    names = [name_of(path) for path, _ in flat]
-    prefixes = {name.split(".")[0] for name in names}
-    for name in sorted({n for n in tree if n.split(".")[0] in prefixes} ^ set(names)):
-        there, wanted = ("has", "does not") if name in tree else ("lacks", "does")
-        raise UserError(
-            f"{where} {there} {name}, but the model of config.json {wanted}: it is a checkpoint of another "
-            "architecture. Use the folder that it came from."
-        )
-    for name, (_, leaf) in zip(names, flat, strict=True):
-        got = tree[name]
-        if got.shape != leaf.shape or got.dtype != leaf.dtype:
-            raise UserError(
-                f"{where} has {name} as {got.dtype}{list(got.shape)}, but the model of config.json has it as "
-                f"{leaf.dtype}{list(leaf.shape)}: it is a checkpoint of another architecture. "
-                "Use the folder that it came from."
-            )
-    return jax.tree_util.tree_unflatten(structure, [tree[name] for name in names])
 
 
 def digests(tree: Leaves) -> dict[str, str]:

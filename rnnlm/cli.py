@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"rnnlm: {error.filename or 'The output'} could not be written: {error.strerror}.", file=sys.stderr)
+        # A place that knows which of the two it was raises a UserError: see rnnlm/files.py.
+        what = error.filename or "The input or output"
+        print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except KeyboardInterrupt:

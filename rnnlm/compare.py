@@ -12,6 +12,7 @@ import scipy.stats
 from rnnlm import folder, model, record
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
+from rnnlm.files import writing
 from rnnlm.score import Blocks
 
 WARM = 512
@@ -158,7 +159,7 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | N
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """bpc against parameters, training compute and time, each with its power law. Raises OSError."""
+    """bpc against parameters, training compute and time, each with its power law. Raises WriteError."""
     from matplotlib import ticker
     from matplotlib.figure import Figure
 
@@ -190,4 +191,5 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         ax.set_xlabel(name)
     axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(judged), fontsize=9)
-    figure.savefig(path)
+    with writing(path):
+        figure.savefig(path)

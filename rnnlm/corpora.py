@@ -15,7 +15,7 @@ from typing import IO
 
 from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
-from rnnlm.files import cache, store_in_cache
+from rnnlm.files import cache, make_folder, reading, store_in_cache
 from rnnlm.symbols import CHUNK, chunks
 
 
@@ -126,7 +126,7 @@ def fetch(name: str) -> Path:
     part = target.with_name(f".{source.file}.{os.getpid()}.part")
     archive = target.with_name(f".{source.file}.{os.getpid()}.zip.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if source.member:
             download(source.url, archive, source.archive_size)
             unzip(archive, source.member, part, source.size)
@@ -220,10 +220,9 @@ def stdlib_files(root: Path) -> list[Path]:
 
 
 def whole_file(name: str, path: Path, sha256: str = "") -> Corpus:
-    try:
-        size, sha256 = path.stat().st_size, sha256 or file_digest(path, "sha256")
-    except OSError as error:
-        raise UserError(f"Could not read {path}: {error.strerror}.") from None
+    with reading(path):
+        size = path.stat().st_size
+    sha256 = sha256 or file_digest(path, "sha256")
     if not size:
         raise UserError(f"{path} is empty: give a file with text in it.")
     return Corpus(name, path.absolute(), size, sha256)
@@ -232,12 +231,9 @@ def whole_file(name: str, path: Path, sha256: str = "") -> Corpus:
 def joined(name: str, files: list[Path]) -> Corpus:
     """Several files as one text, end to end, written once into the cache under its digest."""
     digest = hashlib.sha256()
-    try:
-        for file in files:
-            for chunk in chunks(file):
-                digest.update(chunk)
-    except OSError as error:
-        raise UserError(f"Could not read {file}: {error.strerror}.") from None
+    for file in files:
+        for chunk in chunks(file):
+            digest.update(chunk)
     sha256 = digest.hexdigest()
     path = cache() / "joined" / f"{sha256}.txt"
     if not path.exists() or file_digest(path, "sha256") != sha256:
@@ -246,5 +242,6 @@ def joined(name: str, files: list[Path]) -> Corpus:
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
+    """Digest a file in hexadecimal. Raises UserError where it cannot be read."""
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,5 +1,9 @@
-"""The one exception that is the user's to mend: the command line prints it and exits with code 2."""
+"""Errors that the user can fix: the command line prints them and exits with code 2."""
 
 
 class UserError(Exception):
     """Bad input, in one or two plain sentences: what was given, what was expected, what to do."""
+
+
+class WriteError(UserError):
+    """A file that could not be written, and why."""

@@ -195,7 +195,7 @@ def tallied(
             add(*pending)  # the window before, while this one runs
         pending = window, nats_BT
         progress((i + 1) / len(windows))
-        if parallel.agree(stop()):
+        if parallel.any_process(stop()):
             return None
     add(*pending)
     assert count == symbols, f"{count} targets counted of {symbols}"

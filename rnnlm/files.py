@@ -1,30 +1,105 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, durably: what was written survives a power loss."""
 
+import contextlib
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rnnlm.errors import UserError
+from rnnlm.errors import UserError, WriteError
+
+NOT_SYNCABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
+"""What a folder answers that may not be opened, or whose file system has no fsync for folders."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise UserError that names the path where the block fails to read it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror or error}).") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise WriteError that names the path where the block fails to write it."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of a pipe has seen enough, which is no failure
+        raise
+    except OSError as error:
+        raise WriteError(f"{path} could not be written ({error.strerror or error}).") from error
 
 
 def store(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write to a part file beside the path, and move it into place at once. Raises OSError, leaving nothing.
+    """Write a file beside the path, sync it and rename it into place. Raises WriteError and leaves nothing.
 
-    A link stays one; a pipe or a device is written as it is.
+    A link stays one; a pipe or a device is written as it is. Chunks that come from another file are read within
+    `reading`, so that its failure is not called one of writing.
     """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as out:
-            out.writelines(chunks)
-        return
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as out:
+                out.writelines(chunks)
+            return
+        target = path.resolve()
+        make_folder(target.parent)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as out:
+                out.writelines(chunks)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and the parents that it lacks, durably. Raises OSError."""
+    path = path.absolute()
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(made):
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Sync the names in a folder to the disk, where its file system can. Raises OSError."""
     try:
-        with part.open("wb") as out:
-            out.writelines(chunks)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SYNCABLE:
+            raise
+
+
+def sync_tree(path: Path) -> None:
+    """Sync all that a folder holds to the disk, and its own name. Raises OSError."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(folder))
+    sync_folder(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line to a file, durably; a last line that was cut off is ended first. Raises WriteError."""
+    with writing(path), path.open("a+b") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
 
 
 def check_writable(path: Path, flag: str, *sources: Path) -> None:
@@ -45,11 +120,8 @@ def cache() -> Path:
 
 
 def store_in_cache(path: Path, chunks: Iterable[bytes]) -> None:
-    """`store`, where a failure is the user's to mend."""
+    """`store` in the cache. Raises WriteError that says how to have the cache elsewhere."""
     try:
         store(path, chunks)
-    except OSError as error:
-        raise UserError(
-            f"The cache {cache()} could not be written ({error.strerror}): make room, or name another in "
-            "XDG_CACHE_HOME."
-        ) from None
+    except WriteError as error:
+        raise WriteError(f"{error} Make room, or name another cache than {cache()} in XDG_CACHE_HOME.") from None

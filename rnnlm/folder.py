@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 from rnnlm.config import RUN_LENGTH, Config, differences
 from rnnlm.dataset import Dataset
 from rnnlm.errors import UserError
-from rnnlm.files import store
+from rnnlm.files import append_line, make_folder, reading, store
 from rnnlm.symbols import Vocabulary
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnlm")
@@ -93,7 +93,7 @@ def describe(folder: Path, config: Config, dataset: Dataset, facts: Row, start: 
 def prepare(folder: Path) -> IO[bytes]:
     """Make the run folder and lock it while the file returned is open. Raises UserError where that cannot be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = (folder / "lock").open("wb")
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"--workdir={folder} is not a folder: name a new folder, or one that holds a run.") from None
@@ -101,9 +101,12 @@ def prepare(folder: Path) -> IO[bytes]:
         raise UserError(f"--workdir={folder} cannot be written ({error.strerror}): name another folder.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.close()
         raise UserError(f"Another process is training in {folder}: wait for it, or name another folder.") from None
+    except OSError as error:
+        lock.close()
+        raise UserError(f"--workdir={folder} cannot be locked ({error.strerror}): name a folder elsewhere.") from None
     return lock
 
 
@@ -129,17 +132,17 @@ def read_json(path: Path) -> Row:
 
 
 def note(folder: Path, found: Row) -> None:
-    """Append what was found out about a run's model to its result.jsonl."""
-    with (folder / "result.jsonl").open("ab") as file:
-        begun = file.tell() and not (folder / "result.jsonl").read_bytes().endswith(b"\n")  # by one cut off
-        file.write((b"\n" if begun else b"") + json.dumps(found).encode() + b"\n")
+    """Append what was found out about a run's model to its result.jsonl. Raises WriteError."""
+    append_line(folder / "result.jsonl", json.dumps(found).encode())
 
 
 def notes(folder: Path) -> list[Row]:
     """The lines of result.jsonl; one that was cut off, or tells too little, does not count."""
     path = folder / "result.jsonl"
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    with reading(path):
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    for line in lines:
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict) and row.keys() >= NOTED]

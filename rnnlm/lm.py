@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm import checkpoint, folder, model, parallel, record
+from rnnlm import checkpoint, folder, model, parallel, record, restore
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Evaluator, Protocol, Score
@@ -98,10 +98,10 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
         if not str(step).isdecimal() or int(step) not in have:
             raise UserError(f"{saves} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}.")
         wanted = [int(step)]
-    found, tree = checkpoint.load(saves, wanted, warn)
+    found, tree = restore.load(saves, wanted, warn)
     template = jax.eval_shape(
         lambda key: model.init_params(config.model, len(vocabulary), key), jax.ShapeDtypeStruct((2,), np.uint32)
     )
     name = "average" if config.optim.ema else "params"
-    params = checkpoint.restore_into({name: template}, tree, str(saves / str(found)))[name]
+    params = restore.restore_into({name: template}, tree, str(saves / str(found)))[name]
     return LanguageModel(config, vocabulary, params, found)

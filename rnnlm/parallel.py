@@ -6,6 +6,7 @@ has a leading device axis [n, lanes / n, ...] outside and none inside.
 
 import contextlib
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -113,23 +114,35 @@ def gather(tree: Any) -> Any:
     return jax.tree.map(np.asarray, multihost_utils.process_allgather(local, tiled=True))
 
 
-def agree(flag: bool) -> bool:
-    """Whether any process raised its flag."""
+def any_process(flag: bool) -> bool:
+    """Return whether any process of the run passes True."""
     if processes() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
 
 
+def same_everywhere(value: object) -> bool:
+    """Return whether all processes of the run pass values of equal repr."""
+    if processes() == 1:
+        return True
+    digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest(), np.uint8)
+    return bool(np.all(multihost_utils.process_allgather(digest) == digest[None]))
+
+
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """What fails with a UserError in one process fails in all, so that none waits for one that is gone."""
-    failed: UserError | None = None
+def sync_errors() -> Iterator[None]:
+    """Fail in every process where the block fails in one, so that none waits for one that is gone.
+
+    All processes run the block, which holds no collective. One that failed raises its own error, the others a
+    UserError.
+    """
+    failed: Exception | None = None
     try:
         yield
-    except UserError as error:
+    except Exception as error:
         failed = error
-    if agree(failed is not None):
-        raise failed or UserError("Another process of this run could not start: see what it says.")
+    if any_process(failed is not None):
+        raise failed or UserError("Another process of this run failed, so this one ends too: see what that one says.")
 
 
 def _mesh(n: int) -> Mesh:

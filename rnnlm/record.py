@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlm.config import flatten
-from rnnlm.files import store
+from rnnlm.files import reading, store, sync_folder, writing
 from rnnlm.folder import Row, write_json
 
 # tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.
@@ -40,8 +40,11 @@ class Record:
         self.scores: dict[int, float] = scores_of(kept)
         """Validation bpc by step."""
         if write:
-            self._metrics = (folder / "metrics.jsonl").open("a")
-            self._metrics.truncate(size)
+            self._path = folder / "metrics.jsonl"
+            with writing(self._path):
+                self._metrics = self._path.open("a")
+                self._metrics.truncate(size)
+                sync_folder(folder)
             self._events = Events(folder)
             for row in kept:
                 self._mirror(row)
@@ -49,9 +52,12 @@ class Record:
                 if not path.stem.isdecimal():
                     continue
                 if int(path.stem) > step:
-                    path.unlink()
+                    with writing(path):
+                        path.unlink()
                 else:
-                    self._events.text("samples", path.read_text(errors="replace"), int(path.stem))
+                    with reading(path):
+                        text = path.read_text(errors="replace")
+                    self._events.text("samples", text, int(path.stem))
 
     def seconds_at(self, now: float) -> float:
         """Seconds of this run at a reading of time.perf_counter(), earlier starts included up to their last row."""
@@ -62,8 +68,9 @@ class Record:
         if "valid_bpc" in values:
             self.scores[values["step"]] = values["valid_bpc"]
         if self.write:
-            self._metrics.write(json.dumps(values) + "\n")
-            self._metrics.flush()
+            with writing(self._path):
+                self._metrics.write(json.dumps(values) + "\n")
+                self._metrics.flush()
             self._mirror(values)
 
     def _mirror(self, row: Row) -> None:
@@ -83,14 +90,16 @@ class Record:
             self._events.text("samples", text, step)
 
     def flush(self) -> None:
-        """To the disk itself, so that a checkpoint never knows more than the records."""
+        """Sync to the disk, so that neither a checkpoint nor result.json knows more than the records."""
         if self.write:
-            os.fsync(self._metrics.fileno())
+            with writing(self._path):
+                os.fsync(self._metrics.fileno())
             self._events.flush()
 
     def finish(self, config: Row, result: Row) -> None:
         """Write result.json, and the row of TensorBoard's table of runs."""
         if self.write:
+            self.flush()
             write_json(self.folder / "result.json", result)
             self._events.hparams(dict(flatten(config)), result)
 
@@ -107,33 +116,36 @@ class Events:
     """
 
     def __init__(self, folder: Path):
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
-        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=0, session_log=started))
+        self._path = folder / "events"
+        self._writer = EventsWriter(str(self._path), f".{os.getpid()}")
+        self._put(step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
-    def _put(self, value: Any, step: int) -> None:
-        self._writer.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=value))
+    def _put(self, **event: Any) -> None:
+        with writing(self._path):
+            self._writer.write_event(event_pb2.Event(wall_time=time.time(), **event))
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        self._put(summary.scalar(name, value), step)
+        self._put(summary=summary.scalar(name, value), step=step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        self._put(summary.text(name, f"```\n{text}\n```"), step)
+        self._put(summary=summary.text(name, f"```\n{text}\n```"), step=step)
 
     def hparams(self, config: Row, result: Row) -> None:
         """A config, and the bpc that it came to, as final/NAME."""
         plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
         numbers = {f"final/{name}": v for name, v in result.items() if "bpc" in name and v is not None}
         for part in summary.hparams(plain, numbers):
-            self._put(part, result["step"])
+            self._put(summary=part, step=result["step"])
         for name, value in numbers.items():
             self.scalar(name, value, result["step"])
 
     def flush(self) -> None:
-        self._writer.flush()
+        with writing(self._path):
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with writing(self._path):
+            self._writer.close()
 
 
 def scores_of(rows: list[Row]) -> dict[int, float]:
@@ -145,14 +157,15 @@ def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
     """The rows of steps up to `step`, and how many bytes they take; a torn last line does not count."""
     rows: list[Row] = []
     size = 0
-    if path.exists():
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                row = None
-            if row is None or row["step"] > step:
-                break
-            rows.append(row)
-            size += len(line)
+    with reading(path):
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            row = None
+        if row is None or row["step"] > step:
+            break
+        rows.append(row)
+        size += len(line)
     return rows, size

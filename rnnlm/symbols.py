@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm.errors import UserError
-from rnnlm.files import cache, store_in_cache
+from rnnlm.files import cache, reading, store_in_cache
 
 CHUNK = 1 << 20
 
@@ -134,13 +134,19 @@ def open_text(path: Path, sha256: str, vocabulary: Vocabulary) -> Text:
     the cache under the digests of text and vocabulary.
     """
     if vocabulary.kind != "char" or all(code < 128 for code in vocabulary.codes):
-        return Text(vocabulary, np.memmap(path, np.uint8, "r"), vocabulary.table[:256])
+        return Text(vocabulary, memory_map(path, np.uint8), vocabulary.table[:256])
     dtype = np.uint16 if len(vocabulary) <= 2**16 else np.uint32
     codes = hashlib.sha256(repr(vocabulary.codes).encode()).hexdigest()
     encoded = cache() / "char" / f"{sha256[:32]}-{codes[:16]}.u{8 * dtype().itemsize}"
     if not encoded.exists():
         store_in_cache(encoded, (vocabulary.symbols(chunk).astype(dtype).tobytes() for chunk in characters(path)))
-    return Text(vocabulary, np.memmap(encoded, dtype, "r"), None)
+    return Text(vocabulary, memory_map(encoded, dtype), None)
+
+
+def memory_map(path: Path, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """Map a file of numbers into memory, for reading. Raises UserError where that cannot be."""
+    with reading(path):
+        return np.memmap(path, dtype, "r")
 
 
 def vocabulary_of(path: Path, kind: str) -> Vocabulary:
@@ -158,8 +164,8 @@ def vocabulary_of(path: Path, kind: str) -> Vocabulary:
 
 
 def chunks(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The bytes begin..end of a file, a little at a time."""
-    with path.open("rb") as file:
+    """Read the bytes begin..end of a file, a little at a time. Raises UserError where the file cannot be read."""
+    with reading(path), path.open("rb") as file:
         file.seek(begin)
         left = (path.stat().st_size if end is None else end) - begin
         while left > 0 and (chunk := file.read(min(CHUNK, left))):

@@ -4,17 +4,18 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
-from rnnlm import checkpoint, folder, model, optim, parallel, state
+from rnnlm import checkpoint, folder, model, optim, parallel, restore, state
 from rnnlm.checkpoint import Checkpoints
 from rnnlm.config import Config
 from rnnlm.console import Console
 from rnnlm.dataset import Dataset, open_dataset
-from rnnlm.errors import UserError
+from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluate import Evaluator, Protocol
 from rnnlm.record import Record
 from rnnlm.sample import Draw, Sampler, join
@@ -47,21 +48,42 @@ class Trainer:
             "symbols_per_step": config.train.batch * config.train.window,
         }
 
+    def refuse_different_processes(self) -> None:
+        """Raise UserError where the processes of the run do not have the same config, text and checkpoints."""
+        # The path of the text may differ from machine to machine; the text may not.
+        config = replace(self.config, data=replace(self.config.data, corpus="", files=""))
+        for what, value in {
+            "configs": config,
+            "texts": self.dataset.corpus.sha256,
+            "checkpoints": checkpoint.steps(self.folder),
+        }.items():
+            if not parallel.same_everywhere(value):
+                raise UserError(
+                    f"The processes of this run have different {what}: start all of them with the same command, "
+                    f"with {self.workdir} on a disk that they share."
+                )
+
     def start(self) -> tuple[int, TrainState]:
-        """(step, state) of the newest sound checkpoint, or of a fresh run; on the devices."""
+        """Make a fresh state, or restore the newest checkpoint that every process finds sound: -> (step, state).
+
+        The state is on the devices. Raises UserError in every process where one of them cannot read a checkpoint.
+        """
         fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
         wanted = checkpoint.steps(self.folder)[::-1]
         if not wanted:
             return 0, place(fresh)
-        step, tree = checkpoint.load(self.folder, wanted, self.console.warn)
-        if parallel.is_main():
-            checkpoint.set_aside(self.folder, step)
+        step, tree = restore.load(self.folder, wanted, self.console.warn, every_process=True)
+        with parallel.sync_errors():
+            restored = restore.restore_into(fresh, tree, str(self.folder / str(step)))
+            if parallel.is_main():
+                restore.quarantine(self.folder, step)
         self.console.say(f"going on from step {step}")
-        return step, place(checkpoint.restore_into(fresh, tree, str(self.folder / str(step))))
+        return step, place(restored)
 
     def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
-        self.record = Record(self.workdir, first, parallel.is_main())
+        with parallel.sync_errors():
+            self.record = Record(self.workdir, first, parallel.is_main())
         self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
         self.clock = (first, time.perf_counter())
         try:
@@ -104,7 +126,7 @@ class Trainer:
 
     def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
         """Whether to stop: where processes must agree, they ask each other only now and then."""
-        return (parallel.processes() == 1 or step % self.config.log.every == 0) and parallel.agree(stop())
+        return (parallel.processes() == 1 or step % self.config.log.every == 0) and parallel.any_process(stop())
 
     def is_due(self, every: int, step: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
@@ -142,14 +164,12 @@ class Trainer:
         return checkpoint.best_of(list(self.record.scores), self.record.scores)
 
     def log(self, step: int, metrics: Metrics) -> None:
-        """Take note of a step. Raises UserError where the numbers have run away."""
+        """Record the metrics of a step. Raises UserError where one of them is not finite."""
         loss, grad_norm, param_norm = (float(x) for x in jax.device_get(metrics))
         if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
-            self.saves.wait()
-            raise UserError(
+            self.fail_diverged(
                 f"The loss at step {step} is {loss}, the gradient norm {grad_norm} and the norm of the params "
-                f"{param_norm}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a "
-                "lower optim.learning_rate or a lower optim.clip_norm."
+                f"{param_norm}"
             )
         bpc = Tally(loss, 1).bpc
         now = time.perf_counter()
@@ -169,14 +189,27 @@ class Trainer:
                 }
             )
 
+    def fail_diverged(self, finding: str) -> NoReturn:
+        """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
+        self.saves.wait()
+        raise UserError(
+            f"{finding}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a lower "
+            "optim.learning_rate or a lower optim.clip_norm."
+        )
+
     def validate(self, step: int, now: TrainState, stop: Callable[[], bool]) -> bool:
-        """Score the validation part and put it on record; False where stopped before its end."""
+        """Score the validation split and record it; False where stopped before its end.
+
+        Raises UserError where the cost is not finite, since NaN would be neither better nor worse than any other.
+        """
         c = self.config.eval
         part = self.dataset.part("valid")
         protocol, only = Protocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
         found = self.evaluator(now.best_params, self.dataset.text, part, "valid", protocol, only, stop)
         if found is None:
             return False
+        if not math.isfinite(found.tally.nats):
+            self.fail_diverged(f"The validation cost at step {step} is {found.tally.bpc} bpc")
         values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
         epoch = step / self.windows.steps_per_epoch
         self.record.row(
@@ -225,7 +258,7 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
 
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
-    with parallel.together():
+    with parallel.sync_errors():
         kept = folder.known(workdir)
         if kept:
             folder.refuse_other(workdir, kept.config, config)
@@ -239,13 +272,13 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
     )
     with lock, signals as stop:
         try:
+            trainer.refuse_different_processes()
             first, now = trainer.start()
-            if parallel.is_main():
-                start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
-                folder.describe(workdir, config, dataset, trainer.facts, start)
+            with parallel.sync_errors():
+                if parallel.is_main():
+                    start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
+                    folder.describe(workdir, config, dataset, trainer.facts, start)
             return trainer.run(first, now, stop)
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or workdir} could not be written ({error.strerror}). "
-                f"{checkpoint.last_good(trainer.folder)} Make room and run the same command to go on."
-            ) from error
+        except WriteError as error:
+            last_good = checkpoint.last_good(trainer.folder)
+            raise UserError(f"{error} {last_good} Make room and run the same command to go on.") from error

@@ -118,9 +118,9 @@ def rows(workdir: Path) -> list[dict[str, Any]]:
 
 def leaves(workdir: Path, step: int) -> dict[str, Any]:
     """The checkpointed state of a step."""
-    from rnnlm import checkpoint
+    from rnnlm import restore
 
-    found, tree = checkpoint.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
+    found, tree = restore.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
     assert found == step
     return tree
 

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnnlm import cli
+from rnnlm.checkpoint import Checkpoints
 from rnnlm.checkpoint import steps as saved
-from tests.conftest import make_text, rnnlm, rows, start, train
+from tests.conftest import leaves, make_text, rnnlm, rows, start, train
 
 
 def refused(capsys, *args):
@@ -298,6 +300,24 @@ def test_a_diverged_run_stops_and_keeps_the_last_good_checkpoint(tmp_path, text_
     have = saved(tmp_path / "run" / "checkpoints")
     assert (not have and "There is no checkpoint yet" in message) or f"checkpoints/{have[-1]}." in message
     assert step not in have and all(row["step"] < step for row in rows(tmp_path / "run"))
+
+
+def test_a_validation_that_is_no_number_stops_the_run(tmp_path, text_file):
+    """Here of params that are none; the training loss alone would be noticed a step later."""
+    workdir = tmp_path / "run"
+    train(workdir, text_file, "--config.train.steps=10")
+    tree = leaves(workdir, 10)
+    tree["params.output.b"] = np.full_like(tree["params.output.b"], np.nan)
+    shutil.rmtree(workdir / "checkpoints" / "10")
+    saves = Checkpoints(workdir / "checkpoints", 9, {})
+    saves.save(10, tree)
+    saves.close()
+    metrics = workdir / "metrics.jsonl"
+    before = [line for line in metrics.read_text().splitlines(keepends=True) if "valid_bpc" not in line]
+    metrics.write_text("".join(before))
+    message = train(workdir, text_file, "--config.train.steps=20", code=2)
+    assert "The validation cost at step 10 is nan bpc: the run has diverged" in message
+    assert metrics.read_text() == "".join(before) and saved(workdir / "checkpoints")[-1] == 10
 
 
 def mounted(folder: Path, size: str) -> bool:

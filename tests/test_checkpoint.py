@@ -1,6 +1,7 @@
 """What is saved comes back to the bit, or is said to be damaged."""
 
 import json
+import math
 import shutil
 
 import jax
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnlm import checkpoint, model, optim, state
-from rnnlm.checkpoint import Checkpoints, Keep, load
+from rnnlm import checkpoint, model, optim, restore, state
+from rnnlm.checkpoint import Checkpoints, Keep
 from rnnlm.errors import UserError
+from rnnlm.restore import load
 from tests.conftest import tiny
 
 CONFIG = tiny(optim__ema=0.9)
@@ -33,7 +35,7 @@ def save(folder, states, keep=9, scores=None):
 def test_a_state_comes_back_to_the_bit(tmp_path, whole):
     save(tmp_path / "c", {3: whole})
     step, tree = load(tmp_path / "c", [3], pytest.fail)
-    back = checkpoint.restore_into(whole, tree, "there")
+    back = restore.restore_into(whole, tree, "there")
     assert step == 3 and jax.tree.structure(back) == jax.tree.structure(whole)
     for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(whole), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
@@ -55,13 +57,15 @@ def test_the_latest_and_the_best_stay(steps, data):
             self.step = step
 
     steps = sorted(steps)
-    scores = {step: data.draw(st.floats(1, 2)) for step in steps if data.draw(st.booleans())}
+    score = st.floats(1, 2) | st.sampled_from([math.nan, math.inf])
+    scores = {step: data.draw(score) for step in steps if data.draw(st.booleans())}
     latest = data.draw(st.integers(1, 4))
     kept = Keep(latest, scores).should_preserve([Info(s) for s in steps], context=None)
     stay = {s for s, k in zip(steps, kept, strict=True) if k}
     assert set(steps[-latest:]) <= stay and len(stay) <= latest + 1
-    if scores:
-        assert min(scores, key=lambda s: (scores[s], s)) in stay
+    finite = {s: score for s, score in scores.items() if math.isfinite(score)}
+    best = min(finite, key=lambda s: (finite[s], s), default=None)
+    assert checkpoint.best_of(steps, scores) == best and (best is None or best in stay)
 
 
 def test_retention_across_restarts(tmp_path):
@@ -133,7 +137,7 @@ def test_damaged_steps_are_set_aside_not_lost(tmp_path):
     folder = tmp_path / "c"
     for step in ("3", "6", "7"):
         (folder / step).mkdir(parents=True)
-    checkpoint.set_aside(folder, 3)
+    restore.quarantine(folder, 3)
     assert checkpoint.steps(folder) == [3]
     assert sorted(p.name for p in (tmp_path / "damaged").iterdir()) == ["6.0", "7.0"]
 
@@ -150,7 +154,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(whole, other, complaint
     config = tiny(**{f"model__{k}": v for k, v in other.items()})
     template = {"params": model.init_params(config.model, 9, jax.random.PRNGKey(0))}
     with pytest.raises(UserError, match=f"there {complaint}.*another architecture"):
-        checkpoint.restore_into(template, checkpoint.leaves(whole), "there")
+        restore.restore_into(template, checkpoint.leaves(whole), "there")
 
 
 def test_an_empty_folder_says_to_train_first(tmp_path):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rnnlm.errors import UserError
+from rnnlm.errors import UserError, WriteError
 from rnnlm.files import check_writable, store
 
 
@@ -16,7 +16,7 @@ def cut_off():
 def test_a_write_that_fails_leaves_what_there_was(tmp_path):
     path = tmp_path / "file"
     for before in ([], ["file"]):
-        with pytest.raises(OSError, match="the disk is full"):
+        with pytest.raises(WriteError, match="file could not be written .the disk is full"):
             store(path, cut_off())
         assert os.listdir(tmp_path) == before
         path.write_bytes(b"old")

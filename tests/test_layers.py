@@ -17,6 +17,7 @@ LEVELS = [
     "model parallel devices",
     "state",
     "evaluate checkpoint sample step escape",
+    "restore",
     "lm train compare dynamic",
     "predict",
     "compress",

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from rnnlm.errors import UserError
+from rnnlm.errors import UserError, WriteError
 from rnnlm.files import check_writable
 from rnnlm.overrides import parse
 from rnnlm.verbs.common import (
@@ -66,8 +66,8 @@ def main(argv: list[str]) -> int:
     line = found.as_dict() | {"step": model.train_step}
     try:
         folder.note(workdir, noted(found, model, kept, seconds))
-    except OSError as error:
-        print(f"The score is not noted in {workdir}/result.jsonl: {error}", file=sys.stderr)
+    except WriteError as error:
+        print(f"The score is not noted: {error}", file=sys.stderr)
     spread = "" if line["stderr"] is None else f" +- {line['stderr']:.4f}"
     console.say(
         f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {model.train_step}\n"

@@ -1,0 +1,249 @@
+"""What a failing disk does to a run: read errors, files cut off, power losses; on real processes, through strace."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rnnlm.checkpoint import steps as saved
+from rnnlm.restore import unreadable
+from tests.conftest import free_port, leaves, rnnlm, rows, same_bits, start, train
+
+STRACE = shutil.which("strace")
+pytestmark = pytest.mark.skipif(
+    not STRACE or subprocess.run([STRACE, "-qq", "-o/dev/null", "true"]).returncode != 0,
+    reason="there is no strace here that may trace: Debian's strace has one",
+)
+READS = "read,pread64,preadv"
+STATS = "stat,newfstatat,statx,lstat"
+
+
+def failing(calls: str, how: str, *paths: Path) -> list[str]:
+    """The words before a command that make its system calls on some paths fail, such as read with error=EIO."""
+    where = [word for path in paths for word in ("-P", str(path))]
+    return ["strace", "-f", "-qq", "-o", "/dev/null", *where, "-e", "trace=all", "-e", f"inject={calls}:{how}"]
+
+
+def command(workdir, text, *more):
+    return ("train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text}", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, text_file):
+    """A run of 30 steps on one device, with checkpoints 25 and 30."""
+    workdir = tmp_path_factory.mktemp("disk") / "run"
+    train(workdir, text_file, "--cpu_devices=1", "--config.eval.every=0")
+    return workdir
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """Where its copy lies, which a test may harm."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "lock"}
+
+
+def arrays(workdir, step):
+    """The file that holds the most of a checkpoint's arrays."""
+    return max((workdir / "checkpoints" / str(step) / "state" / "d").iterdir(), key=lambda p: p.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    "calls, error, name, reason",
+    [
+        ("openat", "EMFILE", "d", "Too many open files"),
+        (READS, "EIO", "d", "Input/output error"),
+        (READS, "ENOMEM", "_METADATA", "Cannot allocate memory"),
+        (STATS, "ESTALE", "../meta", "Stale file handle"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(run, text_file, calls, error, name, reason):
+    before = contents(run)
+    path = arrays(run, 30) if name == "d" else run / "checkpoints" / "30" / "state" / name
+    prefix = failing(calls, f"error={error}", path.resolve())
+    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.train.steps=35")
+    message = rnnlm(*command(run, text_file, *args), prefix=prefix, code=2)
+    assert "checkpoints/30 could not be read" in message and reason in message
+    assert "does not prove it damaged" in message and "written" not in message
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread"), OSError(5, "Input/output")])
+def test_what_has_nothing_to_do_with_the_files_is_no_damage(whole, error):
+    assert unreadable(whole / "checkpoints" / "30", error) in ("MemoryError", str(error))
+
+
+def two_processes(run, text, prefix, *more):
+    """Train with two processes, the second of them under a prefix: -> their (exit code, output, errors)."""
+    with free_port() as port:
+        flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--config.eval.every=0", *more]
+    args = command(run, text, *flags)
+    both = [start(*args, f"--process={i}", prefix=words) for i, words in enumerate(([], prefix))]
+    try:
+        ends = [process.communicate(timeout=120) for process in both]
+    finally:
+        for process in both:
+            process.send_signal(signal.SIGKILL)
+    assert not any("Traceback" in err for _, err in ends), ends
+    return [(process.returncode, *end) for process, end in zip(both, ends, strict=True)]
+
+
+def test_a_read_error_of_one_process_ends_both(run, text_file):
+    before = contents(run)
+    prefix = failing(READS, "error=EIO", arrays(run, 30))
+    first, second = two_processes(run, text_file, prefix, "--config.train.steps=35")
+    assert (first[0], second[0]) == (2, 2)
+    assert "Another process of this run failed" in first[2] and "Input/output error" in second[2]
+    assert contents(run) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a process another file under the same name")
+def test_what_one_process_finds_cut_off_neither_restores(run, whole, tmp_path, text_file):
+    """The second process finds half of the arrays of the newest checkpoint: both take the one before."""
+    half, path = tmp_path / "half", arrays(run, 30)
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]
+    first, second = two_processes(run, text_file, [*mount, str(half), str(path)])
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    assert "going on from step 25" in first[1] and "30 is damaged (as another process of this run finds)" in first[2]
+    assert "30 is damaged (" in second[2] and "using step 25 in its place" in second[2]
+    assert [p.name for p in (run / "damaged").iterdir()] == ["30.0"]
+    # Steps 26 to 30, by two processes that are one run.
+    undisturbed = Path(shutil.copytree(whole, tmp_path / "undisturbed"))
+    shutil.rmtree(undisturbed / "checkpoints" / "30")
+    assert [end[0] for end in two_processes(undisturbed, text_file, [])] == [0, 0]
+    assert rows(run) == rows(undisturbed)
+    same_bits(leaves(run, 30), leaves(undisturbed, 30))
+
+
+def test_processes_that_see_other_checkpoints_refuse(run, text_file, tmp_path):
+    """The second process has a folder of its own, as where the disk is not shared."""
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    shutil.rmtree(other / "checkpoints" / "30")
+    with free_port() as port:
+        flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--config.eval.every=0"]
+    both = [start(*command(folder, text_file, *flags, f"--process={i}")) for i, folder in enumerate((run, other))]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2 and "different checkpoints" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples/000000015.txt", "run.json"])
+def test_a_failed_read_is_not_called_a_failed_write(run, text_file, name):
+    prefix = failing("read", "error=EIO", run / name)
+    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.train.steps=35")
+    message = rnnlm(*command(run, text_file, *args), prefix=prefix, code=2)
+    assert name in message and "Input/output error" in message
+    assert "read" in message and "written" not in message and "Make room" not in message
+
+
+def test_a_text_that_cannot_be_read_is_not_called_unwritable(run, text_file, tmp_path):
+    second = tmp_path / "more.txt"
+    second.write_bytes(text_file.read_bytes())
+    prefix = failing("read", "error=EIO:when=2+", second)  # while it is copied, not while it is digested
+    both = command(tmp_path / "new", f"{text_file},{second}")
+    cases = [
+        (both, second, f"{second} could not be read (Input/output error)"),
+        (("compare", str(run)), run / "result.jsonl", "result.jsonl could not be read (Input/output error)"),
+    ]
+    (run / "result.jsonl").write_text("{}\n")
+    for args, path, complaint in cases:
+        words = prefix if path == second else failing("read", "error=EIO", path)
+        message = rnnlm(*args, prefix=words, code=2, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+        assert complaint in message and "written" not in message and "room" not in message
+
+
+CALL = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)")
+PATHS = re.compile(r'"([^"]*)"|\d+<(/[^>]*)>')
+
+
+def calls(trace: Path):
+    """(call, paths, line where it begins, line where it ends) of each successful call, in the order of their ends."""
+    begun, found = {}, []
+    for line, text in enumerate(trace.read_text(errors="replace").splitlines()):
+        match = CALL.match(text)
+        if not match:
+            continue
+        process, call, rest = match.groups()
+        if "resumed>" not in text:
+            begun[process] = (call, [a or b for a, b in PATHS.findall(rest)], line, rest)
+        if "<unfinished" in text or process not in begun:
+            continue
+        call, paths, begin, arguments = begun.pop(process)
+        if not re.search(r"\) += -1 ", rest):
+            found.append((call, paths, begin, line, arguments))
+    return found
+
+
+TMP = ".orbax-checkpoint-tmp"
+
+
+def test_a_power_loss_finds_on_the_disk_what_has_been_written(tmp_path, text_file):
+    """Each file is synced before it gets its name, each name before anything relies on it; read off a run's calls."""
+    workdir, trace = tmp_path / "parent" / "run", tmp_path / "trace"
+    watched = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,rmdir"
+    prefix = ["strace", "-f", "-y", "-qq", "-o", str(trace), "-e", f"trace={watched}"]
+    rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"), prefix=prefix)
+    found = calls(trace)
+
+    def synced(path: Path, after: int, before: float = float("inf")) -> bool:
+        return any(call == "fsync" and [str(path)] == p and after < begin and end < before
+                   for call, p, begin, end, _ in found)  # fmt: skip
+
+    def renamed(name):
+        return [(p, begin, end) for call, p, begin, end, _ in found if call.startswith("rename") and p[-1] == name]
+
+    def written(path):
+        return max((end for call, p, _, end, _ in found if "write" in call and p[:1] == [str(path)]), default=-1)
+
+    # What is stored at once: part file, sync, rename, sync of the folder.
+    stored = [workdir / name for name in ("config.json", "vocab.json", "run.json", "result.json")]
+    stored += sorted((workdir / "samples").glob("*.txt"))
+    assert len(stored) == 6
+    for path in stored:
+        for (part, _), begin, end in renamed(str(path)):
+            assert synced(Path(part), after=written(part), before=begin), path
+            assert synced(path.parent, after=end), path
+    # The records: synced after their last row, and before each checkpoint that relies on them.
+    metrics = workdir / "metrics.jsonl"
+    assert synced(metrics, after=written(metrics)) and synced(workdir, after=first(found, "openat", metrics))
+    # New folders have their names synced.
+    for folder in (workdir.parent, workdir, workdir / "samples", workdir / "checkpoints"):
+        assert synced(folder.parent, after=first(found, "mkdir", folder)), folder
+    # A checkpoint: all its files and folders, then its name; only then is an older one deleted.
+    checkpoints = workdir / "checkpoints"
+    commits = {int(Path(p[-1]).name): end for call, p, _, end, _ in found
+               if call.startswith("rename") and Path(p[-1]).parent == checkpoints}  # fmt: skip
+    assert sorted(commits) == [5, 10, 15, 20, 25, 30] and saved(checkpoints)[-1] == 30
+    for step in saved(checkpoints):
+        for path in [checkpoints / str(step), *(checkpoints / str(step)).rglob("*")]:
+            places = {str(path), str(path).replace(f"/{step}/", f"/{step}{TMP}/")}
+            assert any(synced(Path(place), after=written(place)) for place in places), path
+    deletions = 0
+    for call, paths, begin, _, _ in found:
+        inside = [p for p in paths if p.startswith(f"{checkpoints}/") and TMP not in p]
+        if call in ("unlink", "unlinkat", "rmdir") and inside:
+            newest = max(end for end in commits.values() if end < begin)
+            assert synced(checkpoints, after=newest, before=begin), paths
+            deletions += 1
+    assert deletions
+
+
+def first(found, call, path):
+    """The line where the first successful call on a path ends."""
+    return next(end for name, paths, _, end, _ in found if name == call and str(path) in paths)
+
+
+def test_a_run_without_its_commit_marks_is_read(run):
+    """What a power loss may take from a checkpoint that orbax wrote without syncing it, and nobody needs."""
+    for path in [*(run / "checkpoints").rglob("commit_success.txt"), *(run / "checkpoints").rglob("_CHECKPOINT*")]:
+        path.write_bytes(b"")
+    assert json.loads(rnnlm("eval", f"--workdir={run}", "--step=latest", "--json"))["step"] == 30
