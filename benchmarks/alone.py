@@ -16,14 +16,19 @@ from benchmarks.contest import ROOT, Contestant, contest, ratio, table
 from benchmarks.versus import VOCAB
 
 
-def compile_times(args: argparse.Namespace) -> dict[str, Any]:
-    """Trace, compile and first step, by T and by depth; and a whole start of `rnnlm train`, cold and warm."""
+def compile_tasks() -> dict[str, dict[str, Any]]:
+    """Trace, compile and run a first step, by depth and window."""
     base = {"peer": "ours", "what": "compile", "layers": 2, "hidden": 128, "batch": 8, "window": 50, "vocab": VOCAB}
-    tasks = {
+    return {
         "2 layers, T=50": base,
         "2 layers, T=2000": base | {"window": 2000},
         "8 layers, T=50": base | {"layers": 8},
     }
+
+
+def compile_times(args: argparse.Namespace) -> dict[str, Any]:
+    """Trace, compile and first step, by T and by depth; and a whole start of `rnnlm train`, cold and warm."""
+    tasks = compile_tasks()
     times = contest(tasks, args.rounds)
     # The step itself, which each unit runs once, is taken off.
     steps = contest({name: task | {"what": "train"} for name, task in tasks.items()}, 3)

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 1.0  # of one turn
 
 
+def interpreter(checkout: Path) -> str:
+    """The Python of a checkout: that of its own environment where it has one, else this one."""
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if checkout != ROOT and own.exists() else sys.executable
+
+
 class Contestant:
-    """A worker process."""
+    """A worker process; of another checkout where the task names one."""
 
     def __init__(self, task: dict[str, Any]):
         # A device of its own where there are several, no claim on all its memory, and nothing compiled before.
         env = {"CUDA_VISIBLE_DEVICES": "0"} | os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         env = {k: v for k, v in env.items() if k != "JAX_COMPILATION_CACHE_DIR"} | task.get("env", {})
-        command = [sys.executable, str(Path(__file__).with_name("worker.py")), json.dumps(task)]
+        checkout = Path(task.get("checkout", ROOT))
+        command = [interpreter(checkout), str(checkout / "benchmarks" / "worker.py"), json.dumps(task)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
         self.task, self.peak = task, 0
@@ -60,18 +68,33 @@ class Contestant:
         self.process.wait()
 
 
-def contest(tasks: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds a unit for each contestant, turn by turn."""
+def contest(
+    tasks: dict[str, dict[str, Any]],
+    rounds: int,
+    seconds: float = SECONDS,
+    leave_out: Callable[[str, Exception], None] | None = None,
+) -> dict[str, list[float]]:
+    """Let contestants take turns of about so many seconds: -> seconds a unit for each, turn by turn.
+
+    Every other round goes backwards, so that nobody always comes first. A contestant that fails at its start is told
+    to `leave_out`, where that is given.
+    """
     with contextlib.ExitStack() as stack:
         players = {}
         for name, task in tasks.items():
-            players[name] = Contestant(task)
-            stack.callback(players[name].close)
-        units = {name: player.units(SECONDS) for name, player in players.items()}
-        times: dict[str, list[float]] = {name: [] for name in tasks}
-        for _ in range(rounds):
-            for name, player in players.items():
-                times[name].append(player.turn(units[name]))
+            try:
+                players[name] = Contestant(task)
+            except (OSError, RuntimeError) as error:
+                if leave_out is None:
+                    raise
+                leave_out(name, error)
+            else:
+                stack.callback(players[name].close)
+        units = {name: player.units(seconds) for name, player in players.items()}
+        times: dict[str, list[float]] = {name: [] for name in players}
+        for i in range(rounds):
+            for name in list(players)[:: -1 if i % 2 else 1]:
+                times[name].append(players[name].turn(units[name]))
     return times
 
 
@@ -104,6 +127,19 @@ def settings(task: dict[str, Any]) -> str:
 
 def ratio(peer: list[float], ours: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(peer, ours, strict=True))
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """Bounds that hold the true median with at least 95 % probability, whatever the distribution.
+
+    They are the k-th smallest and the k-th largest value, by the binomial distribution of how many lie below the
+    median; the smallest and the largest where fewer than six values allow no more.
+    """
+    n, k = len(values), 1
+    while sum(math.comb(n, i) for i in range(k + 1)) / 2**n <= 0.025:
+        k += 1
+    ordered = sorted(values)
+    return ordered[k - 1], ordered[n - k]
 
 
 def geometric_mean(values: list[float]) -> float:

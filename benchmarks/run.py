@@ -1,10 +1,15 @@
 """rnnlm beside its peers, in alternation in one run: times, and their ratios pair by pair.
 
     python benchmarks/run.py --what=train,sample,compile,memory,read,quality [--json]
+    python benchmarks/run.py --against=DIR [--what=train,sample,compile]
 
 Each contestant is a process of its own that works only when it is its turn. A peer is first tried with each of its
 settings, and the best goes into the contest. Prints tables, and appends a line of JSON for each to
 benchmarks/results/bench.jsonl. On a machine with a GPU, the shapes are a GPU's.
+
+--against=DIR has another checkout of rnnlm as the only peer: an older commit, from `git worktree add DIR COMMIT`, run
+by DIR/.venv/bin/python where that exists and else by the Python of this checkout. Its ratios, time of the other / time
+of this, come with the 95 % interval of their median, and go to benchmarks/results/against.jsonl.
 """
 
 import argparse
@@ -13,17 +18,14 @@ import datetime
 import importlib.util
 import json
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import alone, commands, versus
+from benchmarks import against, alone, commands, versus
 from benchmarks.contest import ROOT, SECONDS, Contestant
 from benchmarks.versus import PEERS, SHAPES
 
@@ -44,32 +46,13 @@ def measure_ceiling() -> tuple[float, dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on, and which code."""
-
-    def git(*args: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        return done.stdout.strip()
-
-    def version(name: str) -> str | None:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-        return None
-
+    """When and on what it was measured."""
     cpu = ""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "HEAD"),
-        "changed": bool(git("status", "--porcelain", "--", "rnnlm", "benchmarks/peers")),
-        "python": platform.python_version(),
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "torch")},
-    }
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"time": now, "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
 
 
 def shapes(text: str) -> Iterator[tuple[int, int, int, int]]:
@@ -80,29 +63,43 @@ def shapes(text: str) -> Iterator[tuple[int, int, int, int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", default="train,sample,compile,memory,read", help=f"of {', '.join(WHAT)}")
+    parser.add_argument("--what", help=f"of {', '.join(WHAT)}; all but the last unless given")
     parser.add_argument("--shapes", help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each contestant")
+    parser.add_argument("--against", type=against.checked, metavar="DIR", help="another checkout of rnnlm as the peer")
+    parser.add_argument("--rounds", type=int, help="turns of each contestant; 9 unless given, 15 with --against")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a turn, with --against")
     parser.add_argument("--quality", nargs="*", default=["tinyshakespeare"], help="configs for --what=quality")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON for each of --what")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "bench.jsonl")
+    parser.add_argument("--results", type=Path, help="in place of benchmarks/results/bench.jsonl or against.jsonl")
     args = parser.parse_args()
-    unknown = set(args.what.split(",")) - WHAT.keys()
+    allowed = against.WHAT if args.against else WHAT
+    args.what = args.what or ("train,sample,compile" if args.against else "train,sample,compile,memory,read")
+    unknown = sorted(set(args.what.split(",")) - set(allowed))
     if unknown:
-        parser.error(f"--what={','.join(sorted(unknown))}: choose of {', '.join(WHAT)}")
-    args.peers = [name for name in PEERS if importlib.util.find_spec(name)]
-    if len(args.peers) < len(PEERS):
-        sys.stdout.write(f"Left out, not being installed: {', '.join(PEERS.keys() - set(args.peers))}.\n")
+        parser.error(f"--what={','.join(unknown)}: choose of {', '.join(allowed)}")
+    args.rounds = args.rounds or (15 if args.against else 9)
+    args.results = args.results or ROOT / "benchmarks" / "results" / f"{'against' if args.against else 'bench'}.jsonl"
+    args.results.parent.mkdir(parents=True, exist_ok=True)
     ceiling, facts = measure_ceiling()
     sys.stdout.write(f"matmul ceiling, float32 2048^3 on {facts['device']}: {ceiling / 1e9:.0f} GFLOP/s\n\n")
     args.device = "cpu" if facts["backend"] == "cpu" else "gpu"
     args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    about = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
+    told = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
+    if args.against:
+        against.main(args, told)
+    else:
+        beside_peers(args, told | against.about(ROOT))
+
+
+def beside_peers(args: argparse.Namespace, told: dict[str, Any]) -> None:
+    """Measure what is asked for, and append a line of JSON for each to the results."""
+    args.peers = [name for name in PEERS if importlib.util.find_spec(name)]
+    if len(args.peers) < len(PEERS):
+        sys.stdout.write(f"Left out, not being installed: {', '.join(PEERS.keys() - set(args.peers))}.\n")
     for what in args.what.split(","):
         found = WHAT[what](args)
         with args.results.open("a") as file:
-            file.write(json.dumps(found | about) + "\n")
+            file.write(json.dumps(found | told) + "\n")
         if args.json:
             sys.stdout.write(json.dumps(found) + "\n")
             sys.stdout.flush()

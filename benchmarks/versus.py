@@ -13,6 +13,7 @@ SHAPES = {
         (2, 256, 50, 50),
         (2, 512, 50, 50),
         (3, 512, 50, 50),
+        (4, 512, 50, 50),  # where layers begin to run in a loop
         (2, 512, 100, 100),
     ],
     "gpu": [(2, 512, 100, 100), (3, 512, 128, 200), (3, 1840, 128, 200)],
@@ -23,20 +24,49 @@ SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that is t
 VOCAB = 65
 
 
-def flops(layers: int, hidden: int, batch: int, window: int, whole: bool) -> float:
+def flops(task: dict[str, Any], whole: bool) -> float:
     """Of the products of one training step. Not `whole`: without the first layer's input product, which rnnlm makes
     once for each symbol of the vocabulary rather than once for each position."""
-    rows = batch * window
+    layers, hidden, rows = task["layers"], task["hidden"], task["batch"] * task["window"]
     products = rows * 4 * hidden * hidden * (2 * layers - (0 if whole else 1)) + rows * hidden * VOCAB
     return 3 * 2 * (products + (0 if whole else VOCAB * 4 * hidden * hidden))
 
 
+def train_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A training step of each shape, by the name of the shape."""
+    dtype = "bfloat16" if args.device == "gpu" else "float32"
+    return {shape_name(shape): train_task(shape, dtype) for shape in args.shapes}
+
+
+def train_task(shape: tuple[int, int, int, int], dtype: str) -> dict[str, Any]:
+    layers, hidden, batch, window = shape
+    task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
+    return task | {"vocab": VOCAB, "dtype": dtype}
+
+
+def shape_name(shape: tuple[int, int, int, int]) -> str:
+    layers, hidden, batch, window = shape
+    return f"{layers}x{hidden} B={batch} T={window}"
+
+
+def sample_tasks() -> dict[str, dict[str, Any]]:
+    """Symbols drawn from models of two layers, by hidden size and streams."""
+    return {
+        f"2x{hidden}, {n} streams": {
+            "what": "sample",
+            "layers": 2,
+            "hidden": hidden,
+            "vocab": VOCAB,
+            "streams": n,
+        }
+        for hidden in (128, 512)
+        for n in STREAMS
+    }
+
+
 def train(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
-    for layers, hidden, batch, window in args.shapes:
-        dtype = "bfloat16" if args.device == "gpu" else "float32"
-        task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
-        task |= {"vocab": VOCAB, "dtype": dtype}
+    for shape, task in train_tasks(args).items():
         tasks = {name: best(PEERS[name], task, args.device) for name in args.peers}
         # A peer as its users get it, beside the peer at its best.
         for name in args.peers[1:]:
@@ -45,17 +75,17 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
                 tasks[f"{name}_plain"] = plain
         against = [name for name in tasks if name != "rnnlm"]
         size = SQUARE[args.device]
-        product = {"peer": "ours", "what": "ceiling", "size": size, "dtype": dtype}
+        product = {"peer": "ours", "what": "ceiling", "size": size, "dtype": task["dtype"]}
         times = contest(tasks | {"ceiling": product}, args.rounds)
         ours, ceiling = statistics.median(times["rnnlm"]), 2 * size**3 / statistics.median(times.pop("ceiling"))
         rows.append(
             {
-                "shape": f"{layers}x{hidden} B={batch} T={window}",
+                "shape": shape,
                 "ms": {name: 1e3 * statistics.median(t) for name, t in times.items()},
                 "ratio": {name: ratio(times[name], times["rnnlm"]) for name in against},
                 "ceiling_gflops": ceiling / 1e9,
-                "share": flops(layers, hidden, batch, window, whole=False) / ours / ceiling,
-                "share_of_whole": flops(layers, hidden, batch, window, whole=True) / ours / ceiling,
+                "share": flops(task, whole=False) / ours / ceiling,
+                "share_of_whole": flops(task, whole=True) / ours / ceiling,
                 "settings": {name: settings(chosen) for name, chosen in tasks.items()},
             }
         )
@@ -80,20 +110,19 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
 def sample(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
-    for hidden in (128, 512):
-        for streams in STREAMS:
-            task = {"what": "sample", "layers": 2, "hidden": hidden, "vocab": VOCAB, "streams": streams}
-            tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
-            times = contest(tasks, args.rounds)
-            rows.append(
-                {
-                    "shape": f"2x{hidden}, {streams} streams",
-                    "symbols_per_second": {name: 64 * streams / statistics.median(t) for name, t in times.items()},
-                    "ratio": {name: ratio(times[name], times["rnnlm"]) for name in tasks if name != "rnnlm"},
-                    "settings": {name: settings(chosen) for name, chosen in tasks.items()},
-                }
-            )
-            say(rows[-1])
+    for shape, task in sample_tasks().items():
+        tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
+        times = contest(tasks, args.rounds)
+        symbols = 64 * task["streams"]
+        rows.append(
+            {
+                "shape": shape,
+                "symbols_per_second": {name: symbols / statistics.median(t) for name, t in times.items()},
+                "ratio": {name: ratio(times[name], times["rnnlm"]) for name in tasks if name != "rnnlm"},
+                "settings": {name: settings(chosen) for name, chosen in tasks.items()},
+            }
+        )
+        say(rows[-1])
     names = list(rows[0]["symbols_per_second"])
     table(
         ["shape", *(f"{name} symbols/s" for name in names), *(f"rnnlm/{name}" for name in names[1:])],

@@ -1,6 +1,7 @@
 """The benchmark's contestants do the work that they are timed at, and its figures mean what they say."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -36,8 +37,9 @@ def test_ratios_are_the_peer_s_time_over_ours_pair_by_pair():
 
 def test_flops_are_those_of_the_compiled_products():
     """Against XLA's own count of the forward pass, which must be a third of the step's."""
-    layers, hidden, batch, window = 2, 64, 16, 20
-    config = ours.config(TASK | {"hidden": hidden}).model
+    batch, window, hidden = 16, 20, 64
+    task = TASK | {"hidden": hidden, "batch": batch, "window": window}
+    config = ours.config(task).model
     params = model.init_params(config, versus.VOCAB, jax.random.PRNGKey(0))
     x = np.zeros((batch, window), np.int32)
 
@@ -50,4 +52,43 @@ def test_flops_are_those_of_the_compiled_products():
         return out, product(h, params["output"]["W"], "float32")
 
     counted = jax.jit(forward).lower(params).compile().cost_analysis()["flops"]
-    assert versus.flops(layers, hidden, batch, window, whole=False) / 3 == pytest.approx(counted, rel=0.03)
+    assert versus.flops(task, whole=False) / 3 == pytest.approx(counted, rel=0.03)
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 9, 15])
+def test_the_interval_of_a_median_holds_it_in_95_of_100_cases(n):
+    """And the next narrower one does not: counted over all ways to lie below or above the median."""
+    low, high = contest.median_interval([float(x) for x in range(n, 0, -1)])
+    assert low + high == n + 1
+    below = np.array([i.bit_count() for i in range(2**n)])  # how many lie below the median
+
+    def coverage(k):
+        return np.mean((below >= k) & (below <= n - k))
+
+    assert coverage(low + 1) < 0.95 and (coverage(low) >= 0.95 or low == 1)
+
+
+def test_another_checkout_runs_its_own_code(tmp_path):
+    other, mark, results = tmp_path / "other", tmp_path / "mark", tmp_path / "results.jsonl"
+    for name in ("rnnlm", "benchmarks"):
+        shutil.copytree(ROOT / name, other / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    step = other / "rnnlm" / "step.py"
+    step.write_text(step.read_text() + f"\nimport pathlib\n\npathlib.Path({str(mark)!r}).touch()\n")
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), f"--against={other}", "--what=train"]
+    command += ["--shapes=1x8x2x4", "--rounds=6", "--seconds=0.02", f"--results={results}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert mark.exists() and "other / this" in done.stdout
+    [line] = [json.loads(line) for line in results.read_text().splitlines()]
+    [row] = line["rows"]
+    assert row["interval"] == [min(row["ratios"]), max(row["ratios"])] and len(row["ratios"]) == 6
+    assert line["this"]["versions"]["jax"] == line["other"]["versions"]["jax"] == jax.__version__
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py")]
+    for folder, complaint in ((tmp_path, "has no benchmarks/worker.py"), (ROOT, "is this checkout itself")):
+        done = subprocess.run([*command, f"--against={folder}"], capture_output=True, text=True, env=environment())
+        assert done.returncode == 2 and complaint in done.stderr
+    done = subprocess.run([*command, "--what=reed"], capture_output=True, text=True, env=environment())
+    assert done.returncode == 2 and "--what=reed: choose of train" in done.stderr
