@@ -1,44 +1,50 @@
 # `make run` trains, scores and samples the quickstart model; `make test` checks the project.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 RUN := runs/quickstart
 
-.PHONY: run test test-slow bench lint types lock clean
+.PHONY: run test pytest test-slow bench lint types lock clean
 
-run: .venv/installed
+run: $(VENV)/installed
 	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
 	$(BIN)/rnnlm eval --workdir=$(RUN) --split=test --compressors
 	$(BIN)/rnnlm sample --workdir=$(RUN) --prime="    def " --length=450 --temperature=0.7 --seed=0
 	@echo "run folder: $(RUN)   (tensorboard --logdir $(RUN))"
 
-test: lint types .venv/installed
+test: lint types pytest
+
+pytest: $(VENV)/installed
 	$(BIN)/pytest
 
 # The tests that take minutes: what the README promises by the clock.
-test-slow: .venv/installed
+test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow -n0
 
-# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,read,quality chooses.
-WHAT ?= train,sample,compile,memory,read
-bench: .venv/bench
-	$(BIN)/python benchmarks/run.py --what=$(WHAT)
+# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,read,quality chooses. With AGAINST=DIR the
+# speed beside that other checkout of rnnlm, such as an older commit.
+WHAT ?=
+AGAINST ?=
+bench: $(if $(AGAINST),$(VENV)/installed,$(VENV)/bench)
+	$(BIN)/python benchmarks/run.py $(if $(WHAT),--what=$(WHAT)) $(if $(AGAINST),--against=$(AGAINST))
 
 # PyTorch beside what the lock file names, in the version that the figures were measured with.
-.venv/bench: .venv/installed
+$(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  --config-settings editable_mode=compat --editable '.[bench]'
 	touch $@
 
-lint: .venv/installed
+lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: .venv/installed
+types: $(VENV)/installed
 	$(BIN)/mypy
 
-# The environment holds exactly what requirements.lock names, hashes checked, and this project in editable form.
-.venv/installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+# The environment holds exactly what requirements.lock names for this Python, hashes checked, and this project in
+# editable form. Another Python gets an environment of its own: make pytest VENV=.venv-3.12 PYTHON=python3.12
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  --config-settings editable_mode=compat --editable .
@@ -52,4 +58,4 @@ lock:
 	$(LOCK) --extra tpu --output-file requirements-tpu.lock
 
 clean:
-	rm -rf .venv
+	rm -rf $(VENV)

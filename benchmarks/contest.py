@@ -1,6 +1,7 @@
 """How a contest goes: workers that take turns, a peer's best settings, ratios pair by pair, and how they are shown."""
 
 import contextlib
+import functools
 import importlib
 import json
 import math
@@ -9,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,11 @@ class Contestant:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
         self.task, self.peak = task, 0
-        self.facts = self.answer()
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the worker says once it is ready, which this waits for."""
+        return self.answer()
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -46,7 +50,7 @@ class Contestant:
 
     def turn(self, n: int) -> float:
         """Seconds for one unit, of n in a row."""
-        assert self.process.stdin
+        assert self.process.stdin and self.facts is not None
         self.process.stdin.write(f"{n}\n")
         self.process.stdin.flush()
         found = self.answer()
@@ -72,30 +76,40 @@ def contest(
     tasks: dict[str, dict[str, Any]],
     rounds: int,
     seconds: float = SECONDS,
-    leave_out: Callable[[str, Exception], None] | None = None,
+    failed: dict[str, str] | None = None,
 ) -> dict[str, list[float]]:
     """Let contestants take turns of about so many seconds: -> seconds a unit for each, turn by turn.
 
-    Every other round goes backwards, so that nobody always comes first. A contestant that fails at its start is told
-    to `leave_out`, where that is given.
+    Every other round goes backwards, so that nobody always comes first. They get ready one after the other, since some
+    measure while they compile; those whose task says "crowd" do so at the same time. One that fails there goes into
+    `failed`, with the reason, where that is given.
     """
     with contextlib.ExitStack() as stack:
-        players = {}
+        players: dict[str, Contestant] = {}
         for name, task in tasks.items():
-            try:
-                players[name] = Contestant(task)
-            except (OSError, RuntimeError) as error:
-                if leave_out is None:
-                    raise
-                leave_out(name, error)
-            else:
-                stack.callback(players[name].close)
+            if not task.get("crowd"):
+                wait_until_ready(players, failed)
+            players[name] = Contestant(task)
+            stack.callback(players[name].close)
+        wait_until_ready(players, failed)
         units = {name: player.units(seconds) for name, player in players.items()}
         times: dict[str, list[float]] = {name: [] for name in players}
         for i in range(rounds):
             for name in list(players)[:: -1 if i % 2 else 1]:
                 times[name].append(players[name].turn(units[name]))
     return times
+
+
+def wait_until_ready(players: dict[str, Contestant], failed: dict[str, str] | None) -> None:
+    """Wait for each contestant; one that fails is taken out and told to `failed`, or raises where there is none."""
+    for name in list(players):
+        try:
+            _ = players[name].facts
+        except RuntimeError as error:
+            if failed is None:
+                raise
+            failed[name] = str(error)
+            del players[name]
 
 
 def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:

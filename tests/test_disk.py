@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -163,83 +164,115 @@ def test_a_text_that_cannot_be_read_is_not_called_unwritable(run, text_file, tmp
 
 CALL = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)")
 PATHS = re.compile(r'"([^"]*)"|\d+<(/[^>]*)>')
-
-
-def calls(trace: Path):
-    """(call, paths, line where it begins, line where it ends) of each successful call, in the order of their ends."""
-    begun, found = {}, []
-    for line, text in enumerate(trace.read_text(errors="replace").splitlines()):
-        match = CALL.match(text)
-        if not match:
-            continue
-        process, call, rest = match.groups()
-        if "resumed>" not in text:
-            begun[process] = (call, [a or b for a, b in PATHS.findall(rest)], line, rest)
-        if "<unfinished" in text or process not in begun:
-            continue
-        call, paths, begin, arguments = begun.pop(process)
-        if not re.search(r"\) += -1 ", rest):
-            found.append((call, paths, begin, line, arguments))
-    return found
-
-
 TMP = ".orbax-checkpoint-tmp"
+END = float("inf")
 
 
-def test_a_power_loss_finds_on_the_disk_what_has_been_written(tmp_path, text_file):
-    """Each file is synced before it gets its name, each name before anything relies on it; read off a run's calls."""
-    workdir, trace = tmp_path / "parent" / "run", tmp_path / "trace"
-    watched = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,rmdir"
-    prefix = ["strace", "-f", "-y", "-qq", "-o", str(trace), "-e", f"trace={watched}"]
-    rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"), prefix=prefix)
-    found = calls(trace)
+class Call(NamedTuple):
+    """A successful system call: its paths, its arguments, and the lines of the trace where it begins and ends."""
 
-    def synced(path: Path, after: int, before: float = float("inf")) -> bool:
-        return any(call == "fsync" and [str(path)] == p and after < begin and end < before
-                   for call, p, begin, end, _ in found)  # fmt: skip
+    name: str
+    paths: list[str]
+    text: str
+    begin: int
+    end: int
 
-    def renamed(name):
-        return [(p, begin, end) for call, p, begin, end, _ in found if call.startswith("rename") and p[-1] == name]
 
-    def written(path):
-        return max((end for call, p, _, end, _ in found if "write" in call and p[:1] == [str(path)]), default=-1)
+class Trace:
+    """The calls on files of some processes, one after the other."""
 
-    # What is stored at once: part file, sync, rename, sync of the folder.
+    def __init__(self, path):
+        self.path, self.calls, self.lines = path, [], 0
+
+    def rnnlm(self, *args):
+        names = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,rmdir"
+        rnnlm(*args, prefix=["strace", "-f", "-y", "-qq", "-o", str(self.path), "-e", f"trace={names}"])
+        begun = {}
+        for text in self.path.read_text(errors="replace").splitlines():
+            self.lines += 1
+            match = CALL.match(text)
+            if not match:
+                continue
+            process, name, rest = match.groups()
+            if "resumed>" not in text:
+                begun[process] = (name, [a or b for a, b in PATHS.findall(rest)], rest, self.lines)
+            if "<unfinished" not in text and process in begun and not re.search(r"\) += -1 ", rest):
+                self.calls.append(Call(*begun.pop(process), self.lines))
+
+    def named(self, *names):
+        return [call for call in self.calls if call.name in names]
+
+    def synced(self, path, after, before=END):
+        return any(call.paths == [str(path)] and after < call.begin and call.end < before
+                   for call in self.named("fsync"))  # fmt: skip
+
+    def written(self, path, holding=""):
+        """Where the last write to a path, or the last that holds a text, ends."""
+        writes = self.named("write", "writev", "pwrite64")
+        return max((c.end for c in writes if c.paths[:1] == [str(path)] and holding in c.text), default=-1)
+
+    def made(self, path):
+        """Where a file or folder has first been made."""
+        return next(call.end for call in self.named("openat", "mkdir") if str(path) in call.paths)
+
+    def renames(self):
+        return self.named("rename", "renameat", "renameat2")
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory, text_file):
+    """(A run of 30 steps that keeps one checkpoint besides the best, evaluated once; the calls that made it.)"""
+    folder = tmp_path_factory.mktemp("traced")
+    workdir, trace = folder / "parent" / "run", Trace(folder / "trace")
+    trace.rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"))
+    trace.rnnlm("eval", f"--workdir={workdir}")
+    return workdir, trace
+
+
+def test_a_file_is_synced_before_it_gets_its_name(traced):
+    workdir, trace = traced
     stored = [workdir / name for name in ("config.json", "vocab.json", "run.json", "result.json")]
     stored += sorted((workdir / "samples").glob("*.txt"))
     assert len(stored) == 6
     for path in stored:
-        for (part, _), begin, end in renamed(str(path)):
-            assert synced(Path(part), after=written(part), before=begin), path
-            assert synced(path.parent, after=end), path
-    # The records: synced after their last row, and before each checkpoint that relies on them.
-    metrics = workdir / "metrics.jsonl"
-    assert synced(metrics, after=written(metrics)) and synced(workdir, after=first(found, "openat", metrics))
-    # New folders have their names synced.
+        renames = [call for call in trace.renames() if call.paths[-1] == str(path)]
+        assert renames, path
+        for call in renames:
+            assert trace.synced(call.paths[0], after=trace.written(call.paths[0]), before=call.begin), path
+            assert trace.synced(path.parent, after=call.end), path
     for folder in (workdir.parent, workdir, workdir / "samples", workdir / "checkpoints"):
-        assert synced(folder.parent, after=first(found, "mkdir", folder)), folder
-    # A checkpoint: all its files and folders, then its name; only then is an older one deleted.
-    checkpoints = workdir / "checkpoints"
-    commits = {int(Path(p[-1]).name): end for call, p, _, end, _ in found
-               if call.startswith("rename") and Path(p[-1]).parent == checkpoints}  # fmt: skip
-    assert sorted(commits) == [5, 10, 15, 20, 25, 30] and saved(checkpoints)[-1] == 30
-    for step in saved(checkpoints):
-        for path in [checkpoints / str(step), *(checkpoints / str(step)).rglob("*")]:
-            places = {str(path), str(path).replace(f"/{step}/", f"/{step}{TMP}/")}
-            assert any(synced(Path(place), after=written(place)) for place in places), path
-    deletions = 0
-    for call, paths, begin, _, _ in found:
-        inside = [p for p in paths if p.startswith(f"{checkpoints}/") and TMP not in p]
-        if call in ("unlink", "unlinkat", "rmdir") and inside:
-            newest = max(end for end in commits.values() if end < begin)
-            assert synced(checkpoints, after=newest, before=begin), paths
-            deletions += 1
+        assert trace.synced(folder.parent, after=trace.made(folder)), folder
+
+
+def test_rows_are_synced_before_a_checkpoint_relies_on_them(traced):
+    workdir, trace = traced
+    metrics = workdir / "metrics.jsonl"
+    for path in (metrics, workdir / "result.jsonl"):
+        assert trace.synced(path, after=trace.written(path)), path
+        assert trace.synced(workdir, after=trace.made(path)), path
+    saves = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
+    for step, folder in saves.items():
+        last = trace.written(metrics, holding=f'\\"step\\": {step},')
+        begin = next(call.begin for call in trace.named("mkdir") if call.paths == [str(folder)])
+        assert last > 0 and trace.synced(metrics, after=last, before=begin), step
+
+
+def test_a_checkpoint_is_synced_before_an_older_one_is_deleted(traced):
+    workdir, trace = traced
+    folder = workdir / "checkpoints"
+    commits = {int(Path(c.paths[-1]).name): c.end for c in trace.renames() if Path(c.paths[-1]).parent == folder}
+    assert sorted(commits) == [5, 10, 15, 20, 25, 30] and 30 in saved(folder)
+    for path in [folder / "30", *(folder / "30").rglob("*")]:
+        places = {str(path), str(path).replace("/30/", f"/30{TMP}/")}
+        assert any(trace.synced(place, after=trace.written(place)) for place in places), path
+    deletions = [
+        call for call in trace.named("unlink", "unlinkat", "rmdir")
+        if any(p.startswith(f"{folder}/") and TMP not in p for p in call.paths)
+    ]  # fmt: skip
     assert deletions
-
-
-def first(found, call, path):
-    """The line where the first successful call on a path ends."""
-    return next(end for name, paths, _, end, _ in found if name == call and str(path) in paths)
+    for call in deletions:
+        newest = max(end for end in commits.values() if end < call.begin)
+        assert trace.synced(folder, after=newest, before=call.begin), call.paths
 
 
 def test_a_run_without_its_commit_marks_is_read(run):

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Measure rnnlm on a machine with one NVIDIA GPU (JAX 0.11 on Python 3.12), in under ten minutes:
+#
+#   benchmarks/gpu.sh [--out=DIR] [--cpu] [PART ...]
+#
+# The parts, each under four minutes, are machine (what it is and lacks), contest (beside cuDNN through PyTorch, and
+# flax), flags (XLA's, one by one), train (two minutes of a real config), resume (whether a killed run ends bit for bit
+# as an undisturbed one, and with which flags) and profile (where the time of the best goes). Each appends lines of JSON
+# to DIR/gpu.jsonl as its figures come, and DIR/gpu.md is made from them after each, so what was found stays when time
+# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, python3 unless set. --cpu puts the CPU
+# in the GPU's place, with tiny models, to try the script itself.
+set -u
+out=benchmarks/results parts=() options=()
+for word in "$@"; do
+  case $word in
+    --out=?*) out=$(realpath -m "${word#--out=}") ;;
+    --cpu) options+=("$word") ;;
+    machine | contest | flags | train | resume | profile) parts+=("$word") ;;
+    *)
+      sed -n '2,12s/^# \{0,1\}//p' "$0"
+      [ "$word" = --help ] && exit 0
+      echo "There is no option or part $word: see above." >&2
+      exit 2
+      ;;
+  esac
+done
+cd "$(dirname "$0")/.." || exit 2
+[ ${#parts[@]} -gt 0 ] || parts=(machine contest flags train resume profile)
+run=("${PYTHON:-python3}" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
+
+budget=${BUDGET:-570} # seconds, of all parts together
+declare -A limits=([machine]=40 [contest]=225 [flags]=120 [train]=170 [resume]=120 [profile]=60)
+for part in "${parts[@]}"; do
+  left=$((budget - SECONDS))
+  limit=$((left < limits[$part] ? left : limits[$part]))
+  if [ "$limit" -lt 10 ]; then
+    echo "No time is left for $part."
+    continue
+  fi
+  echo "--- $part, at most $limit s"
+  timeout --kill-after=5 "$limit" "${run[@]}" "$part"
+  code=$?
+  case $code in
+    0) ;;
+    2) exit 2 ;;
+    124 | 137) echo "$part was cut off after $limit s; what it had found is kept." ;;
+    *) echo "$part ended with code $code; what it had found is kept." ;;
+  esac
+  "${run[@]}" table
+done
+[ ! -f "$out/gpu.md" ] || cat "$out/gpu.md"

@@ -1,0 +1,91 @@
+"""The script for a machine with a GPU does what it says, tried with the CPU in the GPU's place."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import gpu, gpu_scale, profiles
+from tests.conftest import ROOT, environment
+
+
+def script(*args, code=0, **variables):
+    """Run benchmarks/gpu.sh: -> what it printed."""
+    env = environment() | {"PYTHON": sys.executable} | variables
+    command = [str(ROOT / "benchmarks" / "gpu.sh"), *map(str, args)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=500)
+    assert done.returncode == code and "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def rows(folder, part):
+    return gpu.Run(folder, cpu=True).rows(part)
+
+
+def test_parts_leave_rows_and_a_page(tmp_path):
+    said = script("--cpu", f"--out={tmp_path}", "machine", "flags")
+    [machine] = rows(tmp_path, "machine")
+    assert machine["backend"] == "cpu" and machine["versions"]["jax"] and machine["python"]
+    assert all(f"This machine lacks {what}." in said for what in machine["lacks"]) and "nvidia-smi" in machine["lacks"]
+    plain, flagged = rows(tmp_path, "flags")
+    assert plain["ratio"] == 1.0 and plain["flag"] == "" and flagged["flag"] in gpu_scale.FLAGS.values()
+    low, high = flagged["interval"]
+    assert low <= flagged["ratio"] <= high
+    page = (tmp_path / "gpu.md").read_text()
+    assert page in said and "## machine" in page and flagged["flag"] in page
+
+
+def test_a_part_that_is_cut_off_keeps_what_it_found(tmp_path):
+    found = {"name": "no flag", "flag": "", "killed": True, "equal": True, "first_differing_row": None}
+    gpu.Run(tmp_path, cpu=True).add("resume", **found)
+    with (tmp_path / "gpu.jsonl").open("a") as file:
+        file.write('{"part": "res')
+    said = script("--cpu", f"--out={tmp_path}", "train", "profile", BUDGET="10")
+    assert "train was cut off after 10 s" in said and "No time is left for profile." in said
+    assert "- no flag: equal bit for bit" in (tmp_path / "gpu.md").read_text()
+
+
+def test_without_a_gpu_it_says_so(tmp_path):
+    said = script(f"--out={tmp_path}", "machine", "contest", code=2, JAX_PLATFORMS="cpu")
+    assert "JAX sees no GPU here, only cpu" in said and "contest" not in said
+    assert "no option or part contents" in script("contents", code=2)
+
+
+def trace(path, *events):
+    path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
+    return path
+
+
+def test_kernels_are_what_ran_on_the_streams_of_the_gpu(tmp_path):
+    def name(kind, pid, tid, text):
+        return {"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": {"name": text}}
+
+    def event(pid, tid, text, dur):
+        return {"ph": "X", "name": text, "pid": pid, "tid": tid, "ts": 0, "dur": dur}
+
+    meta = [name("process_name", 1, 0, "/device:GPU:0"), name("process_name", 2, 0, "/host:CPU")]
+    meta += [name("thread_name", 1, 7, "Stream #7(Compute)"), name("thread_name", 1, 8, "XLA Ops")]
+    runs = [event(1, 7, "gemm", 300), event(1, 7, "fusion", 500), event(1, 7, "gemm", 400)]
+    others = [event(1, 8, "while", 900), event(2, 7, "python", 900)]
+    found = profiles.kernels(trace(tmp_path / "trace.gz", *meta, *runs, *others))
+    assert [(k["name"], round(k["seconds"] * 1e6), k["calls"]) for k in found] == [("gemm", 700, 2), ("fusion", 500, 1)]
+
+
+@pytest.mark.slow
+def test_all_parts(tmp_path):
+    script("--cpu", f"--out={tmp_path}")
+    [contest] = rows(tmp_path, "contest")
+    assert {"rnnlm float32", "rnnlm bfloat16", "flax float32", "flax bfloat16"} <= set(contest["ms"])
+    assert contest["ratio"].keys() | {"rnnlm float32", "rnnlm bfloat16", "product"} == set(contest["ms"])
+    assert contest["failed"] == {}
+    [resume] = rows(tmp_path, "resume")
+    assert resume["killed"] and resume["equal"] and resume["first_differing_row"] is None
+    [train] = rows(tmp_path, "train")
+    assert train["steps"] > 10 and 1 < train["test_bpc"] < 9 and train["test_count"] > 100_000
+    [profile] = rows(tmp_path, "profile")
+    assert profile["kernels"] and profile["kernel_seconds"] > 0
+    assert (tmp_path / "gpu-profile.trace.json.gz").exists()
+    page = (tmp_path / "gpu.md").read_text()
+    assert all(f"## {part}" in page for part in profiles.SECTIONS)
