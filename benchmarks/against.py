@@ -1,6 +1,7 @@
 """This checkout beside another one, in alternation in one run: what became slower, and how sure that is."""
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.alone import compile_tasks
+from benchmarks.commands import read_tasks
 from benchmarks.contest import ROOT, contest, geometric_mean, interpreter, median_interval, say, table
 from benchmarks.versus import sample_tasks, train_tasks
 
-WHAT = ("train", "sample", "compile")
-ABOUT = """
+WHAT = {"train": train_tasks, "sample": sample_tasks, "compile": compile_tasks, "read": read_tasks}
+VERSIONS = """
 import json, platform, sys
 from importlib import metadata
 def version(name):
@@ -26,40 +28,49 @@ print(json.dumps({"python": platform.python_version(), "versions": {name: versio
 """
 
 
-def about(checkout: Path) -> dict[str, Any]:
+def provenance(checkout: Path) -> dict[str, Any]:
     """The commit of a checkout, whether what is measured differs from it, and its Python and packages."""
 
     def git(*args: str) -> str:
-        command = ["git", "-C", str(checkout), *args]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+        with contextlib.suppress(OSError):  # there is no git
+            return subprocess.run(["git", "-C", str(checkout), *args], capture_output=True, text=True).stdout.strip()
+        return ""
 
-    told = subprocess.run([interpreter(checkout), "-c", ABOUT], stdout=subprocess.PIPE, check=True, text=True).stdout
+    versions = subprocess.run(
+        [interpreter(checkout), "-c", VERSIONS], stdout=subprocess.PIPE, check=True, text=True
+    ).stdout
     changed = bool(git("status", "--porcelain", "--", "rnnlm", "benchmarks/peers"))
-    return {"commit": git("rev-parse", "HEAD"), "changed": changed} | json.loads(told)
+    return {"commit": git("rev-parse", "HEAD"), "changed": changed} | json.loads(versions)
 
 
 def against(what: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Contest each task of a kind between both checkouts: -> rows with the ratio of times, other / this."""
-    made = {"train": lambda: train_tasks(args), "sample": sample_tasks, "compile": compile_tasks}[what]()
-    rows = []
-    for name, task in made.items():
-        task = task | {"peer": "ours"}
-        times = contest({"this": task, "other": task | {"checkout": str(args.against)}}, args.rounds, args.seconds)
+    """Contest each task of a kind between both checkouts: -> rows with the ratio of times, other / this.
+
+    A task that one of them cannot do, such as an older commit that has no such contest, is left out.
+    """
+    rows, left_out = [], {}
+    for name, task in WHAT[what](args).items():
+        task = {"peer": "ours"} | task
+        failed: dict[str, str] = {}
+        both = {"this": task, "other": task | {"checkout": str(args.against)}}
+        times = contest(both, args.rounds, args.seconds, failed)
+        if failed:
+            left_out[name] = sorted(failed)
+            sys.stderr.write(f"left out: {name}, which {' and '.join(failed)} cannot do: see above\n")
+            continue
         ratios = [b / a for a, b in zip(times["this"], times["other"], strict=True)]
         low, high = median_interval(ratios)
         ms = {who: 1e3 * statistics.median(t) for who, t in times.items()}
         rows.append({"shape": name, "ms": ms, "ratio": statistics.median(ratios), "interval": [low, high]})
         rows[-1] |= {"ratios": ratios, "verdict": verdict(low, high)}
         say(rows[-1])
-    mean = geometric_mean([row["ratio"] for row in rows])
-    table(
-        [what, "this ms", "other ms", "other / this", "95 % interval", "this is"],
-        [*map(shown, rows), ["geometric mean", "", "", f"{mean:.3f}", "", ""]],
-    )
-    return {"what": what, "ratio": mean, "rounds": args.rounds, "rows": rows}
+    mean = geometric_mean([row["ratio"] for row in rows]) if rows else None
+    last = [["geometric mean", "", "", f"{mean:.3f}", "", ""]] if mean else []
+    table([what, "this ms", "other ms", "other / this", "95 % interval", "verdict"], [*map(format_row, rows), *last])
+    return {"what": what, "ratio": mean, "rounds": args.rounds, "rows": rows, "left_out": left_out}
 
 
-def shown(row: dict[str, Any]) -> list[str]:
+def format_row(row: dict[str, Any]) -> list[str]:
     """Format a row of the table."""
     low, high = row["interval"]
     ms = [f"{row['ms'][who]:.2f}" for who in ("this", "other")]
@@ -67,12 +78,12 @@ def shown(row: dict[str, Any]) -> list[str]:
 
 
 def verdict(low: float, high: float) -> str:
-    """What the interval of the ratio other / this says of this checkout."""
+    """Say what the interval of the ratio other / this shows of this checkout."""
     return "slower" if high < 1 else "faster" if low > 1 else "not told apart"
 
 
-def checked(text: str) -> Path:
-    """The folder of another checkout. Raises ArgumentTypeError where it has no benchmark of ours."""
+def parse_checkout(text: str) -> Path:
+    """Return the folder of another checkout. Raises ArgumentTypeError where it has no benchmark of ours."""
     path = Path(text).resolve()
     if not (path / "benchmarks" / "worker.py").is_file():
         raise argparse.ArgumentTypeError(
@@ -85,10 +96,10 @@ def checked(text: str) -> Path:
 
 def main(args: argparse.Namespace, machine: dict[str, Any]) -> None:
     """Run the contests, print their tables, and append a line of JSON for each to the results."""
-    both = {"this": about(ROOT), "other": about(args.against)}
-    for who, told in both.items():
-        changes = ", changed" if told["changed"] else ""
-        sys.stdout.write(f"{who}: {told['commit'][:12]}{changes}, jax {told['versions']['jax']}\n")
+    both = {"this": provenance(ROOT), "other": provenance(args.against)}
+    for who, checkout in both.items():
+        changes = ", changed" if checkout["changed"] else ""
+        sys.stdout.write(f"{who}: {checkout['commit'][:12]}{changes}, jax {checkout['versions']['jax']}\n")
     sys.stdout.write("\n")
     for what in args.what.split(","):
         found = against(what, args)

@@ -16,7 +16,7 @@ from benchmarks.contest import ROOT, Contestant, contest, ratio, table
 from benchmarks.versus import VOCAB
 
 
-def compile_tasks() -> dict[str, dict[str, Any]]:
+def compile_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Trace, compile and run a first step, by depth and window."""
     base = {"peer": "ours", "what": "compile", "layers": 2, "hidden": 128, "batch": 8, "window": 50, "vocab": VOCAB}
     return {
@@ -28,7 +28,7 @@ def compile_tasks() -> dict[str, dict[str, Any]]:
 
 def compile_times(args: argparse.Namespace) -> dict[str, Any]:
     """Trace, compile and first step, by T and by depth; and a whole start of `rnnlm train`, cold and warm."""
-    tasks = compile_tasks()
+    tasks = compile_tasks(args)
     times = contest(tasks, args.rounds)
     # The step itself, which each unit runs once, is taken off.
     steps = contest({name: task | {"what": "train"} for name, task in tasks.items()}, 3)

@@ -43,6 +43,17 @@ def score(folder: str, symbols: int) -> dict[str, Any]:
     return json.loads(rnnlm("eval", f"--workdir={folder}/run", *options))
 
 
+def read_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A small text evaluated, adapted to and coded, in a process that has started: for contests."""
+    base = {"peer": "ours_reading", "layers": 1, "hidden": 512}
+    return {
+        "evaluate 1x512, 64 lanes": base | {"what": "evaluate", "symbols": 16_384, "lanes": 64},
+        "dynamic 1x512, segment 20": base | {"what": "adapt", "symbols": 1_280, "segment": 20},
+        "compress and decompress 1x256, 64 lanes": base
+        | {"what": "code", "hidden": 256, "symbols": 4_096, "lanes": 64},
+    }
+
+
 READ, ADAPTED, PACKED = 4_000_000, 400_000, 1_000_000
 """Symbols that are evaluated, evaluated dynamically, and compressed."""
 

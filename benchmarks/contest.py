@@ -6,10 +6,12 @@ import importlib
 import json
 import math
 import os
+import select
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,18 @@ class Contestant:
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """What the worker says once it is ready, which this waits for."""
+        within = self.task.get("ready_within")
+        if within and not select.select([self.process.stdout], [], [], within)[0]:
+            self.process.kill()
+            raise RuntimeError(f"{self.task} was not ready within {within} s.")
         return self.answer()
 
+    def wait_until_ready(self) -> None:
+        """Wait until the worker has compiled and is warm. Raises RuntimeError where it fails."""
+        _ = self.facts
+
     def answer(self) -> dict[str, Any]:
+        """Read a line of the worker. Raises RuntimeError where it has ended."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
@@ -50,7 +61,8 @@ class Contestant:
 
     def turn(self, n: int) -> float:
         """Seconds for one unit, of n in a row."""
-        assert self.process.stdin and self.facts is not None
+        assert self.process.stdin
+        self.wait_until_ready()
         self.process.stdin.write(f"{n}\n")
         self.process.stdin.flush()
         found = self.answer()
@@ -67,9 +79,15 @@ class Contestant:
         return min(self.turn(units) for _ in range(turns))
 
     def close(self) -> None:
+        """End the worker; one that does not, as while it compiles, is killed."""
         assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+        with contextlib.suppress(OSError):  # it is gone
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def contest(
@@ -77,39 +95,42 @@ def contest(
     rounds: int,
     seconds: float = SECONDS,
     failed: dict[str, str] | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, list[float]]:
     """Let contestants take turns of about so many seconds: -> seconds a unit for each, turn by turn.
 
     Every other round goes backwards, so that nobody always comes first. They get ready one after the other, since some
-    measure while they compile; those whose task says "crowd" do so at the same time. One that fails there goes into
-    `failed`, with the reason, where that is given.
+    measure while they compile; those whose task says "start_together" do so at the same time. One that fails, or is not
+    ready within the seconds that its task names, goes into `failed` with the reason where that is given, and raises
+    RuntimeError or OSError where not. What they say of themselves goes into `facts`.
     """
     with contextlib.ExitStack() as stack:
         players: dict[str, Contestant] = {}
+
+        def each(act: Callable[[str, Contestant], None], backwards: bool = False) -> None:
+            for name in list(players)[:: -1 if backwards else 1]:
+                try:
+                    act(name, players[name])
+                except (OSError, RuntimeError) as error:
+                    if failed is None:
+                        raise
+                    failed[name] = str(error)
+                    del players[name]
+
         for name, task in tasks.items():
-            if not task.get("crowd"):
-                wait_until_ready(players, failed)
+            if not task.get("start_together"):
+                each(lambda _, player: player.wait_until_ready())
             players[name] = Contestant(task)
             stack.callback(players[name].close)
-        wait_until_ready(players, failed)
-        units = {name: player.units(seconds) for name, player in players.items()}
+        each(lambda _, player: player.wait_until_ready())
+        units: dict[str, int] = {}
+        each(lambda name, player: units.update({name: player.units(seconds)}))
         times: dict[str, list[float]] = {name: [] for name in players}
         for i in range(rounds):
-            for name in list(players)[:: -1 if i % 2 else 1]:
-                times[name].append(players[name].turn(units[name]))
-    return times
-
-
-def wait_until_ready(players: dict[str, Contestant], failed: dict[str, str] | None) -> None:
-    """Wait for each contestant; one that fails is taken out and told to `failed`, or raises where there is none."""
-    for name in list(players):
-        try:
-            _ = players[name].facts
-        except RuntimeError as error:
-            if failed is None:
-                raise
-            failed[name] = str(error)
-            del players[name]
+            each(lambda name, player: times[name].append(player.turn(units[name])), backwards=i % 2 == 1)
+        if facts is not None:
+            facts.update({name: player.facts for name, player in players.items()})
+        return {name: times[name] for name in players}
 
 
 def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What one NVIDIA GPU makes of rnnlm, part by part; `benchmarks/gpu.sh` runs them all.
+"""Measure rnnlm on one NVIDIA GPU, part by part; `benchmarks/gpu.sh` runs them all.
 
     python benchmarks/gpu.py PART --out=DIR [--cpu]
 
@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import tomllib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,45 +37,32 @@ from benchmarks.versus import shape_name, train_task
 
 def machine(run: Run) -> int:
     """Say what this machine is and what it lacks: -> exit code, 2 where nothing can be measured."""
-    lacks = []
+    lacks = missing_packages() + ([] if shutil.which("nvidia-smi") else ["nvidia-smi"])
     if sys.version_info < (3, 12):
         lacks.append(f"Python 3.12: this is {platform.python_version()}")
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    for name in [requirement.split(">")[0].split("~")[0] for requirement in wanted]:
-        if not installed(name):
-            lacks.append(f"the package {name}")
-    torch = importlib.util.find_spec("torch") is not None
-    if not torch:
-        lacks.append("the package torch, so cuDNN is no peer")
-    elif not run.cpu and not __import__("torch").cuda.is_available():
-        lacks.append("a PyTorch that sees the GPU, so cuDNN is no peer")
-    if not shutil.which("nvidia-smi"):
-        lacks.append("nvidia-smi")
+    say_lacks(lacks)
     if not installed("jax"):
         sys.stderr.write("There is no JAX here: install what requirements-cuda.lock names.\n")
         return 2
     import jax
 
     backend, device = jax.default_backend(), jax.devices()[0].device_kind
-    if tuple(map(int, metadata.version("jax").split(".")[:2])) < (0, 11):
-        lacks.append(f"JAX 0.11: this is {metadata.version('jax')}")
-    versions = {name: installed(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch")}
-    smi = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem", "--format=csv,noheader"]
-    card = subprocess.run(smi, capture_output=True, text=True).stdout.strip() if shutil.which("nvidia-smi") else ""
-    git = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    if not (run.cpu or torch_sees_gpu()):
+        lacks.append("a PyTorch that sees the GPU, so cuDNN is no peer")
+        say_lacks(lacks[-1:])
+    query = ["--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem", "--format=csv,noheader"]
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch")
     run.add(
         "machine",
         device=device,
         backend=backend,
-        card=card,
+        card=output_of("nvidia-smi", *query),
         cores=os.cpu_count(),
-        commit=git,
+        commit=os.environ.get("COMMIT") or output_of("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         python=platform.python_version(),
-        versions=versions,
+        versions={name: installed(name) for name in names},
         lacks=lacks,
     )
-    for what in lacks:
-        sys.stdout.write(f"This machine lacks {what}.\n")
     if backend != "gpu" and not run.cpu:
         sys.stderr.write(
             f"JAX sees no GPU here, only {device}: install jax[cuda13] where there is one, or try the script itself "
@@ -82,6 +72,23 @@ def machine(run: Run) -> int:
     return 0
 
 
+def missing_packages() -> list[str]:
+    """Packages that pyproject.toml asks for and that are not here, or not in that version; JAX as of 0.11."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lacks = []
+    for requirement in map(Requirement, [*wanted, "jax>=0.11", "torch"]):
+        version = installed(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            lacks.append(f"the package {requirement}" + (f": this is {version}" if version else ""))
+    return lacks
+
+
+def say_lacks(lacks: list[str]) -> None:
+    for what in lacks:
+        sys.stdout.write(f"This machine lacks {what}.\n")
+    sys.stdout.flush()
+
+
 def installed(name: str) -> str | None:
     """The version of an installed package."""
     with contextlib.suppress(metadata.PackageNotFoundError):
@@ -89,72 +96,100 @@ def installed(name: str) -> str | None:
     return None
 
 
+def torch_sees_gpu() -> bool:
+    with contextlib.suppress(ImportError):
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return False
+
+
+def output_of(*command: str) -> str:
+    """What a command prints; nothing where there is no such command or it fails."""
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return ""
+
+
 def contestants(task: Row, run: Run) -> dict[str, Row]:
-    """rnnlm and its peers, float32 (TF32 in products) and bfloat16, PyTorch compiled and not."""
+    """rnnlm and its peers, float32 (TF32 in products) and bfloat16, PyTorch compiled and not.
+
+    They get ready at the same time, else most of the machine's time would go there.
+    """
+    task = task | {"start_together": True, "ready_within": 90}
     found = {}
-    for variant in torch_lstm.variants("gpu", task) if importlib.util.find_spec("torch") else ():
-        name = f"torch {variant['dtype']}" + (" compiled" if variant["compile"] else "")
-        found[name] = task | {"peer": "torch_lstm", "crowd": True} | variant
     for dtype in ("float32", "bfloat16"):
         found[f"rnnlm {dtype}"] = task | {"peer": "ours", "dtype": dtype}
         found[f"flax {dtype}"] = task | {"peer": "flax_rnn", "dtype": dtype, "devices": 1}
+    for variant in torch_lstm.variants("gpu", task) if importlib.util.find_spec("torch") else ():
+        name = f"torch {variant['dtype']}" + (" compiled" if variant["compile"] else "")
+        found[name] = task | {"peer": "torch_lstm"} | variant
     product = {"peer": "ours", "what": "ceiling", "size": run.scale.square, "dtype": "bfloat16"}
-    return found | {"product": product}
+    return found | {"product": task | product}
 
 
 def beside_peers(run: Run) -> int:
-    """Contest each GPU shape, one row a shape."""
+    """Contest rnnlm and its peers at each shape, a row a shape."""
     for shape in run.scale.shapes:
         failed: dict[str, str] = {}
+        facts: dict[str, Row] = {}
         tasks = contestants(train_task(shape, "float32"), run)
-        times = contest(tasks, run.scale.rounds, run.scale.turn, failed)
+        times = contest(tasks, run.scale.rounds, run.scale.turn, failed, facts)
         ms = {name: 1e3 * statistics.median(t) for name, t in times.items()}
-        ratios = {
-            name: ratio(t, times[f"rnnlm {name.split()[1]}"])
-            for name, t in times.items()
-            if not name.startswith(("rnnlm", "product")) and f"rnnlm {name.split()[1]}" in times
-        }
-        symbols = {name: 1e3 * shape[2] * shape[3] / t for name, t in ms.items() if name != "product"}
-        tflops = 2e-9 * run.scale.square**3 / ms["product"] if "product" in ms else None
-        run.add("contest", shape=shape_name(shape), ms=ms, ratio=ratios, symbols_per_second=symbols, failed=failed,
-                product_tflops=tflops)  # fmt: skip
+        ours = {name: times.get(f"rnnlm {name.split()[1]}") for name in times if name.startswith(("torch", "flax"))}
+        run.add(
+            "contest",
+            shape=shape_name(shape),
+            ms=ms,
+            ratio={name: ratio(times[name], own) for name, own in ours.items() if own},
+            symbols_per_second={name: 1e3 * shape[2] * shape[3] / t for name, t in ms.items() if name != "product"},
+            product_tflops=2e-9 * run.scale.square**3 / ms["product"] if "product" in ms else None,
+            facts=facts,
+            failed=failed,
+        )
     return 0
 
 
 def best_dtype(run: Run) -> str:
-    """The dtype in which rnnlm was quickest in the contest of the first shape."""
+    """The dtype in which rnnlm was quickest in the contest of the first shape; bfloat16 where there was none."""
     rows = run.rows("contest")
     ours = {n: t for n, t in rows[0]["ms"].items() if n.startswith("rnnlm")} if rows else {}
+    if not ours:
+        sys.stdout.write("No contest is on record here, so bfloat16 is taken.\n")
     return min(ours, key=lambda name: ours[name]).split()[1] if ours else "bfloat16"
 
 
 def flags(run: Run) -> int:
-    """Contest rnnlm with each flag against rnnlm without, at every shape in turn."""
-    dtype = best_dtype(run)
-    for shape in run.scale.shapes[:2]:
-        task = train_task(shape, dtype) | {"peer": "ours"}
-        tasks = {"no flag": task}
-        tasks |= {name: task | {"env": {"XLA_FLAGS": flag}} for name, flag in run.scale.flags.items()}
-        failed: dict[str, str] = {}
-        times = contest(tasks, run.scale.rounds, run.scale.turn, failed)
-        for name, seconds in times.items():
-            ratios = [a / b for a, b in zip(times["no flag"], seconds, strict=True)]
-            run.add("flags", shape=shape_name(shape), dtype=dtype, name=name, flag=run.scale.flags.get(name, ""),
-                    ms=1e3 * statistics.median(seconds), ratio=statistics.median(ratios),
-                    interval=median_interval(ratios))  # fmt: skip
-        for name in failed:
-            run.add("flags", shape=shape_name(shape), name=name, flag=run.scale.flags[name], failed=failed[name])
+    """Contest rnnlm with each flag against rnnlm without, three flags at a time, a row a flag."""
+    dtype, names = best_dtype(run), list(run.scale.flags)
+    for shape in run.scale.shapes:
+        task = train_task(shape, dtype) | {"peer": "ours", "start_together": True, "ready_within": 60}
+        for i in range(0, len(names), 3):
+            flagged = {name: task | {"env": {"XLA_FLAGS": run.scale.flags[name]}} for name in names[i : i + 3]}
+            failed: dict[str, str] = {}
+            times = contest({"no flag": task} | flagged, run.scale.rounds, run.scale.turn, failed)
+            about = {"shape": shape_name(shape), "dtype": dtype}
+            for name in flagged:
+                row = about | {"name": name, "flag": run.scale.flags[name]}
+                if name in failed or "no flag" in failed:
+                    run.add("flags", **row, failed=failed.get(name) or failed["no flag"])
+                    continue
+                ratios = [a / b for a, b in zip(times["no flag"], times[name], strict=True)]
+                ms = {who: 1e3 * statistics.median(times[who]) for who in ("no flag", name)}
+                run.add("flags", **row, ms=ms[name], ms_without=ms["no flag"], ratio=statistics.median(ratios),
+                        interval=median_interval(ratios))  # fmt: skip
     return 0
 
 
 def profile(run: Run) -> int:
-    """Trace some steps of the first shape with the flags that were quickest, and sum up their kernels."""
-    rows = [row for row in run.rows("flags") if "ms" in row and row["shape"] == shape_name(run.scale.shapes[0])]
-    best = min(rows, key=lambda row: row["ms"], default={"flag": "", "name": "no flag"})
+    """Trace some steps of the first shape, with the flag that gained most where one did, and sum up their kernels."""
+    shape = run.scale.shapes[0]
+    gained = [row for row in run.rows("flags") if row.get("ratio", 0) > 1 and row["shape"] == shape_name(shape)]
+    best = max(gained, key=lambda row: row["ratio"], default={"flag": "", "name": "no flag"})
     os.environ["XLA_FLAGS"] = best["flag"]
     from benchmarks.peers import ours
 
-    work, _ = ours.train(train_task(run.scale.shapes[0], best_dtype(run)))
+    work, _ = ours.train(train_task(shape, best_dtype(run)))
     work(3)
     import jax
 
@@ -166,13 +201,13 @@ def profile(run: Run) -> int:
         trace = next(Path(folder).rglob("*.trace.json.gz"))
         kernels = profiles.kernels(trace)
         shutil.copy(trace, run.out / "gpu-profile.trace.json.gz")
-    run.add("profile", shape=shape_name(run.scale.shapes[0]), flags=best["name"], steps=5, seconds=seconds,
+    run.add("profile", shape=shape_name(shape), name=best["name"], flag=best["flag"], steps=5, seconds=seconds,
             kernels=kernels[:25], kernel_seconds=sum(k["seconds"] for k in kernels))  # fmt: skip
     return 0
 
 
 def table(run: Run) -> int:
-    """Make gpu.md from what there is."""
+    """Make gpu.md from the rows that there are."""
     (run.out / "gpu.md").write_text(profiles.page(run.rows))
     return 0
 
@@ -197,9 +232,10 @@ def main() -> int:
     if args.cpu:
         os.environ["JAX_PLATFORMS"] = "cpu"
     args.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     try:
         return PARTS[args.part](Run(args.out, args.cpu))
-    except RuntimeError as error:  # of a process that was started
+    except (OSError, RuntimeError) as error:  # of a process that was started
         sys.stderr.write(f"{error}\n")
         return 1
 

@@ -4,11 +4,11 @@
 #   benchmarks/gpu.sh [--out=DIR] [--cpu] [PART ...]
 #
 # The parts, each under four minutes, are machine (what it is and lacks), contest (beside cuDNN through PyTorch, and
-# flax), flags (XLA's, one by one), train (two minutes of a real config), resume (whether a killed run ends bit for bit
-# as an undisturbed one, and with which flags) and profile (where the time of the best goes). Each appends lines of JSON
+# flax), train (two minutes of a real config), resume (whether a killed run ends bit for bit as an undisturbed one, and
+# with which flags), flags (XLA's, one by one) and profile (where the time of the best goes). Each appends lines of JSON
 # to DIR/gpu.jsonl as its figures come, and DIR/gpu.md is made from them after each, so what was found stays when time
-# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, python3 unless set. --cpu puts the CPU
-# in the GPU's place, with tiny models, to try the script itself.
+# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, python3 unless set; COMMIT the commit,
+# where there is no git. --cpu puts the CPU in the GPU's place, with tiny models, to try the script itself.
 set -u
 out=benchmarks/results parts=() options=()
 for word in "$@"; do
@@ -25,14 +25,18 @@ for word in "$@"; do
   esac
 done
 cd "$(dirname "$0")/.." || exit 2
-[ ${#parts[@]} -gt 0 ] || parts=(machine contest flags train resume profile)
+[ ${#parts[@]} -gt 0 ] || parts=(machine contest train resume flags profile)
 run=("${PYTHON:-python3}" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
 
-budget=${BUDGET:-570} # seconds, of all parts together
-declare -A limits=([machine]=40 [contest]=225 [flags]=120 [train]=170 [resume]=120 [profile]=60)
-for part in "${parts[@]}"; do
+budget=${BUDGET:-575} # seconds, of all parts together
+declare -A limits=([machine]=30 [contest]=210 [train]=155 [resume]=75 [flags]=75 [profile]=30)
+for i in "${!parts[@]}"; do
+  part=${parts[i]} later=0
+  for other in "${parts[@]:i+1}"; do later=$((later + limits[$other])); done
   left=$((budget - SECONDS))
-  limit=$((left < limits[$part] ? left : limits[$part]))
+  limit=$((left - later > limits[$part] ? left - later : limits[$part])) # what the parts before have left over, too
+  limit=$((limit < left ? limit : left))
+  limit=$((limit < 225 ? limit : 225))
   if [ "$limit" -lt 10 ]; then
     echo "No time is left for $part."
     continue

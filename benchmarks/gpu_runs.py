@@ -9,84 +9,114 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.contest import ROOT
 from benchmarks.gpu_scale import REPEATABLE, Row, Run
 
 
-def rnnlm(*args: str, flag: str = "") -> subprocess.Popen[str]:
-    """`rnnlm ARGS` as a process."""
-    env = os.environ | {"XLA_FLAGS": flag}
+@contextlib.contextmanager
+def rnnlm(*args: str, flag: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Start `rnnlm ARGS` with flags for XLA; it is killed where the block ends before it does."""
     command = [sys.executable, "-m", "rnnlm.cli", *args]
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    options: dict[str, Any] = {"cwd": ROOT, "env": os.environ | {"XLA_FLAGS": flag}, "text": True}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    """Wait for a process that must succeed: -> what it printed."""
-    said, _ = process.communicate()
+def wait_for_success(process: subprocess.Popen[str]) -> str:
+    """Wait for a process: -> what it printed. Raises RuntimeError where it fails."""
+    output, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"{process.args} ended with code {process.returncode}: {said[-2000:]}")
-    return said
+        raise RuntimeError(f"{process.args} ended with code {process.returncode}: {output[-2000:]}")
+    return output
 
 
 def metrics(workdir: Path) -> list[Row]:
-    """The whole rows of a run so far."""
+    """Read the whole rows of a run so far."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def train(run: Run) -> int:
-    """Train the quickstart's text for a while with a model of the GPU's size, stop by SIGTERM, evaluate."""
+    """Train the quickstart's text with a model of the GPU's size, stop it two minutes after its start, evaluate it."""
     with tempfile.TemporaryDirectory() as folder:
         workdir, begun = Path(folder) / "run", time.perf_counter()
-        process = rnnlm("train", "--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.train)
-        while process.poll() is None and not metrics(workdir):
-            time.sleep(0.05)
-        started = time.perf_counter() - begun
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(run.scale.train_seconds)
-        process.send_signal(signal.SIGTERM)
-        finish(process)
-        losses = [row for row in metrics(workdir) if "loss" in row]
-        valid = [row["valid_bpc"] for row in metrics(workdir) if "valid_bpc" in row]
-        test = json.loads(finish(rnnlm("eval", f"--workdir={workdir}", "--json", "--step=latest")).splitlines()[-1])
-        speeds = [row["symbols_per_second"] for row in losses]
-        run.add("train", overrides=run.scale.train, steps=losses[-1]["step"], seconds=losses[-1]["seconds"],
-                seconds_to_first_row=started, symbols_per_second=statistics.median(speeds), train_bpc=losses[-1]["bpc"],
-                valid_bpc=valid[-1:] and valid[-1], test_bpc=test["bpc"], test_count=test["count"])  # fmt: skip
+        with rnnlm("train", "--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.train) as process:
+            while process.poll() is None and not metrics(workdir):
+                time.sleep(0.05)
+            started = time.perf_counter() - begun
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(run.scale.train_seconds - started)
+            process.send_signal(signal.SIGTERM)
+            wait_for_success(process)
+        rows = metrics(workdir)
+        losses = [row for row in rows if "loss" in row]
+        valid = [row["valid_bpc"] for row in rows if "valid_bpc" in row]
+        run.add(
+            "train",
+            overrides=run.scale.train,
+            steps=losses[-1]["step"],
+            seconds=losses[-1]["seconds"],
+            seconds_to_first_row=started,
+            symbols_per_second=statistics.median(row["symbols_per_second"] for row in losses),
+            train_bpc=losses[-1]["bpc"],
+            valid_bpc=valid[-1] if valid else None,
+        )
+        with rnnlm("eval", f"--workdir={workdir}", "--json", "--step=latest") as process:
+            test = json.loads(wait_for_success(process).splitlines()[-1])
+        run.add("test", bpc=test["bpc"], count=test["count"], protocol=test["protocol"])
     return 0
 
 
 def resume(run: Run) -> int:
     """Kill a run, let it go on, and compare it with an undisturbed one; with more flags until they are equal."""
     for name, flag in REPEATABLE.items():
-        with tempfile.TemporaryDirectory() as folder:
-            whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-            finish(short_run(run, whole, flag))
-            process = short_run(run, killed, flag)
-            while process.poll() is None and len(metrics(killed)) < 0.7 * run.scale.resume_steps:
-                time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            finish(short_run(run, killed, flag))
-            differing, rows = differences(whole, killed)
-        run.add("resume", name=name, flag=flag, killed=process.returncode == -signal.SIGKILL, equal=not differing,
-                differing_arrays=differing, first_differing_row=rows)  # fmt: skip
-        if not differing:
+        try:
+            killed, arrays, step = kill_and_compare(run, flag)
+        except (OSError, RuntimeError, ValueError) as error:
+            run.add("resume", name=name, flag=flag, failed=str(error))
+            continue
+        run.add("resume", name=name, flag=flag, killed=killed, equal=not arrays, differing_arrays=arrays,
+                first_differing_row=step)  # fmt: skip
+        if not arrays:
             break
     return 0
 
 
-def short_run(run: Run, workdir: Path, flag: str) -> subprocess.Popen[str]:
+def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
+    """-> (whether the kill came in time, arrays that differ at the end, the first step whose loss differs)."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        with train_shortly(run, whole, flag) as process:
+            wait_for_success(process)
+        with train_shortly(run, killed, flag) as process:
+            while process.poll() is None and len(metrics(killed)) < 0.6 * run.scale.resume_steps:
+                time.sleep(0.005)
+        in_time = process.returncode == -signal.SIGKILL
+        with train_shortly(run, killed, flag) as process:
+            wait_for_success(process)
+        return in_time, *differences(whole, killed)
+
+
+def train_shortly(run: Run, workdir: Path, flag: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """Start a short run that keeps its checkpoints often; or let it go on."""
     steps = f"--config.train.steps={run.scale.resume_steps}"
     config = ("--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.resume, steps)
     return rnnlm("train", *config, "--nocompile_cache", flag=flag)
 
 
 def differences(a: Path, b: Path) -> tuple[int, int | None]:
-    """(arrays of the last checkpoints that differ, by their digests; the first step whose loss does)."""
+    """-> (arrays of the last checkpoint that differ, by their digests; the first step whose loss differs)."""
     newest = max(int(path.name) for path in (a / "checkpoints").iterdir() if path.name.isdecimal())
     left, right = (
         json.loads((folder / "checkpoints" / str(newest) / "meta" / "metadata").read_text()) for folder in (a, b)

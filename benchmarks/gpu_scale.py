@@ -1,4 +1,4 @@
-"""How large each part of `benchmarks/gpu.sh` is, and where it writes."""
+"""The sizes of the parts of `benchmarks/gpu.sh`, and the file that they write to."""
 
 import contextlib
 import datetime
@@ -14,8 +14,8 @@ from rnnlm.files import append_line
 Row = dict[str, Any]
 
 FLAGS = {
-    "no command buffers": "--xla_gpu_enable_command_buffer=",
     "command buffers, loops too": "--xla_gpu_enable_command_buffer=+WHILE",
+    "no command buffers": "--xla_gpu_enable_command_buffer=",
     "command buffers of one kernel": "--xla_gpu_graph_min_graph_size=1",
     "latency hiding": "--xla_gpu_enable_latency_hiding_scheduler=true",
     "autotuning level 0": "--xla_gpu_autotune_level=0",
@@ -24,19 +24,19 @@ FLAGS = {
     "no Triton products": "--xla_gpu_enable_triton_gemm=false",
     "double-buffered loops": "--xla_gpu_enable_while_loop_double_buffering=true",
 }
-"""What the documentation of JAX (GPU performance tips) and of NVIDIA's JAX-Toolbox name, tried one by one."""
+"""XLA's flags that the pages of JAX (GPU performance tips) and of NVIDIA's JAX-Toolbox name, tried one by one."""
 
 REPEATABLE = {
     "no flag": "",
     "deterministic kernels only": "--xla_gpu_exclude_nondeterministic_ops=true",
     "deterministic kernels, no autotuning": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
 }
-"""What makes a run repeatable, the cheapest first."""
+"""Flags that may make a run repeatable, those that cost least first."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is."""
+    """The shapes, configs and times of all parts."""
 
     shapes: list[tuple[int, int, int, int]]
     square: int
@@ -44,43 +44,46 @@ class Scale:
     train_seconds: float
     resume: list[str]
     resume_steps: int
+    turn: float
+    rounds: int
     flags: dict[str, str] = field(default_factory=lambda: FLAGS)
-    turn: float = 0.4
-    rounds: int = 6
 
 
 def overrides(**values: Any) -> list[str]:
+    """Format config overrides: model__hidden=8 as --config.model.hidden=8."""
     return [f"--config.{name.replace('__', '.')}={value}" for name, value in values.items()]
 
 
 LARGE = {"model__layers": 3, "model__hidden": 1024, "model__embedding": 1024, "train__batch": 128, "train__window": 128}
 TINY = {"model__hidden": 16, "model__embedding": 16, "train__batch": 4, "train__window": 8}
-EVERY = {"eval__every": 500, "checkpoint__every": 500, "sample__every": 500}
+RARELY = {"eval__every": 1000, "checkpoint__every": 5000, "sample__every": 0}
 RESUME = {"model__dropout": 0.1, "log__every": 1, "eval__every": 0, "sample__every": 0}
 GPU = Scale(
-    shapes=SHAPES["gpu"],
+    shapes=SHAPES["gpu"][::-1],  # the largest first
     square=SQUARE["gpu"],
-    train=overrides(**LARGE, **EVERY, model__dtype="bfloat16", train__steps=20_000, optim__learning_rate=2e-3),
+    train=overrides(**LARGE, **RARELY, model__dtype="bfloat16", train__steps=20_000, optim__learning_rate=2e-3),
     train_seconds=120,
-    resume=overrides(**RESUME, model__layers=2, model__hidden=512, model__dtype="bfloat16", checkpoint__every=40),
-    resume_steps=200,
+    resume=overrides(**RESUME, model__layers=2, model__hidden=512, model__dtype="bfloat16", checkpoint__every=80),
+    resume_steps=400,
+    turn=0.3,
+    rounds=6,
 )
 TRIAL = Scale(
     shapes=[(1, 16, 4, 8)],
     square=64,
     train=overrides(**TINY, log__every=10, eval__every=0, checkpoint__every=500, sample__every=0, train__steps=10**7),
-    train_seconds=6,
+    train_seconds=12,
     resume=overrides(**RESUME, **TINY, checkpoint__every=10),
     resume_steps=60,
-    flags=dict(list(FLAGS.items())[:1]),
     turn=0.02,
     rounds=6,
+    flags=dict(list(FLAGS.items())[:1]),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where one part works and writes."""
+    """The rows of one run of the script: those in OUT/gpu.jsonl from the last row of the part `machine` on."""
 
     out: Path
     cpu: bool
@@ -101,5 +104,6 @@ class Run:
         path, found = self.out / "gpu.jsonl", []
         for line in path.read_text().splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
+                row = json.loads(line)
+                found = [row] if row["part"] == "machine" else [*found, row]
         return [row for row in found if row["part"] == part]

@@ -38,7 +38,7 @@ def kernels(path: Path) -> list[Row]:
 
 
 def page(rows: Callable[[str], list[Row]]) -> str:
-    """Markdown of all parts' rows; of a part that ran more than once, the newest rows."""
+    """Format the rows of all parts as Markdown; of what was measured twice, the newest."""
     text = ["# rnnlm on one GPU", "", "Made by `benchmarks/gpu.sh` from `gpu.jsonl`."]
     for name, section in SECTIONS.items():
         found = rows(name)
@@ -47,7 +47,7 @@ def page(rows: Callable[[str], list[Row]]) -> str:
     return "\n".join(text) + "\n"
 
 
-def of_machine(rows: list[Row]) -> Iterable[str]:
+def machine_section(rows: list[Row]) -> Iterable[str]:
     row = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items() if version)
     yield f"{row['card'] or row['device']}, {row['cores']} CPU cores, Python {row['python']}, {versions}"
@@ -55,55 +55,66 @@ def of_machine(rows: list[Row]) -> Iterable[str]:
     yield from (f"- lacks {what}" for what in row["lacks"])
 
 
-def of_contest(rows: list[Row]) -> Iterable[str]:
+def contest_section(rows: list[Row]) -> Iterable[str]:
     for row in newest(rows, "shape"):
         product = f"; a bfloat16 product at {row['product_tflops']:.1f} TFLOP/s" if row["product_tflops"] else ""
         yield f"{row['shape']}, a training step{product}"
         yield from ("", "| | ms | symbols/s | time / rnnlm's in the same dtype |", "| --- | --- | --- | --- |")
         for name, symbols in sorted(row["symbols_per_second"].items(), key=lambda item: -item[1]):
+            dtype = row["facts"].get(name, {}).get("lstm", "").removeprefix("torch.")
+            label = f"{name} (its LSTM in {dtype})" if dtype else name
             ratio = f"{row['ratio'][name]:.2f}" if name in row["ratio"] else ""
-            yield f"| {name} | {row['ms'][name]:.2f} | {symbols:,.0f} | {ratio} |"
+            yield f"| {label} | {row['ms'][name]:.2f} | {symbols:,.0f} | {ratio} |"
         yield from (f"| {name} | failed | | |" for name in row["failed"])
         yield ""
 
 
-def of_flags(rows: list[Row]) -> Iterable[str]:
-    yield from ("| shape | flag | ms | time without / with | 95 % interval |", "| --- | --- | --- | --- | --- |")
+def flags_section(rows: list[Row]) -> Iterable[str]:
+    yield from ("| shape | flag | ms with | ms without | without / with | 95 % interval |", "| --- " * 6 + "|")
     for row in newest(rows, "shape", "name"):
-        flag = f"{row['shape']} | {named(row)}"
+        label = f"{row['shape']} | {flag_label(row)}"
         if "failed" in row:
-            yield f"| {flag} | failed | | |"
+            yield f"| {label} | failed | | | |"
         else:
             low, high = row["interval"]
-            yield f"| {flag} | {row['ms']:.2f} | {row['ratio']:.3f} | {low:.3f}..{high:.3f} |"
+            times = f"{row['ms']:.2f} | {row['ms_without']:.2f}"
+            yield f"| {label} | {times} | {row['ratio']:.3f} | {low:.3f}..{high:.3f} |"
 
 
-def of_train(rows: list[Row]) -> Iterable[str]:
+def train_section(rows: list[Row]) -> Iterable[str]:
     row = rows[-1]
-    yield f"`rnnlm train --config=configs/quickstart.py {' '.join(row['overrides'])}`"
+    yield from (f"`rnnlm train --config=configs/quickstart.py {' '.join(row['overrides'])}`", "")
     yield f"- {row['steps']:,} steps in {row['seconds']:.0f} s, {row['symbols_per_second']:,.0f} symbols/s (median)"
     yield f"- first row of metrics.jsonl {row['seconds_to_first_row']:.1f} s after the start"
-    yield f"- test {row['test_bpc']:.4f} bpc on {row['test_count']:,} symbols; train {row['train_bpc']:.3f}"
+    yield f"- train {row['train_bpc']:.3f} bpc at the last step"
 
 
-def of_resume(rows: list[Row]) -> Iterable[str]:
+def test_section(rows: list[Row]) -> Iterable[str]:
+    yield f"{rows[-1]['bpc']:.4f} bpc ({rows[-1]['count']:,} symbols, {rows[-1]['protocol']})"
+
+
+def resume_section(rows: list[Row]) -> Iterable[str]:
     for row in newest(rows, "name"):
-        first = "" if row["first_differing_row"] is None else f", losses from step {row['first_differing_row']} on"
-        found = "equal bit for bit" if row["equal"] else f"{row['differing_arrays']} arrays differ{first}"
+        if "failed" in row:
+            yield f"- {flag_label(row)}: failed"
+            continue
+        step = row["first_differing_row"]
+        losses = "" if step is None else f", losses from step {step} on"
+        outcome = "equal bit for bit" if row["equal"] else f"{row['differing_arrays']} arrays differ{losses}"
         late = "" if row["killed"] else " (it ended before it was killed)"
-        yield f"- {named(row)}: {found}{late}"
+        yield f"- {flag_label(row)}: {outcome}{late}"
 
 
-def named(row: Row) -> str:
-    """A flag by its name and its text."""
+def flag_label(row: Row) -> str:
+    """Format a flag by its name and its text."""
     return f"{row['name']} `{row['flag']}`" if row["flag"] else str(row["name"])
 
 
-def of_profile(rows: list[Row]) -> Iterable[str]:
+def profile_section(rows: list[Row]) -> Iterable[str]:
     row = rows[-1]
     step = 1e3 / row["steps"]
-    yield f"{row['shape']}, {row['flags']}: {row['seconds'] * step:.2f} ms a step while it is traced, of which kernels"
-    yield f"{row['kernel_seconds'] * step:.2f} ms"
+    traced, kernels = (f"{row[name] * step:.2f}" for name in ("seconds", "kernel_seconds"))
+    yield f"{row['shape']}, {flag_label(row)}: {traced} ms a step while it is traced, of which kernels {kernels} ms"
     yield from ("", "| kernel | ms a step | calls a step | share |", "| --- | --- | --- | --- |")
     for kernel in row["kernels"]:
         share = kernel["seconds"] / row["kernel_seconds"]
@@ -112,12 +123,13 @@ def of_profile(rows: list[Row]) -> Iterable[str]:
 
 
 SECTIONS: dict[str, Callable[[list[Row]], Iterable[str]]] = {
-    "machine": of_machine,
-    "contest": of_contest,
-    "flags": of_flags,
-    "train": of_train,
-    "resume": of_resume,
-    "profile": of_profile,
+    "machine": machine_section,
+    "contest": contest_section,
+    "flags": flags_section,
+    "train": train_section,
+    "test": test_section,
+    "resume": resume_section,
+    "profile": profile_section,
 }
 
 

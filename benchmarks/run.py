@@ -1,7 +1,7 @@
 """rnnlm beside its peers, in alternation in one run: times, and their ratios pair by pair.
 
     python benchmarks/run.py --what=train,sample,compile,memory,read,quality [--json]
-    python benchmarks/run.py --against=DIR [--what=train,sample,compile]
+    python benchmarks/run.py --against=DIR [--what=train,sample,compile,read]
 
 Each contestant is a process of its own that works only when it is its turn. A peer is first tried with each of its
 settings, and the best goes into the contest. Prints tables, and appends a line of JSON for each to
@@ -65,7 +65,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", help=f"of {', '.join(WHAT)}; all but the last unless given")
     parser.add_argument("--shapes", help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
-    parser.add_argument("--against", type=against.checked, metavar="DIR", help="another checkout of rnnlm as the peer")
+    parser.add_argument(
+        "--against", type=against.parse_checkout, metavar="DIR", help="another checkout of rnnlm as the peer"
+    )
     parser.add_argument("--rounds", type=int, help="turns of each contestant; 9 unless given, 15 with --against")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of a turn, with --against")
     parser.add_argument("--quality", nargs="*", default=["tinyshakespeare"], help="configs for --what=quality")
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="in place of benchmarks/results/bench.jsonl or against.jsonl")
     args = parser.parse_args()
     allowed = against.WHAT if args.against else WHAT
-    args.what = args.what or ("train,sample,compile" if args.against else "train,sample,compile,memory,read")
+    args.what = args.what or ",".join(name for name in allowed if name != "quality")
     unknown = sorted(set(args.what.split(",")) - set(allowed))
     if unknown:
         parser.error(f"--what={','.join(unknown)}: choose of {', '.join(allowed)}")
@@ -88,7 +90,7 @@ def main() -> None:
     if args.against:
         against.main(args, told)
     else:
-        beside_peers(args, told | against.about(ROOT))
+        beside_peers(args, told | against.provenance(ROOT))
 
 
 def beside_peers(args: argparse.Namespace, told: dict[str, Any]) -> None:

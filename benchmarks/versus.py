@@ -49,7 +49,7 @@ def shape_name(shape: tuple[int, int, int, int]) -> str:
     return f"{layers}x{hidden} B={batch} T={window}"
 
 
-def sample_tasks() -> dict[str, dict[str, Any]]:
+def sample_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Symbols drawn from models of two layers, by hidden size and streams."""
     return {
         f"2x{hidden}, {n} streams": {
@@ -110,7 +110,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
 def sample(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
-    for shape, task in sample_tasks().items():
+    for shape, task in sample_tasks(args).items():
         tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
         times = contest(tasks, args.rounds)
         symbols = 64 * task["streams"]

@@ -19,7 +19,6 @@ import orbax.checkpoint as ocp
 from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
-from rnnlm import parallel
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, sync_tree, writing
 
@@ -41,24 +40,20 @@ class Keep(NamedTuple):
 
 
 class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore[misc]
-    """The folder of a save: its commit ends once the disk has all of it, and only then are older ones deleted."""
+    """Sync a save to the disk before it gets its name, and its name before older checkpoints are deleted."""
 
     async def finalize(self) -> None:
+        await asyncio.to_thread(sync_tree, Path(self.get()))
         await super().finalize()
         await asyncio.to_thread(sync_tree, Path(self.get_final()))
 
 
 class Checkpoints:
-    """The checkpoints of one run, for writing. `close` it, or the last save may be lost."""
+    """Write the checkpoints of one run into a folder that is there. `close` it, or the last save may be lost."""
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
         silence_orbax()
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
         self.folder = folder
-        if parallel.is_main():
-            with writing(folder):
-                make_folder(folder)
         policy: policies.PreservationPolicy = Keep(keep, scores)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
@@ -92,8 +87,16 @@ class Checkpoints:
         except Exception as error:  # whatever storage raises: OSError, XlaRuntimeError, ValueError
             raise UserError(
                 f"A checkpoint could not be written to {self.folder} ({short_reason(error)}). "
-                f"{last_good(self.folder)} Make room and run the same command to go on from there."
+                f"{last_good(self.folder)} Once it can be written, the same command goes on from there."
             ) from error
+
+
+def make_checkpoint_folder(folder: Path) -> None:
+    """Make the folder of a run's checkpoints. Raises UserError where that cannot be."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
+    with writing(folder):
+        make_folder(folder)
 
 
 def steps(folder: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """Runs side by side by their bits per character: only figures of the same symbols, and how sure a difference is."""
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import scipy.stats
 from rnnlm import folder, model, record
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
-from rnnlm.files import writing
+from rnnlm.files import store
 from rnnlm.score import Blocks
 
 WARM = 512
@@ -191,5 +192,6 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         ax.set_xlabel(name)
     axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(judged), fontsize=9)
-    with writing(path):
-        figure.savefig(path)
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:])
+    store(path, [image.getvalue()])

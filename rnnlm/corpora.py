@@ -15,7 +15,7 @@ from typing import IO
 
 from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
-from rnnlm.files import cache, make_folder, reading, store_in_cache
+from rnnlm.files import cache, make_folder, reading, store_in_cache, writing
 from rnnlm.symbols import CHUNK, chunks
 
 
@@ -126,7 +126,8 @@ def fetch(name: str) -> Path:
     part = target.with_name(f".{source.file}.{os.getpid()}.part")
     archive = target.with_name(f".{source.file}.{os.getpid()}.zip.part")
     try:
-        make_folder(target.parent)
+        with writing(target):
+            make_folder(target.parent)
         if source.member:
             download(source.url, archive, source.archive_size)
             unzip(archive, source.member, part, source.size)
@@ -148,27 +149,32 @@ def fetch(name: str) -> Path:
 
 def download(url: str, path: Path, size: int) -> None:
     """Stream a URL to a file of at most that size."""
-    with urllib.request.urlopen(url, timeout=30) as response, path.open("wb") as out:
-        copy(response, out, size)
+    with urllib.request.urlopen(url, timeout=30) as response:
+        copy(response, path, size)
 
 
 def unzip(archive: Path, member: str, path: Path, size: int) -> None:
     """Read one named member of a zip archive, with a cap on its size; nothing else is unpacked."""
     try:
-        with zipfile.ZipFile(archive) as folder, folder.open(member) as data, path.open("wb") as out:
-            copy(data, out, size)
+        with zipfile.ZipFile(archive) as folder, folder.open(member) as data:
+            copy(data, path, size)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise UserError(
             f"What was downloaded is not a sound zip archive with a member {member} ({error}): try again later."
         ) from None
 
 
-def copy(source: IO[bytes], out: IO[bytes], size: int) -> None:
-    """At most one byte more than `size`, so that a text too long shows."""
+def copy(source: IO[bytes], path: Path, size: int) -> None:
+    """Write a stream to a file, one byte more than `size` at most, so that a text too long shows. Raises WriteError."""
     left = size + 1
-    while left > 0 and (chunk := source.read(min(CHUNK, left))):
-        out.write(chunk)
-        left -= len(chunk)
+    with writing(path):
+        out = path.open("wb")
+    with out:
+        while left > 0 and (chunk := source.read(min(CHUNK, left))):
+            with writing(path):
+                out.write(chunk)
+                out.flush()
+            left -= len(chunk)
 
 
 def verify(path: Path, source: Source, what: str, advice: str) -> None:

@@ -27,7 +27,7 @@ from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.evaluate import Score, narrowed, tallied
-from rnnlm.files import store
+from rnnlm.files import reading, store
 from rnnlm.symbols import Text
 from rnnlm.windows import EvalWindow, EvalWindows, TrainWindows
 
@@ -209,9 +209,11 @@ def kept_statistics(
         np.savez(file, *map(np.asarray, jax.tree.leaves(found)))
         store(path, [file.getvalue()])
     try:
-        with np.load(path) as arrays:
+        with reading(path):
+            file = io.BytesIO(path.read_bytes())
+        with np.load(file) as arrays:
             leaves = [arrays[name] for name in arrays.files]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:  # of what the file holds
         raise UserError(f"{path} is damaged ({error}): delete it, and it is made again.") from None
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template]:
         raise UserError(f"{path} holds the statistics of another model: delete it, and it is made again.")

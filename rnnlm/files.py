@@ -81,12 +81,17 @@ def sync_folder(path: Path) -> None:
 
 def sync_tree(path: Path) -> None:
     """Sync all that a folder holds to the disk, and its own name. Raises OSError."""
-    for folder, _, files in os.walk(path):
+    for folder, _, files in os.walk(path, onerror=raise_error):
         for name in files:
             with open(os.path.join(folder, name), "rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(folder))
     sync_folder(path.parent)
+
+
+def raise_error(error: OSError) -> None:
+    """Raise, for os.walk, which else leaves out what it cannot list."""
+    raise error
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -120,7 +125,7 @@ def cache() -> Path:
 
 
 def store_in_cache(path: Path, chunks: Iterable[bytes]) -> None:
-    """`store` in the cache. Raises WriteError that says how to have the cache elsewhere."""
+    """Write a file of the cache as `store` does. Raises WriteError that says how to have the cache elsewhere."""
     try:
         store(path, chunks)
     except WriteError as error:

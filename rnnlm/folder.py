@@ -117,14 +117,15 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Row:
     """Raises UserError where there is no such file or it holds no JSON object."""
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"{path.parent} holds no whole run: it has no {path.name}. Name the folder of a training run, or "
             "restore the file from a copy."
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        with reading(path):
+            found = json.loads(path.read_text())
+    except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} is no JSON object: restore it from a copy of the run.")

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
 
 from rnnlm.errors import UserError
 
@@ -115,18 +116,27 @@ def gather(tree: Any) -> Any:
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether any process of the run passes True."""
-    if processes() == 1:
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+    """Return whether any process of the run passes True. Raises UserError where another process is gone."""
+    return bool(np.any(gather_from_processes(np.array([flag]))))
 
 
 def same_everywhere(value: object) -> bool:
-    """Return whether all processes of the run pass values of equal repr."""
-    if processes() == 1:
-        return True
+    """Return whether all processes of the run pass values of equal repr. Raises UserError where one is gone."""
     digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest(), np.uint8)
-    return bool(np.all(multihost_utils.process_allgather(digest) == digest[None]))
+    return bool(np.all(gather_from_processes(digest) == digest))
+
+
+def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
+    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError where another process is gone."""
+    if processes() == 1:
+        return array[None]
+    try:
+        return np.asarray(multihost_utils.process_allgather(array))
+    except jax.errors.JaxRuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"Another process of this run is gone ({reason}): see what it says, and start all of them again."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -141,8 +151,12 @@ def sync_errors() -> Iterator[None]:
         yield
     except Exception as error:
         failed = error
-    if any_process(failed is not None):
-        raise failed or UserError("Another process of this run failed, so this one ends too: see what that one says.")
+    if failed is not None:
+        with contextlib.suppress(UserError):  # what failed here tells more than that another process is gone
+            any_process(True)
+        raise failed
+    if any_process(False):
+        raise UserError("Another process of this run failed, so this one ends too: see what that one says.")
 
 
 def _mesh(n: int) -> Mesh:

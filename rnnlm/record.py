@@ -104,9 +104,13 @@ class Record:
             self._events.hparams(dict(flatten(config)), result)
 
     def close(self) -> None:
+        """Close the files. Raises WriteError where what they have buffered cannot be written."""
         if self.write:
-            self._metrics.close()
-            self._events.close()
+            try:
+                with writing(self._path):
+                    self._metrics.close()
+            finally:
+                self._events.close()
 
 
 class Events:
@@ -117,7 +121,8 @@ class Events:
 
     def __init__(self, folder: Path):
         self._path = folder / "events"
-        self._writer = EventsWriter(str(self._path), f".{os.getpid()}")
+        with writing(self._path):
+            self._writer = EventsWriter(str(self._path), f".{os.getpid()}")
         self._put(step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
     def _put(self, **event: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints read back: the newest sound one, damaged ones passed over, and none taken for damaged that is not."""
+"""Read checkpoints back: the newest sound one, and none is called damaged that only cannot be read just now."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ import orbax.checkpoint as ocp
 from rnnlm import parallel
 from rnnlm.checkpoint import Leaves, digests, name_of, short_reason, silence_orbax, steps
 from rnnlm.errors import UserError
-from rnnlm.files import make_folder, writing
+from rnnlm.files import make_folder, raise_error, writing
 
 
 class DamagedError(Exception):
-    """A checkpoint that is proven damaged: a file of it is missing, ends early, or does not have its digest."""
+    """A checkpoint is proven damaged: a file of it is missing, ends early, or does not have its digest."""
 
 
 def load(
@@ -26,21 +26,25 @@ def load(
 ) -> tuple[int, Leaves]:
     """Load the first of the wanted steps that is sound: -> (step, leaves). Damaged ones are reported and passed over.
 
-    With `every_process` all processes of the run call this with the same steps, and get the first that is sound to
-    all of them. Raises UserError where none is sound, or where one cannot be read but is not proven damaged.
+    With `every_process` all processes of the run call this with the same steps, and get the same one. Raises UserError
+    where none is sound, where one cannot be read but is not proven damaged, or where processes find different things.
     """
     if not wanted:
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
     silence_orbax()
     for i, step in enumerate(wanted):
-        path, tree, reason = folder / str(step), None, "as another process of this run finds"
+        path, tree, reason = folder / str(step), None, ""
         with parallel.sync_errors() if every_process else contextlib.nullcontext():
             try:
                 tree = read(path)
             except DamagedError as error:
                 reason = str(error)
-        damaged = parallel.any_process(tree is None) if every_process else tree is None
-        if tree is not None and not damaged:
+        if every_process and not parallel.same_everywhere(tree is None):
+            raise UserError(
+                f"The checkpoint {path} is sound to one process of this run and damaged to another, which shows that "
+                "their machines do not see the same disk or that one of them fails. It stays where it is."
+            )
+        if tree is not None:
             return step, tree
         then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
         report(f"The checkpoint {path} is damaged ({reason}); {then}.")
@@ -87,8 +91,13 @@ def read_by_orbax(path: Path) -> Any:
         return reader.restore(path.absolute(), args=args)
 
 
-ABOUT_CONTENT = ("DATA_LOSS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE")
-"""How tensorstore begins a message on what a file holds, or that it is missing; other beginnings are on reading it."""
+CONTENT_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, FileNotFoundError)
+"""What orbax, tensorstore and json raise where a file is missing or holds something else than it should."""
+NOT_CONTENT = re.compile(
+    r"\b(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
+    r"|UNIMPLEMENTED|UNKNOWN): "
+)
+"""The codes by which tensorstore says that it could not read; its others (DATA_LOSS, NOT_FOUND ...) are of content."""
 
 
 def unreadable(path: Path, error: Exception) -> str:
@@ -97,20 +106,21 @@ def unreadable(path: Path, error: Exception) -> str:
     orbax takes a file that it cannot ask for as missing, so each is asked for once more.
     """
     try:
-        for folder, folders, files in os.walk(path, onerror=_raise):
+        for folder, folders, files in os.walk(path, onerror=raise_error):
             for name in folders:
                 os.stat(os.path.join(folder, name))
             for name in files:
                 open(os.path.join(folder, name), "rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except OSError as cause:
         return f"{cause.filename or path}: {cause.strerror}"
-    status = re.match(r"([A-Z_]+):", str(error))
-    content = isinstance(error, ValueError | KeyError | FileNotFoundError)
-    return "" if content and (not status or status[1] in ABOUT_CONTENT) else short_reason(error)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    raised: BaseException | None = error
+    while raised is not None:
+        if not isinstance(raised, CONTENT_ERRORS) or NOT_CONTENT.search(str(raised)):
+            return short_reason(error)
+        raised = raised.__cause__
+    return ""
 
 
 def quarantine(folder: Path, after: int) -> None:

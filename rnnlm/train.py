@@ -47,29 +47,22 @@ class Trainer:
             "parameters": model.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
         }
-
-    def refuse_different_processes(self) -> None:
-        """Raise UserError where the processes of the run do not have the same config, text and checkpoints."""
-        # The path of the text may differ from machine to machine; the text may not.
-        config = replace(self.config, data=replace(self.config.data, corpus="", files=""))
-        for what, value in {
-            "configs": config,
-            "texts": self.dataset.corpus.sha256,
-            "checkpoints": checkpoint.steps(self.folder),
-        }.items():
-            if not parallel.same_everywhere(value):
-                raise UserError(
-                    f"The processes of this run have different {what}: start all of them with the same command, "
-                    f"with {self.workdir} on a disk that they share."
-                )
+        self.failure: WriteError | None = None
 
     def start(self) -> tuple[int, TrainState]:
-        """Make a fresh state, or restore the newest checkpoint that every process finds sound: -> (step, state).
+        """Make a fresh state, or restore the newest sound checkpoint: -> (step, state on the devices).
 
-        The state is on the devices. Raises UserError in every process where one of them cannot read a checkpoint.
+        All processes restore the same one. Raises UserError in each of them where one cannot read a checkpoint, or
+        where they differ in config, text or checkpoints.
         """
-        fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
-        wanted = checkpoint.steps(self.folder)[::-1]
+        with parallel.sync_errors():
+            fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
+            wanted = checkpoint.steps(self.folder)[::-1]
+        # The path of the text may differ from machine to machine; the text may not.
+        config = replace(self.config, data=replace(self.config.data, corpus="", files=""))
+        self.refuse_difference("configs", config)
+        self.refuse_difference("texts", self.dataset.corpus.sha256)
+        self.refuse_difference("checkpoints", wanted)
         if not wanted:
             return 0, place(fresh)
         step, tree = restore.load(self.folder, wanted, self.console.warn, every_process=True)
@@ -77,17 +70,29 @@ class Trainer:
             restored = restore.restore_into(fresh, tree, str(self.folder / str(step)))
             if parallel.is_main():
                 restore.quarantine(self.folder, step)
-        self.console.say(f"going on from step {step}")
+            self.console.say(f"going on from step {step}")
         return step, place(restored)
+
+    def refuse_difference(self, what: str, value: object) -> None:
+        """Raise UserError where the processes of the run do not have the same value."""
+        if not parallel.same_everywhere(value):
+            raise UserError(
+                f"The processes of this run have different {what}: start all of them with the same command, with "
+                f"{self.workdir} on a disk that they share."
+            )
 
     def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
         with parallel.sync_errors():
+            if parallel.is_main():
+                checkpoint.make_checkpoint_folder(self.folder)
             self.record = Record(self.workdir, first, parallel.is_main())
+        self.refuse_difference("metrics", self.record.scores)
         self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
         self.clock = (first, time.perf_counter())
         try:
             finished = self.loop(first, now, stop)
+            self.sync_failure()
             self.saves.wait()
             return self.result(max(first, self.config.train.steps)) if finished else None
         finally:
@@ -126,7 +131,27 @@ class Trainer:
 
     def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
         """Whether to stop: where processes must agree, they ask each other only now and then."""
-        return (parallel.processes() == 1 or step % self.config.log.every == 0) and parallel.any_process(stop())
+        if parallel.processes() == 1:
+            return stop()
+        if step % self.config.log.every:
+            return False
+        self.sync_failure()
+        return parallel.any_process(stop())
+
+    def write(self, act: Callable[[], None]) -> None:
+        """Write to the records, which the main process alone does; a failure is kept until all processes can end."""
+        try:
+            act()
+        except WriteError as error:
+            if parallel.processes() == 1:
+                raise
+            self.failure = error
+
+    def sync_failure(self) -> None:
+        """End in all processes where one could not write its records."""
+        with parallel.sync_errors():
+            if self.failure:
+                raise self.failure
 
     def is_due(self, every: int, step: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
@@ -152,7 +177,8 @@ class Trainer:
             stopping = not self.validate(step, now, stop)
         improved = self.best() != best
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            self.record.flush()
+            self.write(self.record.flush)
+            self.sync_failure()
             self.saves.save(step, fetch(now))
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
@@ -175,19 +201,18 @@ class Trainer:
         now = time.perf_counter()
         self.console.progress(step, self.config.train.steps, bpc, self.speed(step, now))
         if step % self.config.log.every == 0 or step == self.config.train.steps:
-            self.record.row(
-                {
-                    "step": step,
-                    "epoch": step / self.windows.steps_per_epoch,
-                    "loss": loss,
-                    "bpc": bpc,
-                    "grad_norm": grad_norm,
-                    "param_norm": param_norm,
-                    "learning_rate": float(self.rate(step - 1)),
-                    "symbols_per_second": self.speed(step, now),
-                    "seconds": self.record.seconds_at(now),
-                }
-            )
+            row = {
+                "step": step,
+                "epoch": step / self.windows.steps_per_epoch,
+                "loss": loss,
+                "bpc": bpc,
+                "grad_norm": grad_norm,
+                "param_norm": param_norm,
+                "learning_rate": float(self.rate(step - 1)),
+                "symbols_per_second": self.speed(step, now),
+                "seconds": self.record.seconds_at(now),
+            }
+            self.write(lambda: self.record.row(row))
 
     def fail_diverged(self, finding: str) -> NoReturn:
         """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
@@ -212,9 +237,8 @@ class Trainer:
             self.fail_diverged(f"The validation cost at step {step} is {found.tally.bpc} bpc")
         values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
         epoch = step / self.windows.steps_per_epoch
-        self.record.row(
-            {"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())}
-        )
+        row = {"step": step, "epoch": epoch, **values, "seconds": self.record.seconds_at(time.perf_counter())}
+        self.write(lambda: self.record.row(row))
         count = f"{found.tally.count:,} symbols"
         self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.how})")
         return True
@@ -228,7 +252,7 @@ class Trainer:
         for temperature in c.temperatures:
             drawn = self.sampler.chunks(params, self.prime, c.length, Draw(temperature, self.config.seed))
             texts[temperature] = c.prime + join(vocabulary, drawn)
-        self.record.sample(step, texts)
+        self.write(lambda: self.record.sample(step, texts))
 
     def result(self, step: int) -> dict[str, Any]:
         """What the run came to at its last step; kept in result.json."""
@@ -265,14 +289,13 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
         dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
         trainer = Trainer(config, workdir, dataset, console)
         lock = folder.prepare(workdir) if parallel.is_main() else contextlib.nullcontext()
-    console.say(
-        f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-        f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.facts['parameters']:,} parameters; "
-        f"{trainer.facts['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
-    )
+        console.say(
+            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.facts['parameters']:,} parameters; "
+            f"{trainer.facts['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
+        )
     with lock, signals as stop:
         try:
-            trainer.refuse_different_processes()
             first, now = trainer.start()
             with parallel.sync_errors():
                 if parallel.is_main():
@@ -281,4 +304,4 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
             return trainer.run(first, now, stop)
         except WriteError as error:
             last_good = checkpoint.last_good(trainer.folder)
-            raise UserError(f"{error} {last_good} Make room and run the same command to go on.") from error
+            raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error

@@ -68,21 +68,50 @@ def test_the_interval_of_a_median_holds_it_in_95_of_100_cases(n):
     assert coverage(low + 1) < 0.95 and (coverage(low) >= 0.95 or low == 1)
 
 
-def test_another_checkout_runs_its_own_code(tmp_path):
-    other, mark, results = tmp_path / "other", tmp_path / "mark", tmp_path / "results.jsonl"
+def other_checkout(tmp_path):
+    """A copy of what is measured."""
     for name in ("rnnlm", "benchmarks"):
-        shutil.copytree(ROOT / name, other / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+        ignored = shutil.ignore_patterns("__pycache__", "results")
+        shutil.copytree(ROOT / name, tmp_path / "other" / name, ignore=ignored)
+    return tmp_path / "other"
+
+
+def run_against(other, shapes):
+    """Contest this checkout against another: -> the line of results."""
+    results = other / "results.jsonl"
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), f"--against={other}", "--what=train"]
+    command += [f"--shapes={shapes}", "--rounds=6", "--seconds=0.02", f"--results={results}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0 and "other / this" in done.stdout, done.stderr
+    [line] = [json.loads(line) for line in results.read_text().splitlines()]
+    return line
+
+
+def test_another_checkout_runs_its_own_code(tmp_path):
+    other, mark = other_checkout(tmp_path), tmp_path / "mark"
     step = other / "rnnlm" / "step.py"
     step.write_text(step.read_text() + f"\nimport pathlib\n\npathlib.Path({str(mark)!r}).touch()\n")
-    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), f"--against={other}", "--what=train"]
-    command += ["--shapes=1x8x2x4", "--rounds=6", "--seconds=0.02", f"--results={results}"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
-    assert done.returncode == 0, done.stderr
-    assert mark.exists() and "other / this" in done.stdout
-    [line] = [json.loads(line) for line in results.read_text().splitlines()]
+    line = run_against(other, "1x8x2x4")
+    assert mark.exists()
     [row] = line["rows"]
     assert row["interval"] == [min(row["ratios"]), max(row["ratios"])] and len(row["ratios"]) == 6
     assert line["this"]["versions"]["jax"] == line["other"]["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.slow
+def test_what_another_checkout_cannot_do_is_left_out(tmp_path):
+    other = other_checkout(tmp_path)
+    worker = other / "benchmarks" / "worker.py"
+    worker.write_text(worker.read_text().replace("    work(2)", '    assert task["hidden"] != 9\n    work(2)'))
+    line = run_against(other, "1x8x2x4,1x9x2x4")
+    assert line["left_out"] == {"1x9 B=2 T=4": ["other"]} and [r["shape"] for r in line["rows"]] == ["1x8 B=2 T=4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["evaluate", "adapt", "code"])
+def test_a_reader_works_when_told_to(what):
+    task = TASK | {"peer": "ours_reading", "what": what, "symbols": 64, "lanes": 2, "segment": 8}
+    assert contest.contest({what: task}, rounds=1, seconds=0.01)[what][0] > 0
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

@@ -1,7 +1,6 @@
 """What a failing disk does to a run: read errors, files cut off, power losses; on real processes, through strace."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     reason="there is no strace here that may trace: Debian's strace has one",
 )
 READS = "read,pread64,preadv"
-STATS = "stat,newfstatat,statx,lstat"
+STATS = "?stat,?newfstatat,?statx,?lstat"
 
 
 def failing(calls: str, how: str, *paths: Path) -> list[str]:
@@ -82,12 +81,15 @@ def test_what_has_nothing_to_do_with_the_files_is_no_damage(whole, error):
     assert unreadable(whole / "checkpoints" / "30", error) in ("MemoryError", str(error))
 
 
-def two_processes(run, text, prefix, *more):
-    """Train with two processes, the second of them under a prefix: -> their (exit code, output, errors)."""
+def two_processes(runs, text, *more, first=(), second=()):
+    """Train with two processes in their folders, each under a prefix: -> their (exit code, output, errors)."""
     with free_port() as port:
         flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--config.eval.every=0", *more]
-    args = command(run, text, *flags)
-    both = [start(*args, f"--process={i}", prefix=words) for i, words in enumerate(([], prefix))]
+    prefixes = list(first), list(second)
+    both = [
+        start(*command(folder, text, *flags, f"--process={i}"), prefix=prefix)
+        for i, (folder, prefix) in enumerate(zip(runs, prefixes, strict=True))
+    ]
     try:
         ends = [process.communicate(timeout=120) for process in both]
     finally:
@@ -97,44 +99,80 @@ def two_processes(run, text, prefix, *more):
     return [(process.returncode, *end) for process, end in zip(both, ends, strict=True)]
 
 
-def test_a_read_error_of_one_process_ends_both(run, text_file):
-    before = contents(run)
-    prefix = failing(READS, "error=EIO", arrays(run, 30))
-    first, second = two_processes(run, text_file, prefix, "--config.train.steps=35")
-    assert (first[0], second[0]) == (2, 2)
-    assert "Another process of this run failed" in first[2] and "Input/output error" in second[2]
-    assert contents(run) == before
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can show a process another file under the same name")
-def test_what_one_process_finds_cut_off_neither_restores(run, whole, tmp_path, text_file):
-    """The second process finds half of the arrays of the newest checkpoint: both take the one before."""
-    half, path = tmp_path / "half", arrays(run, 30)
-    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    mount = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]
-    first, second = two_processes(run, text_file, [*mount, str(half), str(path)])
+def test_what_is_damaged_to_both_processes_both_pass_over(run, whole, tmp_path, text_file):
+    path = arrays(run, 30)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    first, second = two_processes([run, run], text_file)
     assert (first[0], second[0]) == (0, 0), (first, second)
-    assert "going on from step 25" in first[1] and "30 is damaged (as another process of this run finds)" in first[2]
-    assert "30 is damaged (" in second[2] and "using step 25 in its place" in second[2]
+    assert "going on from step 25" in first[1]
+    assert all("30 is damaged (" in err and "using step 25 in its place" in err for _, _, err in (first, second))
     assert [p.name for p in (run / "damaged").iterdir()] == ["30.0"]
     # Steps 26 to 30, by two processes that are one run.
     undisturbed = Path(shutil.copytree(whole, tmp_path / "undisturbed"))
     shutil.rmtree(undisturbed / "checkpoints" / "30")
-    assert [end[0] for end in two_processes(undisturbed, text_file, [])] == [0, 0]
+    assert [end[0] for end in two_processes([undisturbed] * 2, text_file)] == [0, 0]
     assert rows(run) == rows(undisturbed)
     same_bits(leaves(run, 30), leaves(undisturbed, 30))
+
+
+@pytest.mark.parametrize("what", ["arrays", "metrics"])
+def test_a_read_error_of_one_process_ends_both(run, text_file, what):
+    before = contents(run)
+    path = arrays(run, 30) if what == "arrays" else run / "metrics.jsonl"
+    second = failing(READS, "error=EIO", path)
+    first, second = two_processes([run, run], text_file, "--config.train.steps=35", second=second)
+    assert (first[0], second[0]) == (2, 2)
+    assert "Another process of this run failed" in first[2] and "Input/output error" in second[2]
+    # Of this start config.json, run.json and the events may tell already; nothing else has changed.
+    told = {Path("config.json"), Path("run.json")}
+    after = {name: data for name, data in contents(run).items() if "events" not in name.name and name not in told}
+    assert after == {name: before[name] for name in before if "events" not in name.name and name not in told}
+
+
+MOUNT = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]
+
+
+def test_what_is_damaged_to_one_process_only_ends_both(run, tmp_path, text_file):
+    """The second process finds half of the arrays of the newest checkpoint, which are whole."""
+    half, path = tmp_path / "half", arrays(run, 30)
+    half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if subprocess.run([*MOUNT, str(half), str(path), "true"], capture_output=True).returncode != 0:
+        pytest.skip("only root can show a process another file under the same name")
+    before = contents(run)
+    first, second = two_processes([run, run], text_file, second=[*MOUNT, str(half), str(path)])
+    assert (first[0], second[0]) == (2, 2), (first, second)
+    assert all("30 is sound to one process of this run and damaged to another" in err for _, _, err in (first, second))
+    assert contents(run) == before
 
 
 def test_processes_that_see_other_checkpoints_refuse(run, text_file, tmp_path):
     """The second process has a folder of its own, as where the disk is not shared."""
     other = Path(shutil.copytree(run, tmp_path / "other"))
     shutil.rmtree(other / "checkpoints" / "30")
-    with free_port() as port:
-        flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--config.eval.every=0"]
-    both = [start(*command(folder, text_file, *flags, f"--process={i}")) for i, folder in enumerate((run, other))]
-    for process in both:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 2 and "different checkpoints" in err and "Traceback" not in err
+    for code, _, err in two_processes([run, other], text_file):
+        assert code == 2 and "different checkpoints" in err
+
+
+FULL = "error=ENOSPC:when=12+"
+
+
+def test_records_that_cannot_be_written_end_both_processes(run, text_file):
+    """The disk is full for the main process, from its twelfth row on."""
+    prefix = failing("write", FULL, run / "metrics.jsonl")
+    more = ("--config.train.steps=70", "--config.log.every=2")
+    shutil.rmtree(run)
+    first, second = two_processes([run, run], text_file, *more, first=prefix)
+    assert (first[0], second[0]) == (2, 2), (first, second)
+    assert "metrics.jsonl could not be written (No space left on device)" in first[2]
+    assert "The last good checkpoint is" in first[2] and "Another process of this run failed" in second[2]
+
+
+def test_a_failed_write_is_named_and_so_is_the_last_good_checkpoint(tmp_path, text_file):
+    workdir = tmp_path / "run"
+    prefix = failing("write", FULL, workdir / "metrics.jsonl")
+    message = rnnlm(*command(workdir, text_file, "--cpu_devices=1"), prefix=prefix, code=2)
+    assert "metrics.jsonl could not be written (No space left on device)" in message
+    assert f"The last good checkpoint is {workdir}/checkpoints/10." in message and "read" not in message
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples/000000015.txt", "run.json"])
@@ -185,7 +223,7 @@ class Trace:
         self.path, self.calls, self.lines = path, [], 0
 
     def rnnlm(self, *args):
-        names = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,rmdir"
+        names = "openat,write,writev,pwrite64,fsync,?rename,?renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir"
         rnnlm(*args, prefix=["strace", "-f", "-y", "-qq", "-o", str(self.path), "-e", f"trace={names}"])
         begun = {}
         for text in self.path.read_text(errors="replace").splitlines():
@@ -213,7 +251,7 @@ class Trace:
 
     def made(self, path):
         """Where a file or folder has first been made."""
-        return next(call.end for call in self.named("openat", "mkdir") if str(path) in call.paths)
+        return next(call.end for call in self.named("openat", "mkdir", "mkdirat") if str(path) in call.paths)
 
     def renames(self):
         return self.named("rename", "renameat", "renameat2")
@@ -253,7 +291,7 @@ def test_rows_are_synced_before_a_checkpoint_relies_on_them(traced):
     saves = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
     for step, folder in saves.items():
         last = trace.written(metrics, holding=f'\\"step\\": {step},')
-        begin = next(call.begin for call in trace.named("mkdir") if call.paths == [str(folder)])
+        begin = next(call.begin for call in trace.named("mkdir", "mkdirat") if str(folder) in call.paths)
         assert last > 0 and trace.synced(metrics, after=last, before=begin), step
 
 

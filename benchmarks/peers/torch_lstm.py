@@ -66,11 +66,13 @@ def train(task: dict[str, Any]) -> Work:
 
     run = torch.compile(forward) if task["compile"] else forward
     pending = None
+    facts = {"torch": torch.__version__}
 
     def work(n: int) -> None:
         nonlocal carry, pending
         for _ in range(n):
             loss, (h, c) = run(x, carry)
+            facts["lstm"] = str(h.dtype)  # autocast may have chosen another than it was asked for
             carry = h.detach().float(), c.detach().float()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -83,7 +85,7 @@ def train(task: dict[str, Any]) -> Work:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return work, {"torch": torch.__version__}
+    return work, facts
 
 
 def sample(task: dict[str, Any]) -> Work:
