@@ -80,7 +80,7 @@ class Contestant:
 
     def close(self) -> None:
         """End the worker; one that does not, as while it compiles, is killed."""
-        assert self.process.stdin
+        assert self.process.stdin and self.process.stdout
         with contextlib.suppress(OSError):  # it is gone
             self.process.stdin.close()
         try:
@@ -88,6 +88,7 @@ class Contestant:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.process.stdout.close()
 
 
 def contest(
