@@ -17,12 +17,12 @@ test: lint types pytest
 pytest: $(VENV)/installed
 	$(BIN)/pytest
 
-# The tests that take minutes: what the README promises by the clock.
+# The tests that take minutes.
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow -n0
 
 # Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,read,quality chooses. With AGAINST=DIR the
-# speed beside that other checkout of rnnlm, such as an older commit.
+# speed beside that other checkout of rnnlm, such as an older commit; then WHAT=train,sample,compile,read.
 WHAT ?=
 AGAINST ?=
 bench: $(if $(AGAINST),$(VENV)/installed,$(VENV)/bench)

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,11 @@ class Contestant:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env, cwd=tempfile.gettempdir())
         self.task, self.peak = task, 0
+        self.deadline = time.monotonic() + task.get("seconds_to_answer", math.inf)
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """What the worker says once it is ready, which this waits for."""
-        within = self.task.get("ready_within")
-        if within and not select.select([self.process.stdout], [], [], within)[0]:
-            self.process.kill()
-            raise RuntimeError(f"{self.task} was not ready within {within} s.")
         return self.answer()
 
     def wait_until_ready(self) -> None:
@@ -52,17 +50,25 @@ class Contestant:
         _ = self.facts
 
     def answer(self) -> dict[str, Any]:
-        """Read a line of the worker. Raises RuntimeError where it has ended."""
+        """Read a line of the worker. Raises RuntimeError where it has ended, is late or says something else."""
         assert self.process.stdout
+        left = self.deadline - time.monotonic()
+        if left < math.inf and not select.select([self.process.stdout], [], [], max(0.0, left))[0]:
+            self.process.kill()
+            raise RuntimeError(f"{self.task} did not answer in time.")
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see what it said above.")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise RuntimeError(f"{self.task} answered {line!r}.") from None
 
     def turn(self, n: int) -> float:
         """Seconds for one unit, of n in a row."""
         assert self.process.stdin
         self.wait_until_ready()
+        self.deadline = time.monotonic() + self.task.get("seconds_to_answer", math.inf)
         self.process.stdin.write(f"{n}\n")
         self.process.stdin.flush()
         found = self.answer()
@@ -78,17 +84,30 @@ class Contestant:
         units = self.units(seconds)
         return min(self.turn(units) for _ in range(turns))
 
-    def close(self) -> None:
-        """End the worker; one that does not, as while it compiles, is killed."""
-        assert self.process.stdin and self.process.stdout
+    def hang_up(self) -> None:
+        """Tell the worker that there is no more to do."""
+        assert self.process.stdin
         with contextlib.suppress(OSError):  # it is gone
             self.process.stdin.close()
+
+    def close(self) -> None:
+        """End the worker; one that does not, as while it compiles, is killed."""
+        self.hang_up()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdout
         self.process.stdout.close()
+
+
+def close_all(players: list[Contestant]) -> None:
+    """End workers, all at the same time."""
+    for player in players:
+        player.hang_up()
+    for player in players:
+        player.close()
 
 
 def contest(
@@ -101,12 +120,14 @@ def contest(
     """Let contestants take turns of about so many seconds: -> seconds a unit for each, turn by turn.
 
     Every other round goes backwards, so that nobody always comes first. They get ready one after the other, since some
-    measure while they compile; those whose task says "start_together" do so at the same time. One that fails, or is not
-    ready within the seconds that its task names, goes into `failed` with the reason where that is given, and raises
+    measure while they compile; those whose task says "start_together" do so at the same time. One that fails, or is
+    late by its task's "seconds_to_answer", goes into `failed` with the reason where that is given, and raises
     RuntimeError or OSError where not. What they say of themselves goes into `facts`.
     """
     with contextlib.ExitStack() as stack:
         players: dict[str, Contestant] = {}
+        started: list[Contestant] = []
+        stack.callback(close_all, started)
 
         def each(act: Callable[[str, Contestant], None], backwards: bool = False) -> None:
             for name in list(players)[:: -1 if backwards else 1]:
@@ -122,7 +143,7 @@ def contest(
             if not task.get("start_together"):
                 each(lambda _, player: player.wait_until_ready())
             players[name] = Contestant(task)
-            stack.callback(players[name].close)
+            started.append(players[name])
         each(lambda _, player: player.wait_until_ready())
         units: dict[str, int] = {}
         each(lambda name, player: units.update({name: player.units(seconds)}))

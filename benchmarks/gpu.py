@@ -40,22 +40,10 @@ def machine(run: Run) -> int:
     lacks = missing_packages() + ([] if shutil.which("nvidia-smi") else ["nvidia-smi"])
     if sys.version_info < (3, 12):
         lacks.append(f"Python 3.12: this is {platform.python_version()}")
-    say_lacks(lacks)
-    if not installed("jax"):
-        sys.stderr.write("There is no JAX here: install what requirements-cuda.lock names.\n")
-        return 2
-    import jax
-
-    backend, device = jax.default_backend(), jax.devices()[0].device_kind
-    if not (run.cpu or torch_sees_gpu()):
-        lacks.append("a PyTorch that sees the GPU, so cuDNN is no peer")
-        say_lacks(lacks[-1:])
     query = ["--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem", "--format=csv,noheader"]
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch")
     run.add(
         "machine",
-        device=device,
-        backend=backend,
         card=output_of("nvidia-smi", *query),
         cores=os.cpu_count(),
         commit=os.environ.get("COMMIT") or output_of("git", "-C", str(ROOT), "rev-parse", "HEAD"),
@@ -63,6 +51,18 @@ def machine(run: Run) -> int:
         versions={name: installed(name) for name in names},
         lacks=lacks,
     )
+    for what in lacks:
+        sys.stdout.write(f"This machine lacks {what}.\n")
+    if not installed("jax"):
+        sys.stderr.write("There is no JAX here: install what requirements-cuda.lock names.\n")
+        return 2
+    import jax
+
+    try:
+        backend, device = jax.default_backend(), jax.devices()[0].device_kind
+    except RuntimeError as error:
+        backend, device = "none", str(error)
+    run.add("device", backend=backend, device=device, torch_sees_gpu=torch_sees_gpu())
     if backend != "gpu" and not run.cpu:
         sys.stderr.write(
             f"JAX sees no GPU here, only {device}: install jax[cuda13] where there is one, or try the script itself "
@@ -81,12 +81,6 @@ def missing_packages() -> list[str]:
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             lacks.append(f"the package {requirement}" + (f": this is {version}" if version else ""))
     return lacks
-
-
-def say_lacks(lacks: list[str]) -> None:
-    for what in lacks:
-        sys.stdout.write(f"This machine lacks {what}.\n")
-    sys.stdout.flush()
 
 
 def installed(name: str) -> str | None:
@@ -114,9 +108,9 @@ def output_of(*command: str) -> str:
 def contestants(task: Row, run: Run) -> dict[str, Row]:
     """rnnlm and its peers, float32 (TF32 in products) and bfloat16, PyTorch compiled and not.
 
-    They get ready at the same time, else most of the machine's time would go there.
+    They get ready at the same time, else most of the time would go there, though it may sway what autotuners choose.
     """
-    task = task | {"start_together": True, "ready_within": 90}
+    task = task | {"start_together": True, "seconds_to_answer": 90}
     found = {}
     for dtype in ("float32", "bfloat16"):
         found[f"rnnlm {dtype}"] = task | {"peer": "ours", "dtype": dtype}
@@ -163,7 +157,7 @@ def flags(run: Run) -> int:
     """Contest rnnlm with each flag against rnnlm without, three flags at a time, a row a flag."""
     dtype, names = best_dtype(run), list(run.scale.flags)
     for shape in run.scale.shapes:
-        task = train_task(shape, dtype) | {"peer": "ours", "start_together": True, "ready_within": 60}
+        task = train_task(shape, dtype) | {"peer": "ours", "start_together": True, "seconds_to_answer": 60}
         for i in range(0, len(names), 3):
             flagged = {name: task | {"env": {"XLA_FLAGS": run.scale.flags[name]}} for name in names[i : i + 3]}
             failed: dict[str, str] = {}
@@ -235,7 +229,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     try:
         return PARTS[args.part](Run(args.out, args.cpu))
-    except (OSError, RuntimeError) as error:  # of a process that was started
+    except (OSError, RuntimeError, ValueError) as error:  # of a process that was started, or of what it wrote
         sys.stderr.write(f"{error}\n")
         return 1
 

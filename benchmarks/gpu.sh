@@ -29,7 +29,7 @@ cd "$(dirname "$0")/.." || exit 2
 run=("${PYTHON:-python3}" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
 
 budget=${BUDGET:-575} # seconds, of all parts together
-declare -A limits=([machine]=30 [contest]=210 [train]=155 [resume]=75 [flags]=75 [profile]=30)
+declare -A limits=([machine]=50 [contest]=200 [train]=150 [resume]=65 [flags]=60 [profile]=45)
 for i in "${!parts[@]}"; do
   part=${parts[i]} later=0
   for other in "${parts[@]:i+1}"; do later=$((later + limits[$other])); done

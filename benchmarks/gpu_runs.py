@@ -102,7 +102,7 @@ def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
         with train_shortly(run, killed, flag) as process:
             while process.poll() is None and len(metrics(killed)) < 0.6 * run.scale.resume_steps:
                 time.sleep(0.005)
-        in_time = process.returncode == -signal.SIGKILL
+        in_time = process.returncode == -signal.SIGKILL and not (killed / "result.json").exists()
         with train_shortly(run, killed, flag) as process:
             wait_for_success(process)
         return in_time, *differences(whole, killed)

@@ -50,12 +50,19 @@ def page(rows: Callable[[str], list[Row]]) -> str:
 def machine_section(rows: list[Row]) -> Iterable[str]:
     row = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items() if version)
-    yield f"{row['card'] or row['device']}, {row['cores']} CPU cores, Python {row['python']}, {versions}"
+    yield f"{row['card'] or 'no NVIDIA card'}, {row['cores']} CPU cores, Python {row['python']}, {versions}"
     yield from ("", f"- commit {row['commit'][:12]}")
     yield from (f"- lacks {what}" for what in row["lacks"])
 
 
+def device_section(rows: list[Row]) -> Iterable[str]:
+    row = rows[-1]
+    torch = "" if row["torch_sees_gpu"] else "; no PyTorch here sees a GPU, so cuDNN is no peer"
+    yield f"{row['device']} ({row['backend']}){torch}"
+
+
 def contest_section(rows: list[Row]) -> Iterable[str]:
+    yield from ("All get ready at the same time, which may sway what their autotuners choose.", "")
     for row in newest(rows, "shape"):
         product = f"; a bfloat16 product at {row['product_tflops']:.1f} TFLOP/s" if row["product_tflops"] else ""
         yield f"{row['shape']}, a training step{product}"
@@ -70,6 +77,7 @@ def contest_section(rows: list[Row]) -> Iterable[str]:
 
 
 def flags_section(rows: list[Row]) -> Iterable[str]:
+    yield from ("Three at a time get ready beside rnnlm without a flag, which may sway what autotuners choose.", "")
     yield from ("| shape | flag | ms with | ms without | without / with | 95 % interval |", "| --- " * 6 + "|")
     for row in newest(rows, "shape", "name"):
         label = f"{row['shape']} | {flag_label(row)}"
@@ -124,6 +132,7 @@ def profile_section(rows: list[Row]) -> Iterable[str]:
 
 SECTIONS: dict[str, Callable[[list[Row]], Iterable[str]]] = {
     "machine": machine_section,
+    "device": device_section,
     "contest": contest_section,
     "flags": flags_section,
     "train": train_section,

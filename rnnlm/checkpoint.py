@@ -49,21 +49,26 @@ class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore
 
 
 class Checkpoints:
-    """Write the checkpoints of one run into a folder that is there. `close` it, or the last save may be lost."""
+    """Write the checkpoints of one run into a folder that is there. `close` it, or the last save may be lost.
+
+    One process does this, for all: none waits for another within orbax.
+    """
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
         silence_orbax()
         self.folder = folder
         policy: policies.PreservationPolicy = Keep(keep, scores)
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy,
-                cleanup_tmp_directories=True,
-                enable_async_checkpointing=True,
-                temporary_path_class=DurablePath,
-            ),
+        me = jax.process_index()
+        options = ocp.CheckpointManagerOptions(
+            create=False,
+            preservation_policy=policy,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+            temporary_path_class=DurablePath,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}),
         )
+        with writing(folder):
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: Any) -> None:
         """Copy the state, a PyTree of numpy arrays, and write it in the background.
@@ -141,6 +146,8 @@ def silence_orbax() -> None:
 
 def short_reason(error: Exception) -> str:
     """What storage says, or where that is long its last clause, which is what happened; before it stands where."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 120 else text.rsplit(": ", 1)[-1].split(" [")[0][:120]
 

@@ -15,7 +15,7 @@ from typing import IO
 
 from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
-from rnnlm.files import cache, make_folder, reading, store_in_cache, writing
+from rnnlm.files import cache, make_folder, reading, store_in_cache, writing, writing_cache
 from rnnlm.symbols import CHUNK, chunks
 
 
@@ -126,15 +126,18 @@ def fetch(name: str) -> Path:
     part = target.with_name(f".{source.file}.{os.getpid()}.part")
     archive = target.with_name(f".{source.file}.{os.getpid()}.zip.part")
     try:
-        with writing(target):
+        with writing_cache(), writing(target):
             make_folder(target.parent)
         if source.member:
-            download(source.url, archive, source.archive_size)
-            unzip(archive, source.member, part, source.size)
+            with writing_cache():
+                download(source.url, archive, source.archive_size)
+                unzip(archive, source.member, part, source.size)
         else:
-            download(source.url, part, source.size)
+            with writing_cache():
+                download(source.url, part, source.size)
         verify(part, source, f"What {source.url} sent", "try again later, or get it elsewhere and use RNNLM_DATA_DIR")
-        part.replace(target)
+        with writing_cache(), writing(target):
+            part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"Could not fetch {name} from {source.url}: {error}. "
@@ -168,13 +171,11 @@ def copy(source: IO[bytes], path: Path, size: int) -> None:
     """Write a stream to a file, one byte more than `size` at most, so that a text too long shows. Raises WriteError."""
     left = size + 1
     with writing(path):
-        out = path.open("wb")
-    with out:
-        while left > 0 and (chunk := source.read(min(CHUNK, left))):
-            with writing(path):
-                out.write(chunk)
-                out.flush()
-            left -= len(chunk)
+        path.write_bytes(b"")
+    while left > 0 and (chunk := source.read(min(CHUNK, left))):
+        with writing(path), path.open("ab") as out:
+            out.write(chunk)
+        left -= len(chunk)
 
 
 def verify(path: Path, source: Source, what: str, advice: str) -> None:

@@ -126,7 +126,14 @@ def cache() -> Path:
 
 def store_in_cache(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file of the cache as `store` does. Raises WriteError that says how to have the cache elsewhere."""
-    try:
+    with writing_cache():
         store(path, chunks)
+
+
+@contextlib.contextmanager
+def writing_cache() -> Iterator[None]:
+    """Add to a WriteError of the block how to have the cache elsewhere."""
+    try:
+        yield
     except WriteError as error:
         raise WriteError(f"{error} Make room, or name another cache than {cache()} in XDG_CACHE_HOME.") from None

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -116,18 +116,23 @@ def gather(tree: Any) -> Any:
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether any process of the run passes True. Raises UserError where another process is gone."""
-    return bool(np.any(gather_from_processes(np.array([flag]))))
+    """Return whether any process of the run passes True. Raises UserError where processes cannot be reached."""
+    return any_process_of([flag])[0]
+
+
+def any_process_of(flags: Sequence[bool]) -> list[bool]:
+    """Return for each flag whether any process of the run passes True. Raises UserError as `any_process` does."""
+    return [bool(flag) for flag in np.any(gather_from_processes(np.array(flags)), axis=0).tolist()]
 
 
 def same_everywhere(value: object) -> bool:
-    """Return whether all processes of the run pass values of equal repr. Raises UserError where one is gone."""
+    """Return whether all processes of the run pass values of equal repr. Raises UserError as `any_process` does."""
     digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest(), np.uint8)
     return bool(np.all(gather_from_processes(digest) == digest))
 
 
 def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
-    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError where another process is gone."""
+    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError where they cannot be reached."""
     if processes() == 1:
         return array[None]
     try:
@@ -135,7 +140,8 @@ def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
     except jax.errors.JaxRuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"Another process of this run is gone ({reason}): see what it says, and start all of them again."
+            f"The processes of this run cannot reach each other ({reason}): one of them may be gone. See what each of "
+            "them says, and start all of them again."
         ) from error
 
 
@@ -152,7 +158,7 @@ def sync_errors() -> Iterator[None]:
     except Exception as error:
         failed = error
     if failed is not None:
-        with contextlib.suppress(UserError):  # what failed here tells more than that another process is gone
+        with contextlib.suppress(UserError):  # what failed here tells more than that another is not reached
             any_process(True)
         raise failed
     if any_process(False):

@@ -33,26 +33,30 @@ def load(
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
     silence_orbax()
     for i, step in enumerate(wanted):
-        path, tree, reason = folder / str(step), None, ""
+        path, tree, fault = folder / str(step), None, ""
+        found: dict[str, str] = {}
         with parallel.sync_errors() if every_process else contextlib.nullcontext():
             try:
-                tree = read(path)
+                tree, found = read(path)
             except DamagedError as error:
-                reason = str(error)
-        if every_process and not parallel.same_everywhere(tree is None):
+                fault = f"is damaged ({error})" if path.exists() else "is gone, as where a training deletes it"
+        if every_process and not parallel.same_everywhere(sorted(found.items())):
             raise UserError(
-                f"The checkpoint {path} is sound to one process of this run and damaged to another, which shows that "
-                "their machines do not see the same disk or that one of them fails. It stays where it is."
+                f"The processes of this run do not all find the same in the checkpoint {path}: their machines see "
+                "different disks, or one of them reads it wrong. It stays where it is."
             )
         if tree is not None:
             return step, tree
         then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
-        report(f"The checkpoint {path} is damaged ({reason}); {then}.")
-    raise UserError(f"No checkpoint in {folder} is sound: restore the folder from a copy, or train anew elsewhere.")
+        report(f"The checkpoint {path} {fault}; {then}.")
+    raise UserError(
+        f"No checkpoint in {folder} is sound: restore the folder from a copy, or train anew elsewhere; or where a "
+        "training has deleted them meanwhile, run the command again."
+    )
 
 
-def read(path: Path) -> Leaves:
-    """Read the leaves of a step's folder.
+def read(path: Path) -> tuple[Leaves, dict[str, str]]:
+    """Read a step's folder: -> (its leaves, their digests).
 
     Raises DamagedError where two reads in a row prove damage, and UserError where the folder cannot be read: out of
     memory, too many open files, a disk that does not answer.
@@ -62,8 +66,8 @@ def read(path: Path) -> Leaves:
     return read_once(path)
 
 
-def read_once(path: Path) -> Leaves:
-    """Read the leaves of a step's folder. Raises DamagedError or UserError, as `read` does."""
+def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
+    """Read a step's folder: -> (its leaves, their digests). Raises DamagedError or UserError, as `read` does."""
     try:
         restored = read_by_orbax(path)
         tree = {name: np.asarray(leaf) for name, leaf in restored["state"].items()}
@@ -79,7 +83,7 @@ def read_once(path: Path) -> Leaves:
     wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
     if wrong:
         raise DamagedError(f"{wrong[0]} differs from its digest")
-    return tree
+    return tree, found
 
 
 def read_by_orbax(path: Path) -> Any:

@@ -47,6 +47,7 @@ class Trainer:
             "parameters": model.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
         }
+        self.saves: Checkpoints | None = None  # the main process writes them, for all
         self.failure: WriteError | None = None
 
     def start(self) -> tuple[int, TrainState]:
@@ -83,24 +84,23 @@ class Trainer:
 
     def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
-        with parallel.sync_errors():
-            if parallel.is_main():
-                checkpoint.make_checkpoint_folder(self.folder)
-            self.record = Record(self.workdir, first, parallel.is_main())
-        self.refuse_difference("metrics", self.record.scores)
-        self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
         self.clock = (first, time.perf_counter())
-        try:
+        with contextlib.ExitStack() as stack:
+            with parallel.sync_errors():
+                self.record = Record(self.workdir, first, parallel.is_main())
+                stack.callback(self.record.close)
+                if parallel.is_main():
+                    checkpoint.make_checkpoint_folder(self.folder)
+                    self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
+                    stack.callback(self.saves.close)
+            self.refuse_difference("metrics", self.record.scores)
+            stack.callback(self.console.done)
             finished = self.loop(first, now, stop)
-            self.sync_failure()
-            self.saves.wait()
-            return self.result(max(first, self.config.train.steps)) if finished else None
-        finally:
-            self.console.done()
-            try:
-                self.saves.close()
-            finally:
-                self.record.close()
+            with parallel.sync_errors():
+                self.raise_failure()
+                if self.saves:
+                    self.saves.wait()
+                return self.result(max(first, self.config.train.steps)) if finished else None
 
     def loop(self, first: int, now: TrainState, stop: Callable[[], bool]) -> bool:
         """Steps first..steps; whether the end was reached. The metrics of a step are read while the next one runs."""
@@ -135,8 +135,11 @@ class Trainer:
             return stop()
         if step % self.config.log.every:
             return False
-        self.sync_failure()
-        return parallel.any_process(stop())
+        failed, stopping = parallel.any_process_of([self.failure is not None, stop()])
+        if failed:
+            with parallel.sync_errors():
+                self.raise_failure()
+        return stopping
 
     def write(self, act: Callable[[], None]) -> None:
         """Write to the records, which the main process alone does; a failure is kept until all processes can end."""
@@ -147,11 +150,10 @@ class Trainer:
                 raise
             self.failure = error
 
-    def sync_failure(self) -> None:
-        """End in all processes where one could not write its records."""
-        with parallel.sync_errors():
-            if self.failure:
-                raise self.failure
+    def raise_failure(self) -> None:
+        """Raise what `write` has kept."""
+        if self.failure:
+            raise self.failure
 
     def is_due(self, every: int, step: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
@@ -177,9 +179,12 @@ class Trainer:
             stopping = not self.validate(step, now, stop)
         improved = self.best() != best
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            self.write(self.record.flush)
-            self.sync_failure()
-            self.saves.save(step, fetch(now))
+            whole = fetch(now)
+            with parallel.sync_errors():
+                self.raise_failure()
+                self.record.flush()
+                if self.saves:
+                    self.saves.save(step, whole)
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
@@ -216,7 +221,8 @@ class Trainer:
 
     def fail_diverged(self, finding: str) -> NoReturn:
         """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
-        self.saves.wait()
+        if self.saves:
+            self.saves.wait()
         raise UserError(
             f"{finding}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a lower "
             "optim.learning_rate or a lower optim.clip_norm."

@@ -84,8 +84,16 @@ def environment() -> dict[str, str]:
 def start(*args: object, **options: Any) -> subprocess.Popen[str]:
     """`rnnlm ARGS` as a process of its own."""
     command = [*options.pop("prefix", []), sys.executable, "-m", "rnnlm.cli", *map(str, args)]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT} | options
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = {"cwd": ROOT, "start_new_session": True} | pipes | options
     return subprocess.Popen(command, env=environment() | options.pop("env", {}), **options)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill a process of `start` and what it has started, such as what strace runs."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def rnnlm(*args: object, code: int = 0, **options: Any) -> str:
@@ -94,7 +102,7 @@ def rnnlm(*args: object, code: int = 0, **options: Any) -> str:
     try:
         out, err = process.communicate(timeout=300)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
+        kill_group(process)
         raise
     assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
     assert "Traceback" not in err

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +11,14 @@ import pytest
 
 from rnnlm.checkpoint import steps as saved
 from rnnlm.restore import unreadable
-from tests.conftest import free_port, leaves, rnnlm, rows, same_bits, start, train
+from tests.conftest import free_port, kill_group, leaves, rnnlm, rows, same_bits, start, train
 
 STRACE = shutil.which("strace")
 pytestmark = pytest.mark.skipif(
     not STRACE or subprocess.run([STRACE, "-qq", "-o/dev/null", "true"]).returncode != 0,
     reason="there is no strace here that may trace: Debian's strace has one",
 )
+TMP = ".orbax-checkpoint-tmp"
 READS = "read,pread64,preadv"
 STATS = "?stat,?newfstatat,?statx,?lstat"
 
@@ -94,7 +94,7 @@ def two_processes(runs, text, *more, first=(), second=()):
         ends = [process.communicate(timeout=120) for process in both]
     finally:
         for process in both:
-            process.send_signal(signal.SIGKILL)
+            kill_group(process)
     assert not any("Traceback" in err for _, err in ends), ends
     return [(process.returncode, *end) for process, end in zip(both, ends, strict=True)]
 
@@ -141,7 +141,7 @@ def test_what_is_damaged_to_one_process_only_ends_both(run, tmp_path, text_file)
     before = contents(run)
     first, second = two_processes([run, run], text_file, second=[*MOUNT, str(half), str(path)])
     assert (first[0], second[0]) == (2, 2), (first, second)
-    assert all("30 is sound to one process of this run and damaged to another" in err for _, _, err in (first, second))
+    assert all("do not all find the same in the checkpoint" in err for _, _, err in (first, second))
     assert contents(run) == before
 
 
@@ -156,14 +156,17 @@ def test_processes_that_see_other_checkpoints_refuse(run, text_file, tmp_path):
 FULL = "error=ENOSPC:when=12+"
 
 
-def test_records_that_cannot_be_written_end_both_processes(run, text_file):
-    """The disk is full for the main process, from its twelfth row on."""
+@pytest.mark.parametrize("what", ["metrics", "checkpoint"])
+def test_what_one_process_cannot_write_ends_both(tmp_path, text_file, what):
+    """The disk is full for the main process, from its twelfth row or its second checkpoint on."""
+    run = tmp_path / "run"
     prefix = failing("write", FULL, run / "metrics.jsonl")
+    if what == "checkpoint":
+        prefix = failing("openat", "error=ENOSPC", run / "checkpoints" / f"10{TMP}" / f"meta{TMP}" / "metadata")
     more = ("--config.train.steps=70", "--config.log.every=2")
-    shutil.rmtree(run)
     first, second = two_processes([run, run], text_file, *more, first=prefix)
     assert (first[0], second[0]) == (2, 2), (first, second)
-    assert "metrics.jsonl could not be written (No space left on device)" in first[2]
+    assert "could not be written" in first[2] and "No space left on device" in first[2]
     assert "The last good checkpoint is" in first[2] and "Another process of this run failed" in second[2]
 
 
@@ -202,7 +205,6 @@ def test_a_text_that_cannot_be_read_is_not_called_unwritable(run, text_file, tmp
 
 CALL = re.compile(r"(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()(.*)")
 PATHS = re.compile(r'"([^"]*)"|\d+<(/[^>]*)>')
-TMP = ".orbax-checkpoint-tmp"
 END = float("inf")
 
 
@@ -244,10 +246,12 @@ class Trace:
         return any(call.paths == [str(path)] and after < call.begin and call.end < before
                    for call in self.named("fsync"))  # fmt: skip
 
-    def written(self, path, holding=""):
-        """Where the last write to a path, or the last that holds a text, ends."""
-        writes = self.named("write", "writev", "pwrite64")
-        return max((c.end for c in writes if c.paths[:1] == [str(path)] and holding in c.text), default=-1)
+    def written(self, path, holding="", item=""):
+        """Where the last write to a path ends, or the last that holds a text; also under an item's temporary name."""
+        writes, names = self.named("write", "writev", "pwrite64"), {str(path)}
+        if item:
+            names.add(str(path).replace(f"/{item}/", f"/{item}{TMP}/"))
+        return max((c.end for c in writes if c.paths and c.paths[0] in names and holding in c.text), default=-1)
 
     def made(self, path):
         """Where a file or folder has first been made."""
@@ -300,9 +304,13 @@ def test_a_checkpoint_is_synced_before_an_older_one_is_deleted(traced):
     folder = workdir / "checkpoints"
     commits = {int(Path(c.paths[-1]).name): c.end for c in trace.renames() if Path(c.paths[-1]).parent == folder}
     assert sorted(commits) == [5, 10, 15, 20, 25, 30] and 30 in saved(folder)
-    for path in [folder / "30", *(folder / "30").rglob("*")]:
-        places = {str(path), str(path).replace("/30/", f"/30{TMP}/")}
-        assert any(trace.synced(place, after=trace.written(place)) for place in places), path
+    named = next(call for call in trace.renames() if call.paths[-1] == str(folder / "30"))
+    for path in (folder / "30").rglob("*"):
+        if path.name in MARKS:
+            continue
+        before = str(path).replace("/30/", f"/30{TMP}/")
+        written = trace.written(before, item=str(path.relative_to(folder / "30").parts[0]))
+        assert trace.synced(before, after=written, before=named.begin), path
     deletions = [
         call for call in trace.named("unlink", "unlinkat", "rmdir")
         if any(p.startswith(f"{folder}/") and TMP not in p for p in call.paths)
@@ -313,8 +321,12 @@ def test_a_checkpoint_is_synced_before_an_older_one_is_deleted(traced):
         assert trace.synced(folder, after=newest, before=call.begin), call.paths
 
 
+MARKS = ("commit_success.txt", "_CHECKPOINT_METADATA")
+
+
 def test_a_run_without_its_commit_marks_is_read(run):
-    """What a power loss may take from a checkpoint that orbax wrote without syncing it, and nobody needs."""
-    for path in [*(run / "checkpoints").rglob("commit_success.txt"), *(run / "checkpoints").rglob("_CHECKPOINT*")]:
-        path.write_bytes(b"")
+    """They are what orbax writes into a checkpoint last, after it has been synced for the first time."""
+    for name in MARKS:
+        for path in (run / "checkpoints").rglob(name):
+            path.write_bytes(b"")
     assert json.loads(rnnlm("eval", f"--workdir={run}", "--step=latest", "--json"))["step"] == 30

@@ -29,7 +29,8 @@ def rows(folder, part):
 def test_parts_leave_rows_and_a_page(tmp_path):
     output = script("--cpu", f"--out={tmp_path}", "machine", "flags")
     [machine] = rows(tmp_path, "machine")
-    assert machine["backend"] == "cpu" and machine["versions"]["jax"] and machine["python"]
+    [device] = rows(tmp_path, "device")
+    assert device["backend"] == "cpu" and machine["versions"]["jax"] and machine["python"]
     assert all(f"This machine lacks {what}." in output for what in machine["lacks"])
     assert ("nvidia-smi" in machine["lacks"]) == (shutil.which("nvidia-smi") is None)
     [flagged] = rows(tmp_path, "flags")
