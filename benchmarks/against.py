@@ -90,7 +90,7 @@ def parse_checkout(text: str) -> Path:
             f"{text} has no benchmarks/worker.py: name another checkout of rnnlm, as `git worktree add` makes one."
         )
     if path == ROOT:
-        raise argparse.ArgumentTypeError(f"{text} is this checkout itself: name another one.")
+        raise argparse.ArgumentTypeError(f"{text!r} is this checkout itself: name another one.")
     return path
 
 

@@ -7,8 +7,8 @@
 # flax), train (two minutes of a real config), resume (whether a killed run ends bit for bit as an undisturbed one, and
 # with which flags), flags (XLA's, one by one) and profile (where the time of the best goes). Each appends lines of JSON
 # to DIR/gpu.jsonl as its figures come, and DIR/gpu.md is made from them after each, so what was found stays when time
-# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, python3 unless set; COMMIT the commit,
-# where there is no git. --cpu puts the CPU in the GPU's place, with tiny models, to try the script itself.
+# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, .venv/bin/python or else python3 unless
+# set; COMMIT the commit, where there is no git. --cpu puts the CPU in the GPU's place, with tiny models, to try the script itself.
 set -u
 out=benchmarks/results parts=() options=()
 for word in "$@"; do
@@ -17,16 +17,25 @@ for word in "$@"; do
     --cpu) options+=("$word") ;;
     machine | contest | flags | train | resume | profile) parts+=("$word") ;;
     *)
-      sed -n '2,12s/^# \{0,1\}//p' "$0"
-      [ "$word" = --help ] && exit 0
-      echo "There is no option or part $word: see above." >&2
+      sed -n '2,13s/^# \{0,1\}//p' "$0"
+      case $word in -h | --help) exit 0 ;; esac
+      echo "$word is no part, and no option as above." >&2
       exit 2
       ;;
   esac
 done
 cd "$(dirname "$0")/.." || exit 2
 [ ${#parts[@]} -gt 0 ] || parts=(machine contest train resume flags profile)
-run=("${PYTHON:-python3}" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
+python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+if ! command -v "$python" >/dev/null; then
+  echo "There is no $python here: name an interpreter in PYTHON." >&2
+  exit 2
+fi
+run=("$python" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
+
+# A part runs in a process group of its own, which a signal to this script must reach.
+child=
+trap 'kill -TERM "$child" 2>/dev/null; echo "Stopped; what was found is kept."; exit 130' INT TERM
 
 budget=${BUDGET:-575} # seconds, of all parts together
 declare -A limits=([machine]=50 [contest]=200 [train]=150 [resume]=65 [flags]=60 [profile]=45)
@@ -42,7 +51,9 @@ for i in "${!parts[@]}"; do
     continue
   fi
   echo "--- $part, at most $limit s"
-  timeout --kill-after=5 "$limit" "${run[@]}" "$part"
+  timeout --kill-after=5 "$limit" "${run[@]}" "$part" &
+  child=$!
+  wait "$child"
   code=$?
   case $code in
     0) ;;

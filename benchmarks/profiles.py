@@ -58,7 +58,8 @@ def machine_section(rows: list[Row]) -> Iterable[str]:
 def device_section(rows: list[Row]) -> Iterable[str]:
     row = rows[-1]
     torch = "" if row["torch_sees_gpu"] else "; no PyTorch here sees a GPU, so cuDNN is no peer"
-    yield f"{row['device']} ({row['backend']}){torch}"
+    trial = "; a CPU in the GPU's place, to try the script" if row["backend"] == "cpu" else torch
+    yield f"{row['device']} ({row['backend']}){trial}"
 
 
 def contest_section(rows: list[Row]) -> Iterable[str]:

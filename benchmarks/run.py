@@ -19,7 +19,6 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +54,18 @@ def machine() -> dict[str, Any]:
     return {"time": now, "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
 
 
-def shapes(text: str) -> Iterator[tuple[int, int, int, int]]:
-    for each in text.split(","):
-        layers, hidden, batch, window = (int(n) for n in each.split("x"))
-        yield layers, hidden, batch, window
+def parse_shapes(text: str) -> list[tuple[int, int, int, int]]:
+    """Parse LAYERSxHIDDENxBATCHxWINDOW,... Raises ArgumentTypeError."""
+    shapes = [tuple(int(n) if n.isdecimal() else 0 for n in each.split("x")) for each in text.split(",")]
+    if any(len(shape) != 4 or 0 in shape for shape in shapes):
+        raise argparse.ArgumentTypeError(f"{text}: give LAYERSxHIDDENxBATCHxWINDOW, such as 2x512x50x50,1x128x50x50.")
+    return shapes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", help=f"of {', '.join(WHAT)}; all but the last unless given")
-    parser.add_argument("--shapes", help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
+    parser.add_argument("--shapes", type=parse_shapes, help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
     parser.add_argument(
         "--against", type=against.parse_checkout, metavar="DIR", help="another checkout of rnnlm as the peer"
     )
@@ -79,13 +80,19 @@ def main() -> None:
     unknown = sorted(set(args.what.split(",")) - set(allowed))
     if unknown:
         parser.error(f"--what={','.join(unknown)}: choose of {', '.join(allowed)}")
+    least = 6 if args.against else 1  # fewer have no interval
+    if (args.rounds is not None and args.rounds < least) or args.seconds <= 0:
+        parser.error(
+            f"--rounds={args.rounds} --seconds={args.seconds}: give {least} rounds at least, and some seconds."
+        )
     args.rounds = args.rounds or (15 if args.against else 9)
     args.results = args.results or ROOT / "benchmarks" / "results" / f"{'against' if args.against else 'bench'}.jsonl"
-    args.results.parent.mkdir(parents=True, exist_ok=True)
+    if not args.results.parent.is_dir():
+        parser.error(f"--results={args.results}: there is no folder {args.results.parent}.")
     ceiling, facts = measure_ceiling()
     sys.stdout.write(f"matmul ceiling, float32 2048^3 on {facts['device']}: {ceiling / 1e9:.0f} GFLOP/s\n\n")
     args.device = "cpu" if facts["backend"] == "cpu" else "gpu"
-    args.shapes = list(shapes(args.shapes)) if args.shapes else SHAPES[args.device]
+    args.shapes = args.shapes or SHAPES[args.device]
     told = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
     if args.against:
         against.main(args, told)

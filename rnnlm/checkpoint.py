@@ -8,7 +8,9 @@ import asyncio
 import hashlib
 import logging
 import math
+import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
-from rnnlm.files import make_folder, sync_tree, writing
+from rnnlm.files import sync_tree, writing
 
 Leaves = dict[str, NDArray[Any]]
 """A PyTree by path, such as "params.layer_0.W_x"."""
@@ -96,12 +98,10 @@ class Checkpoints:
             ) from error
 
 
-def make_checkpoint_folder(folder: Path) -> None:
-    """Make the folder of a run's checkpoints. Raises UserError where that cannot be."""
+def refuse_file(folder: Path) -> None:
+    """Raise UserError where the folder of a run's checkpoints is a file."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
-    with writing(folder):
-        make_folder(folder)
 
 
 def steps(folder: Path) -> list[int]:
@@ -136,11 +136,12 @@ def silence_orbax() -> None:
             excepthook(kind, value, trace)
 
     def on_unraisable(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if not re.search("Event loop is closed|_UnixSelectorEventLoop", str(unraisable.exc_value)):
             unraisablehook(unraisable)
 
     on_exception.silent = True  # type: ignore[attr-defined]
     sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
+    warnings.filterwarnings("ignore", r"coroutine '.*(is_path_finalized|_coro_with_registration)' was never awaited")
     logging.getLogger("asyncio").addFilter(lambda r: not (r.exc_info and "tensorstore" in str(r.exc_info[1])))
 
 

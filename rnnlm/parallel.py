@@ -137,7 +137,7 @@ def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
         return array[None]
     try:
         return np.asarray(multihost_utils.process_allgather(array))
-    except jax.errors.JaxRuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # as jax and gloo say it
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"The processes of this run cannot reach each other ({reason}): one of them may be gone. See what each of "

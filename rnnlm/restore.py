@@ -75,7 +75,7 @@ def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
     except Exception as error:  # whatever orbax, tensorstore and json raise
         reason = unreadable(path, error)
         if not reason:
-            raise DamagedError(short_reason(error)) from error
+            raise DamagedError(damage_of(error)) from error
         raise UserError(
             f"The checkpoint {path} could not be read ({reason}). That does not prove it damaged, so it stays where it "
             "is: run the same command again once it can be read."
@@ -84,6 +84,15 @@ def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
     if wrong:
         raise DamagedError(f"{wrong[0]} differs from its digest")
     return tree, found
+
+
+def damage_of(error: Exception) -> str:
+    """Say what an error that shows damage found."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError | KeyError) or "NOT_FOUND:" in str(error):
+        return "a file of it is missing"
+    if "OUT_OF_RANGE:" in str(error):
+        return "a file of it ends early"
+    return f"what it holds is garbled: {short_reason(error)}"
 
 
 def read_by_orbax(path: Path) -> Any:

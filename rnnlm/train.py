@@ -17,6 +17,7 @@ from rnnlm.console import Console
 from rnnlm.dataset import Dataset, open_dataset
 from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluate import Evaluator, Protocol
+from rnnlm.files import make_folder, writing
 from rnnlm.record import Record
 from rnnlm.sample import Draw, Sampler, join
 from rnnlm.score import Tally
@@ -90,7 +91,8 @@ class Trainer:
                 self.record = Record(self.workdir, first, parallel.is_main())
                 stack.callback(self.record.close)
                 if parallel.is_main():
-                    checkpoint.make_checkpoint_folder(self.folder)
+                    with writing(self.folder):
+                        make_folder(self.folder)
                     self.saves = Checkpoints(self.folder, self.config.checkpoint.keep, self.record.scores)
                     stack.callback(self.saves.close)
             self.refuse_difference("metrics", self.record.scores)
@@ -294,6 +296,7 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
             folder.refuse_other(workdir, kept.config, config)
         dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
         trainer = Trainer(config, workdir, dataset, console)
+        checkpoint.refuse_file(trainer.folder)
         lock = folder.prepare(workdir) if parallel.is_main() else contextlib.nullcontext()
         console.say(
             f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "

@@ -118,6 +118,9 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py")]
     for folder, complaint in ((tmp_path, "has no benchmarks/worker.py"), (ROOT, "is this checkout itself")):
         done = subprocess.run([*command, f"--against={folder}"], capture_output=True, text=True, env=environment())
-        assert done.returncode == 2 and complaint in done.stderr
+        assert done.returncode == 2 and complaint in done.stderr, done.stderr
     done = subprocess.run([*command, "--what=reed"], capture_output=True, text=True, env=environment())
     assert done.returncode == 2 and "--what=reed: choose of train" in done.stderr
+    for wrong in ("--shapes=2x512", "--rounds=0", "--seconds=0", "--results=/no/such/folder/x.jsonl"):
+        done = subprocess.run([*command, wrong], capture_output=True, text=True, env=environment())
+        assert done.returncode == 2 and wrong.partition("=")[2] in done.stderr and "Traceback" not in done.stderr

@@ -4,8 +4,10 @@ import gzip
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -57,10 +59,23 @@ def test_a_part_that_is_cut_off_keeps_what_it_found(tmp_path):
     assert "- no flag: equal bit for bit" in (tmp_path / "gpu.md").read_text()
 
 
+def test_a_signal_stops_it_and_its_parts(tmp_path):
+    command = [str(ROOT / "benchmarks" / "gpu.sh"), "--cpu", f"--out={tmp_path}", "train", "resume"]
+    env = environment() | {"PYTHON": sys.executable, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    assert process.stdout.readline().startswith("--- train")
+    while not list(tmp_path.glob("*/run/lock")):  # the run of the part has begun
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)  # which waits for all that could still write there
+    assert process.returncode == 130 and "Stopped" in output and "resume" not in output
+
+
 def test_without_a_gpu_it_says_so(tmp_path):
     output = script(f"--out={tmp_path}", "machine", "contest", code=2, JAX_PLATFORMS="cpu")
     assert "JAX sees no GPU here, only cpu" in output and "contest" not in output
-    assert "no option or part contents" in script("contents", code=2)
+    assert "contents is no part" in script("contents", code=2)
+    assert "There is no /no/python here" in script("machine", code=2, PYTHON="/no/python")
 
 
 def trace(path, *events):
