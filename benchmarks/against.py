@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.alone import compile_tasks
 from benchmarks.commands import read_tasks
-from benchmarks.contest import ROOT, contest, geometric_mean, interpreter, median_interval, say, table
+from benchmarks.contest import ROOT, contest, geometric_mean, interpreter, paired_ratio, say, table
 from benchmarks.versus import sample_tasks, train_tasks
 
 WHAT = {"train": train_tasks, "sample": sample_tasks, "compile": compile_tasks, "read": read_tasks}
@@ -58,11 +58,9 @@ def against(what: str, args: argparse.Namespace) -> dict[str, Any]:
             left_out[name] = sorted(failed)
             sys.stderr.write(f"left out: {name}, which {' and '.join(failed)} cannot do: see above\n")
             continue
-        ratios = [b / a for a, b in zip(times["this"], times["other"], strict=True)]
-        low, high = median_interval(ratios)
         ms = {who: 1e3 * statistics.median(t) for who, t in times.items()}
-        rows.append({"shape": name, "ms": ms, "ratio": statistics.median(ratios), "interval": [low, high]})
-        rows[-1] |= {"ratios": ratios, "verdict": verdict(low, high)}
+        row = {"shape": name, "ms": ms} | paired_ratio(times["other"], times["this"])
+        rows.append(row | {"verdict": verdict(*row["interval"])})
         say(rows[-1])
     mean = geometric_mean([row["ratio"] for row in rows]) if rows else None
     last = [["geometric mean", "", "", f"{mean:.3f}", "", ""]] if mean else []

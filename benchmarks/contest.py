@@ -199,6 +199,12 @@ def median_interval(values: list[float]) -> tuple[float, float]:
     return ordered[k - 1], ordered[n - k]
 
 
+def paired_ratio(other: list[float], this: list[float]) -> dict[str, Any]:
+    """Compare times turn by turn: -> the ratios other / this, their median and its 95 % interval."""
+    ratios = [a / b for a, b in zip(other, this, strict=True)]
+    return {"ratio": statistics.median(ratios), "interval": list(median_interval(ratios)), "ratios": ratios}
+
+
 def geometric_mean(values: list[float]) -> float:
     return math.exp(statistics.fmean(math.log(v) for v in values))
 

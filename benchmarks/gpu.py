@@ -20,7 +20,6 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -28,11 +27,12 @@ from packaging.requirements import Requirement
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import profiles
-from benchmarks.contest import ROOT, contest, median_interval, ratio
+from benchmarks.contest import ROOT, contest, paired_ratio, ratio
 from benchmarks.gpu_runs import resume, train
 from benchmarks.gpu_scale import Row, Run
 from benchmarks.peers import torch_lstm
 from benchmarks.versus import shape_name, train_task
+from rnnlm.folder import version as version_of
 
 
 def machine(run: Run) -> int:
@@ -48,12 +48,12 @@ def machine(run: Run) -> int:
         cores=os.cpu_count(),
         commit=os.environ.get("COMMIT") or output_of("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         python=platform.python_version(),
-        versions={name: installed(name) for name in names},
+        versions={name: version_of(name) for name in names},
         lacks=lacks,
     )
     for what in lacks:
         sys.stdout.write(f"This machine lacks {what}.\n")
-    if not installed("jax"):
+    if not version_of("jax"):
         sys.stderr.write("There is no JAX here: install what requirements-cuda.lock names.\n")
         return 2
     import jax
@@ -77,20 +77,14 @@ def missing_packages() -> list[str]:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     lacks = []
     for requirement in map(Requirement, [*wanted, "jax>=0.11", "torch"]):
-        version = installed(requirement.name)
+        version = version_of(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             lacks.append(f"the package {requirement}" + (f": this is {version}" if version else ""))
     return lacks
 
 
-def installed(name: str) -> str | None:
-    """The version of an installed package."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(name)
-    return None
-
-
 def torch_sees_gpu() -> bool:
+    """Return whether there is a PyTorch that sees a GPU."""
     with contextlib.suppress(ImportError):
         import torch
 
@@ -99,7 +93,7 @@ def torch_sees_gpu() -> bool:
 
 
 def output_of(*command: str) -> str:
-    """What a command prints; nothing where there is no such command or it fails."""
+    """Return what a command prints; nothing where there is no such command."""
     with contextlib.suppress(OSError):
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return ""
@@ -168,10 +162,9 @@ def flags(run: Run) -> int:
                 if name in failed or "no flag" in failed:
                     run.add("flags", **row, failed=failed.get(name) or failed["no flag"])
                     continue
-                ratios = [a / b for a, b in zip(times["no flag"], times[name], strict=True)]
                 ms = {who: 1e3 * statistics.median(times[who]) for who in ("no flag", name)}
-                run.add("flags", **row, ms=ms[name], ms_without=ms["no flag"], ratio=statistics.median(ratios),
-                        interval=median_interval(ratios))  # fmt: skip
+                ratios = paired_ratio(times["no flag"], times[name])
+                run.add("flags", **row, ms=ms[name], ms_without=ms["no flag"], **ratios)
     return 0
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
-from rnnlm.files import sync_tree, writing
+from rnnlm.files import sync_tree
 
 Leaves = dict[str, NDArray[Any]]
 """A PyTree by path, such as "params.layer_0.W_x"."""
@@ -69,8 +69,10 @@ class Checkpoints:
             temporary_path_class=DurablePath,
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}),
         )
-        with writing(folder):
+        try:  # it lists what is there, too
             self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except OSError as error:
+            raise UserError(f"{folder} could not be read or written ({short_reason(error)}).") from error
 
     def save(self, step: int, state: Any) -> None:
         """Copy the state, a PyTree of numpy arrays, and write it in the background.
