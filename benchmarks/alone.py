@@ -54,7 +54,7 @@ def start_up(folder: Path, kind: str) -> float:
     """Seconds from the start of `rnnlm train` to its first row in metrics.jsonl."""
     text, workdir = folder / "text.txt", folder / kind
     text.write_bytes(bytes(range(32, 97)) * 2000)
-    command = [sys.executable, "-m", "rnnlm.cli", "train", "--config=configs/base.py", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "rnnlm", "train", "--config=configs/base.py", f"--workdir={workdir}"]
     overrides = {"data.files": text, "model.hidden": 512, "model.embedding": 512, "log.every": 1}
     overrides |= {"eval.every": 0, "sample.every": 0}
     command += [f"--config.{name}={value}" for name, value in overrides.items()]

@@ -33,7 +33,7 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def rnnlm(*args: str) -> str:
-    command = [sys.executable, "-m", "rnnlm.cli", *args]
+    command = [sys.executable, "-m", "rnnlm", *args]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -32,7 +32,7 @@ from benchmarks.gpu_runs import resume, train
 from benchmarks.gpu_scale import Row, Run
 from benchmarks.peers import torch_lstm
 from benchmarks.versus import shape_name, train_task
-from rnnlm.folder import version as version_of
+from rnnlm.runs.provenance import version as version_of
 
 
 def machine(run: Run) -> int:

@@ -20,7 +20,7 @@ from benchmarks.gpu_scale import REPEATABLE, Row, Run
 @contextlib.contextmanager
 def rnnlm(*args: str, flag: str = "") -> Iterator[subprocess.Popen[str]]:
     """Start `rnnlm ARGS` with flags for XLA; it is killed where the block ends before it does."""
-    command = [sys.executable, "-m", "rnnlm.cli", *args]
+    command = [sys.executable, "-m", "rnnlm", *args]
     options: dict[str, Any] = {"cwd": ROOT, "env": os.environ | {"XLA_FLAGS": flag}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
     try:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnlm.lm import LanguageModel, load
+    from rnnlm.language_model import LanguageModel, load
 
 __all__ = ["LanguageModel", "load"]
 
@@ -11,7 +11,7 @@ __all__ = ["LanguageModel", "load"]
 def __getattr__(name: str) -> Any:
     # On first use, so that `rnnlm --help` need not wait for jax.
     if name in __all__:
-        from rnnlm import lm
+        from rnnlm import language_model
 
-        return getattr(lm, name)
+        return getattr(language_model, name)
     raise AttributeError(f"module 'rnnlm' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """What a config may say: one frozen dataclass a section, without defaults, each value checked where it is held.
 
-The defaults are in `configs/base.py`, once. `Config.of` takes the plain dict that a config file or a run folder
+The defaults are in `configs/base.py`, once. `Config.from_dict` takes the plain dict that a config file or a run folder
 gives, so that a missing, unknown, mistyped or impossible entry ends as one sentence and not as a run.
 """
 
@@ -182,7 +182,7 @@ class Config:
     seed: int
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Config":
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
         """Raises UserError that names the entry."""
         return typing.cast(Config, build(cls, values, ""))
 
@@ -207,7 +207,7 @@ def build(cls: type, values: dict[str, Any], prefix: str) -> Any:
     fields = typing.get_type_hints(cls)
     for name in values:
         if name not in fields:
-            raise UserError(unknown(prefix + name, [prefix + field for field in fields]))
+            raise UserError(unknown_key_message(prefix + name, [prefix + field for field in fields]))
     made = {}
     for name, kind in fields.items():
         if name not in values:
@@ -218,16 +218,16 @@ def build(cls: type, values: dict[str, Any], prefix: str) -> Any:
                 raise UserError(f"{prefix}{name} is {value!r}, but it is a section with keys of its own.")
             made[name] = build(typing.cast(type, kind), value, f"{prefix}{name}.")
         else:
-            made[name] = typed(prefix + name, value, kind)
+            made[name] = coerce(prefix + name, value, kind)
     section = cls(**made)
     section.check()
     return section
 
 
-def typed(name: str, value: Any, kind: Any) -> Any:
+def coerce(name: str, value: Any, kind: Any) -> Any:
     """The value as the field's type, where nothing is lost by it."""
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(typed(name, item, typing.get_args(kind)[0]) for item in value)
+        return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
@@ -236,7 +236,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     raise UserError(f"{name} is {value!r} ({type(value).__name__}), but it takes {expected}.")
 
 
-def unknown(name: str, known: list[str]) -> str:
+def unknown_key_message(name: str, known: list[str]) -> str:
     """The sentence for a key that does not exist."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."

@@ -32,7 +32,7 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(f"{path} could not be written ({error.strerror or error}).") from error
 
 
-def store(path: Path, chunks: Iterable[bytes]) -> None:
+def write_atomic(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file beside the path, sync it and rename it into place. Raises WriteError and leaves nothing.
 
     A link stays one; a pipe or a device is written as it is. Chunks that come from another file are read within
@@ -108,7 +108,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def check_writable(path: Path, flag: str, *sources: Path) -> None:
-    """Raises UserError where `store` would fail on the path or destroy one of the sources; before work is begun."""
+    """Raise UserError where writing the path would fail or destroy one of the sources, before work begins."""
     if path.is_dir():
         raise UserError(f"{flag}={path} is a folder: name a file.")
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
@@ -119,15 +119,15 @@ def check_writable(path: Path, flag: str, *sources: Path) -> None:
         raise UserError(f"{flag}={path} cannot be written: you have no right to.")
 
 
-def cache() -> Path:
+def cache_dir() -> Path:
     """The user's cache folder for rnnlm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnlm"
 
 
-def store_in_cache(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file of the cache as `store` does. Raises WriteError that says how to have the cache elsewhere."""
+def write_cached(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file of the cache as `write_atomic` does. Raises WriteError that says how to have the cache elsewhere."""
     with writing_cache():
-        store(path, chunks)
+        write_atomic(path, chunks)
 
 
 @contextlib.contextmanager
@@ -136,4 +136,4 @@ def writing_cache() -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        raise WriteError(f"{error} Make room, or name another cache than {cache()} in XDG_CACHE_HOME.") from None
+        raise WriteError(f"{error} Make room, or name another cache than {cache_dir()} in XDG_CACHE_HOME.") from None

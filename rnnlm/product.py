@@ -21,8 +21,8 @@ def _forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, t
     return product(x, w, dtype), (x, w)
 
 
-def _backward(dtype: DTypeLike, kept: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, w = kept
+def _backward(dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, w = residuals
     return product(d, w.T, dtype), product(flat(x).T, flat(d), dtype).astype(w.dtype)
 
 

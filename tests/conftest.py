@@ -26,12 +26,12 @@ os.environ["XDG_CACHE_HOME"] = str(CACHE)
 def pytest_configure(config: pytest.Config) -> None:
     import jax
 
-    from rnnlm import devices
+    from rnnlm.runtime import devices
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     # What tests compile in their own process runs for a moment only; `rnnlm` as a process is compiled as users get it.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    devices.start(None, cpu_devices=1)
+    devices.configure(None, cpu_devices=1)
     jax.devices()
     del os.environ["XLA_FLAGS"]
 
@@ -68,7 +68,7 @@ def tiny(**overrides: Any) -> Any:
     for name, value in overrides.items():
         section, _, key = name.rpartition("__")
         setattr(config[section] if section else config, key, value)
-    return Config.of(config.to_dict())
+    return Config.from_dict(config.to_dict())
 
 
 def environment() -> dict[str, str]:
@@ -83,7 +83,7 @@ def environment() -> dict[str, str]:
 
 def start(*args: object, **options: Any) -> subprocess.Popen[str]:
     """`rnnlm ARGS` as a process of its own."""
-    command = [*options.pop("prefix", []), sys.executable, "-m", "rnnlm.cli", *map(str, args)]
+    command = [*options.pop("prefix", []), sys.executable, "-m", "rnnlm", *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = {"cwd": ROOT, "start_new_session": True} | pipes | options
     return subprocess.Popen(command, env=environment() | options.pop("env", {}), **options)
@@ -126,7 +126,7 @@ def rows(workdir: Path) -> list[dict[str, Any]]:
 
 def leaves(workdir: Path, step: int) -> dict[str, Any]:
     """The checkpointed state of a step."""
-    from rnnlm import restore
+    from rnnlm.runs import restore
 
     found, tree = restore.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
     assert found == step

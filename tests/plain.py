@@ -2,8 +2,8 @@
 
 import jax
 
-from rnnlm import scan
 from rnnlm.cells import Carry, Cell, Params
+from rnnlm.nn import scan
 
 
 def scan_steps(

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import contest, versus
 from benchmarks.peers import ours
-from rnnlm import model
+from rnnlm.nn import model
 from rnnlm.product import product
 from tests.conftest import ROOT, environment
 
@@ -44,7 +44,7 @@ def test_flops_are_those_of_the_compiled_products():
     x = np.zeros((batch, window), np.int32)
 
     def forward(params):
-        u = model.scan.rows(model.scan.project(params["layer_0"], params["embedding"], "float32"), x.T)
+        u = model.scan.embed(model.scan.project(params["layer_0"], params["embedding"], "float32"), x.T)
         h = u[..., :hidden]
         out = model.scan.project(params["layer_1"], h, "float32")
         for name in ("layer_0", "layer_1"):  # the recurrent products of all steps, as one
@@ -89,7 +89,7 @@ def run_against(other, shapes):
 
 def test_another_checkout_runs_its_own_code(tmp_path):
     other, mark = other_checkout(tmp_path), tmp_path / "mark"
-    step = other / "rnnlm" / "step.py"
+    step = other / "rnnlm" / "training" / "step.py"
     step.write_text(step.read_text() + f"\nimport pathlib\n\npathlib.Path({str(mark)!r}).touch()\n")
     line = run_against(other, "1x8x2x4")
     assert mark.exists()

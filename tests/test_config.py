@@ -16,8 +16,8 @@ def values():
 
 
 def test_base_holds_every_key_and_survives_json():
-    config = Config.of(values())
-    assert Config.of(json.loads(json.dumps(config.as_dict()))) == config
+    config = Config.from_dict(values())
+    assert Config.from_dict(json.loads(json.dumps(config.as_dict()))) == config
     names = {f"{s}.{k}" for s, v in config.as_dict().items() if isinstance(v, dict) for k in v}
     assert {
         "data.corpus", "data.files", "data.split", "data.symbols", "model.cell", "model.layers", "model.hidden",
@@ -34,7 +34,7 @@ def test_no_key_has_a_default():
         config = values()
         del config[section][next(iter(config[section]))]
         with pytest.raises(UserError, match=f"The config has no {section}"):
-            Config.of(config)
+            Config.from_dict(config)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_impossible_values_are_refused(name, value, complaint):
     section, _, key = name.rpartition(".")
     (config[section] if section else config)[key] = value
     with pytest.raises(UserError, match=complaint):
-        Config.of(config)
+        Config.from_dict(config)
 
 
 def test_differences_name_the_keys():
@@ -83,7 +83,7 @@ def test_every_config_is_whole(path):
     import importlib
 
     module = importlib.import_module(f"configs.{path.stem}")
-    Config.of(module.get_config().to_dict())
+    Config.from_dict(module.get_config().to_dict())
     assert module.__doc__
     source = path.read_text()
     assert "import rnnlm" not in source and "from rnnlm" not in source

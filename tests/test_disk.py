@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from rnnlm.checkpoint import steps as saved
-from rnnlm.restore import unreadable
+from rnnlm.runs.checkpoint import steps as saved
+from rnnlm.runs.restore import unreadable
 from tests.conftest import free_port, kill_group, rnnlm, rows, start, train
 
 STRACE = shutil.which("strace")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from rnnlm.errors import UserError, WriteError
-from rnnlm.files import check_writable, store
+from rnnlm.files import check_writable, write_atomic
 
 
 def cut_off():
@@ -17,22 +17,22 @@ def test_a_write_that_fails_leaves_what_there_was(tmp_path):
     path = tmp_path / "file"
     for before in ([], ["file"]):
         with pytest.raises(WriteError, match="file could not be written .the disk is full"):
-            store(path, cut_off())
+            write_atomic(path, cut_off())
         assert os.listdir(tmp_path) == before
         path.write_bytes(b"old")
     assert path.read_bytes() == b"old"
-    store(path, [b"ne", b"w"])
+    write_atomic(path, [b"ne", b"w"])
     assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["file"]
 
 
 def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
     link, target, pipe = (tmp_path / name for name in ("link", "target", "pipe"))
     link.symlink_to(target)
-    store(link, [b"text"])
+    write_atomic(link, [b"text"])
     assert link.is_symlink() and target.read_bytes() == b"text"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    store(pipe, [b"text"])
+    write_atomic(pipe, [b"text"])
     assert os.read(reader, 10) == b"text" and pipe.is_fifo()
     os.close(reader)
 

@@ -19,7 +19,7 @@ def test_tinyshakespeare(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "rnnlm.cli",
+        "rnnlm",
         "train",
         "--config=configs/tinyshakespeare.py",
         f"--workdir={tmp_path}",

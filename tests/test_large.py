@@ -50,8 +50,8 @@ def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tm
 
 MEASURE = """
 import resource, sys
-from rnnlm import cli
-code = cli.main(sys.argv[1:])
+from rnnlm.commands import main
+code = main.main(sys.argv[1:])
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 sys.exit(code)
 """

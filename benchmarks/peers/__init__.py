@@ -9,6 +9,6 @@ from typing import Any
 
 Work = tuple[Callable[[int], None], dict[str, Any]]
 
-# What `devices.keep_memory` does for rnnlm, and PyTorch's own tuning guide has users do with another allocator: large
+# What `devices.tune_malloc` does for rnnlm, and PyTorch's own tuning guide has users do with another allocator: large
 # arrays are not fetched anew from the kernel at each step.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}

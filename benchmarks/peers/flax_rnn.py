@@ -9,7 +9,7 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
     """On a CPU also with rnnlm's devices, flags for XLA and memory, which flax's users do not get by default."""
     import jax
 
-    from rnnlm.devices import CPU_FLAGS, cores_for
+    from rnnlm.runtime.devices import CPU_FLAGS, cores_for
 
     if device == "gpu":
         graphs = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}

@@ -77,18 +77,18 @@ def config(task: dict[str, Any]) -> Config:
 
 
 def train(task: dict[str, Any]) -> Work:
-    from rnnlm import devices, parallel
+    from rnnlm.runtime import devices, parallel
 
     settings = config(task)
-    devices.start(settings.train, task.get("devices", 0), compile_cache=False)
+    devices.configure(settings.train, task.get("devices", 0), compile_cache=False)
     import jax
 
-    from rnnlm import optim, state
-    from rnnlm.step import place, train_step
+    from rnnlm.training import optim, state
+    from rnnlm.training.step import state_to_devices, train_step
 
-    optimizer = optim.chain(settings.optim, optim.schedule(settings.optim, 1, 1.0))
+    optimizer = optim.make_optimizer(settings.optim, optim.make_schedule(settings.optim, 1, 1.0))
     step = train_step(settings, task["vocab"], optimizer)
-    now = place(state.create(settings, task["vocab"], optimizer))
+    now = state_to_devices(state.create(settings, task["vocab"], optimizer))
     draw = np.random.default_rng(0)
     shape = (task["batch"], task["window"])
     batch = (*draw.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
@@ -129,22 +129,22 @@ def memory(task: dict[str, Any]) -> Work:
 
 def sample(task: dict[str, Any]) -> Work:
     """One unit: 64 symbols in each stream."""
-    from rnnlm import devices
+    from rnnlm.runtime import devices
 
-    devices.start(None, compile_cache=False)
+    devices.configure(None, compile_cache=False)
     import jax
 
-    from rnnlm import model
-    from rnnlm.sample import CHUNK, Draw, Sampler
+    from rnnlm.generation.sampler import CHUNK, Sampler, SamplingOptions
+    from rnnlm.nn import model
 
     settings = config(task).model
     sampler = Sampler(settings, task["vocab"])
-    params = sampler.fold(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
+    params = sampler.inference_params(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
 
     def work(n: int) -> None:
         list(
             sampler.chunks(
-                params, np.zeros(1, np.int32), n * 64, Draw(temperature=0.8, seed=0), streams=task["streams"]
+                params, np.zeros(1, np.int32), n * 64, SamplingOptions(temperature=0.8, seed=0), streams=task["streams"]
             )
         )
 
@@ -154,9 +154,9 @@ def sample(task: dict[str, Any]) -> Work:
 
 def ceiling(task: dict[str, Any]) -> Work:
     """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
-    from rnnlm import devices
+    from rnnlm.runtime import devices
 
-    devices.start(None, 1, compile_cache=False)
+    devices.configure(None, 1, compile_cache=False)
     import jax
     import jax.numpy as jnp
 

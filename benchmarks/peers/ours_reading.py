@@ -12,27 +12,27 @@ LETTERS = range(32, 97)
 
 def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
     """(The model's config, its params as drawn, a text of random letters.)"""
-    from rnnlm import devices
+    from rnnlm.runtime import devices
 
-    devices.start(None, compile_cache=False)
+    devices.configure(None, compile_cache=False)
     import jax
 
-    from rnnlm import model
-    from rnnlm.symbols import Text, Vocabulary
+    from rnnlm.data.vocabulary import Text, Vocabulary
+    from rnnlm.nn import model
 
     settings = config(task).model
     params = jax.device_get(model.init_params(settings, len(LETTERS), jax.random.PRNGKey(0)))
     letters = np.random.default_rng(0).integers(LETTERS.start, LETTERS.stop, task["symbols"]).astype(np.uint8)
-    return settings, params, Text.of(Vocabulary("byte_seen", tuple(LETTERS)), letters.tobytes())
+    return settings, params, Text.from_text(Vocabulary("byte_seen", tuple(LETTERS)), letters.tobytes())
 
 
 def evaluate(task: dict[str, Any]) -> Work:
     settings, params, text = model_and_text(task)
-    from rnnlm import parallel
-    from rnnlm.evaluate import Evaluator, Protocol
+    from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+    from rnnlm.runtime import parallel
 
     evaluator, placed = Evaluator(settings, len(LETTERS)), parallel.replicate(params)
-    protocol = Protocol(lanes=task["lanes"], warmup=0)
+    protocol = EvalProtocol(lanes=task["lanes"], warmup=0)
 
     def work(n: int) -> None:
         for _ in range(n):
@@ -45,7 +45,7 @@ def adapt(task: dict[str, Any]) -> Work:
     settings, params, text = model_and_text(task)
     import jax
 
-    from rnnlm.dynamic import Adaptation, Adapter
+    from rnnlm.evaluation.dynamic import Adaptation, Adapter
 
     adapter, how = Adapter(settings, len(LETTERS)), Adaptation("rms", task["segment"], 1e-5, 1e-3)
     squares = jax.tree.map(np.ones_like, params)
@@ -60,14 +60,14 @@ def adapt(task: dict[str, Any]) -> Work:
 def code(task: dict[str, Any]) -> Work:
     """One unit: compress, and decompress again."""
     settings, params, text = model_and_text(task)
-    from rnnlm import compress, predict
+    from rnnlm.compression import coder, predictors
 
     data, vocabulary = text.vocabulary.decode(text.units), text.vocabulary
-    predictors = predict.static(settings, len(LETTERS), params)
+    predictors = predictors.static(settings, len(LETTERS), params)
 
     def work(n: int) -> None:
         for _ in range(n):
-            packed, _ = compress.compress(data, vocabulary, predictors.fresh, task["lanes"], {})
-            assert compress.decompress(packed, vocabulary, predictors.fresh, "text") == data
+            packed, _ = coder.compress(data, vocabulary, predictors.fresh, task["lanes"], {})
+            assert coder.decompress(packed, vocabulary, predictors.fresh, "text") == data
 
     return work, {}

@@ -1,0 +1,80 @@
+"""`rnnlm <verb>`: a command line to its verb, and what went wrong as a sentence and exit code 2."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+from rnnlm.errors import UserError
+
+USAGE = """rnnlm: recurrent language models in JAX/Flax
+
+  rnnlm train --config=configs/X.py --workdir=DIR [--config.model.hidden=512 ...]
+      train, or go on with the run that DIR holds
+  rnnlm eval --workdir=DIR --split=test [--json]
+      bits per character on a part of the text
+  rnnlm sample --workdir=DIR --prime=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
+      text, as it is drawn
+  rnnlm compress FILE --workdir=DIR -o OUT.rnz
+      a file in the bits that the model says it has; with --online no model is needed
+  rnnlm decompress OUT.rnz --workdir=DIR -o FILE
+      the file again
+  rnnlm baseline --workdir=DIR --split=test [--order=N]
+      n-grams and general compressors on the same symbols
+  rnnlm compare DIR DIR ... [--format=md] [--plot=out.png]
+      runs by bits per character, and how sure the difference is
+  rnnlm data [NAME]
+      the corpora, or one of them fetched, checked and described
+
+rnnlm VERB --help lists a verb's flags; configs/base.py explains every config key."""
+
+
+VERBS = {
+    "train": "train.main",
+    "eval": "evaluate.main",
+    "sample": "sample.main",
+    "compress": "compress.main",
+    "decompress": "compress.decompress",
+    "baseline": "baseline.main",
+    "compare": "compare.main",
+    "data": "data.main",
+}
+"""A verb's file in commands/, and its function there."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line: -> its exit code, 2 for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(USAGE)
+        return 0 if argv else 2
+    try:
+        if argv[0] not in VERBS:
+            raise UserError(f"There is no verb {argv[0]!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
+        code = verb(argv[0])(argv[1:])
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"rnnlm: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        # A place that knows which of the two it was raises a UserError: see rnnlm/files.py.
+        what = error.filename or "The input or output"
+        print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def verb(name: str) -> Callable[[list[str]], int]:
+    file, _, function = VERBS[name].partition(".")
+    run: Callable[[list[str]], int] = getattr(importlib.import_module(f"rnnlm.commands.{file}"), function)
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

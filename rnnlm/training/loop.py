@@ -1,0 +1,319 @@
+"""The loop: steps, and between them samples, evaluations and checkpoints_dir; the only place with a clock."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+
+from rnnlm.config import Config
+from rnnlm.data.splits import Dataset, open_dataset
+from rnnlm.data.windows import TrainWindows
+from rnnlm.errors import UserError, WriteError
+from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+from rnnlm.evaluation.tally import Tally
+from rnnlm.files import make_folder, writing
+from rnnlm.generation.sampler import Sampler, SamplingOptions, join
+from rnnlm.nn import model
+from rnnlm.runs import checkpoint, layout, restore
+from rnnlm.runs.checkpoint import Checkpoints
+from rnnlm.runs.logger import RunLogger
+from rnnlm.runtime import parallel
+from rnnlm.runtime.console import Console
+from rnnlm.runtime.signals import Signals
+from rnnlm.training import optim, state
+from rnnlm.training.state import TrainState
+from rnnlm.training.step import Metrics, state_to_devices, state_to_host, train_step
+
+
+class Trainer:
+    """One run in its folder: what is made once and used at every step."""
+
+    def __init__(self, config: Config, workdir: Path, dataset: Dataset, console: Console):
+        self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
+        vocabulary, (begin, end) = dataset.text.vocabulary, dataset.part("train")
+        self.windows = TrainWindows(
+            dataset.text, begin, end, config.train.batch, config.train.window, config.train.drop_state, config.seed
+        )
+        self.lanes = parallel.local_lanes(config.train.batch)
+        self.rate = optim.make_schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
+        self.optimizer = optim.make_optimizer(config.optim, self.rate)
+        self.step = train_step(config, len(vocabulary), self.optimizer)
+        self.evaluator = Evaluator(config.model, len(vocabulary))
+        self.sampler = Sampler(config.model, len(vocabulary))
+        self.folder = workdir / "checkpoints"
+        self.prime = vocabulary.prompt(config.sample.prime)
+        self.run_info = {
+            "parameters": model.count_params(config.model, len(vocabulary)),
+            "symbols_per_step": config.train.batch * config.train.window,
+        }
+        self.checkpoints: Checkpoints | None = None  # the main process writes them, for all
+        self.failure: WriteError | None = None
+
+    def start(self) -> tuple[int, TrainState]:
+        """Make a fresh state, or restore the newest sound checkpoint: -> (step, state on the devices).
+
+        All processes restore the same one. Raises UserError in each of them where one cannot read a checkpoint, or
+        where they differ in config, text or checkpoints.
+        """
+        with parallel.sync_errors():
+            fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
+            wanted = checkpoint.steps(self.folder)[::-1]
+        # The path of the text may differ from machine to machine; the text may not.
+        config = replace(self.config, data=replace(self.config.data, corpus="", files=""))
+        self.refuse_difference("configs", config)
+        self.refuse_difference("texts", self.dataset.corpus.sha256)
+        self.refuse_difference("checkpoints", wanted)
+        if not wanted:
+            return 0, state_to_devices(fresh)
+        step, tree = restore.load(self.folder, wanted, self.console.warn, every_process=True)
+        with parallel.sync_errors():
+            restored = restore.restore_into(fresh, tree, str(self.folder / str(step)))
+            if parallel.is_main():
+                restore.quarantine(self.folder, step)
+            self.console.say(f"going on from step {step}")
+        return step, state_to_devices(restored)
+
+    def refuse_difference(self, what: str, value: object) -> None:
+        """Raise UserError where the processes of the run do not have the same value."""
+        if not parallel.same_everywhere(value):
+            raise UserError(
+                f"The processes of this run have different {what}: start all of them with the same command, with "
+                f"{self.workdir} on a disk that they share."
+            )
+
+    def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
+        """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
+        self.clock = (first, time.perf_counter())
+        with contextlib.ExitStack() as stack:
+            with parallel.sync_errors():
+                self.logger = RunLogger(self.workdir, first, parallel.is_main())
+                stack.callback(self.logger.close)
+                if parallel.is_main():
+                    with writing(self.folder):
+                        make_folder(self.folder)
+                    self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep, self.logger.scores)
+                    stack.callback(self.checkpoints.close)
+            self.refuse_difference("metrics", self.logger.scores)
+            stack.callback(self.console.done)
+            finished = self.loop(first, now, stop)
+            with parallel.sync_errors():
+                self.raise_failure()
+                if self.checkpoints:
+                    self.checkpoints.wait()
+                return self.result(max(first, self.config.train.steps)) if finished else None
+
+    def loop(self, first: int, now: TrainState, stop: Callable[[], bool]) -> bool:
+        """Steps first..steps; whether the end was reached. The metrics of a step are read while the next one runs."""
+        steps = self.config.train.steps
+        if first and not self.run_periodic_actions(first, now, stop, saved=True):
+            return False
+        pending: tuple[int, Metrics] | None = None
+        batch = self.batch(first)
+        for step in range(first + 1, steps + 1):
+            now, metrics = self.step(now, *batch)
+            if step == first + 1:  # it was compiled just now, which is not its speed
+                self.clock = (first, time.perf_counter())
+            if pending:
+                self.log(*pending)
+            pending = (step, metrics)
+            batch = self.batch(step)
+            stopping = self.stopping(step, stop)
+            if stopping or self.has_periodic_action(step):
+                self.log(*pending)
+                pending = None
+                if not self.run_periodic_actions(step, now, stop, stopping):
+                    return False
+        return True
+
+    def batch(self, step: int) -> Any:
+        window = self.windows.window(step, self.lanes)
+        return parallel.shard((window.x, window.y, window.fresh))
+
+    def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
+        """Whether to stop: where processes must agree, they ask each other only now and then."""
+        if parallel.processes() == 1:
+            return stop()
+        if step % self.config.log.every:
+            return False
+        failed, stopping = parallel.any_process_of([self.failure is not None, stop()])
+        if failed:
+            with parallel.sync_errors():
+                self.raise_failure()
+        return stopping
+
+    def write(self, act: Callable[[], None]) -> None:
+        """Write to the records, which the main process alone does; a failure is kept until all processes can end."""
+        try:
+            act()
+        except WriteError as error:
+            if parallel.processes() == 1:
+                raise
+            self.failure = error
+
+    def raise_failure(self) -> None:
+        """Raise what `write` has kept."""
+        if self.failure:
+            raise self.failure
+
+    def is_due(self, every: int, step: int) -> bool:
+        return every > 0 and (step % every == 0 or step == self.config.train.steps)
+
+    def has_periodic_action(self, step: int) -> bool:
+        """Whether anything at this step needs the state."""
+        c = self.config
+        return any(self.is_due(every, step) for every in (c.eval.every, c.sample.every, c.checkpoint.every))
+
+    def run_periodic_actions(
+        self, step: int, now: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False
+    ) -> bool:
+        """Sample, validate and save what is due; whether to go on.
+
+        What is due and on record already is not done again, so that a run which stopped here, or was cut off and
+        came back, ends as one that did not.
+        """
+        c, best = self.config, self.best()
+        if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
+            self.sample(step, now)
+        scored = "valid" not in self.dataset.parts or step in self.logger.scores
+        if not stopping and self.is_due(c.eval.every, step) and not scored:
+            stopping = not self.validate(step, now, stop)
+        improved = self.best() != best
+        if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
+            whole = state_to_host(now)
+            with parallel.sync_errors():
+                self.raise_failure()
+                self.logger.flush()
+                if self.checkpoints:
+                    self.checkpoints.save(step, whole)
+        if stopping:
+            self.console.say(f"stopped at step {step}; the same command goes on from there")
+        self.clock = (step, time.perf_counter())
+        return not stopping
+
+    def best(self) -> int | None:
+        """The step of the best validation so far."""
+        return checkpoint.best_of(list(self.logger.scores), self.logger.scores)
+
+    def log(self, step: int, metrics: Metrics) -> None:
+        """Record the metrics of a step. Raises UserError where one of them is not finite."""
+        loss, grad_norm, param_norm = (float(x) for x in jax.device_get(metrics))
+        if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
+            self.fail_diverged(
+                f"The loss at step {step} is {loss}, the gradient norm {grad_norm} and the norm of the params "
+                f"{param_norm}"
+            )
+        bpc = Tally(loss, 1).bpc
+        now = time.perf_counter()
+        self.console.progress(step, self.config.train.steps, bpc, self.speed(step, now))
+        if step % self.config.log.every == 0 or step == self.config.train.steps:
+            row = {
+                "step": step,
+                "epoch": step / self.windows.steps_per_epoch,
+                "loss": loss,
+                "bpc": bpc,
+                "grad_norm": grad_norm,
+                "param_norm": param_norm,
+                "learning_rate": float(self.rate(step - 1)),
+                "symbols_per_second": self.speed(step, now),
+                "seconds": self.logger.seconds_at(now),
+            }
+            self.write(lambda: self.logger.write_row(row))
+
+    def fail_diverged(self, finding: str) -> NoReturn:
+        """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
+        if self.checkpoints:
+            self.checkpoints.wait()
+        raise UserError(
+            f"{finding}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a lower "
+            "optim.learning_rate or a lower optim.clip_norm."
+        )
+
+    def validate(self, step: int, now: TrainState, stop: Callable[[], bool]) -> bool:
+        """Score the validation split and record it; False where stopped before its end.
+
+        Raises UserError where the cost is not finite, since NaN would be neither better nor worse than any other.
+        """
+        c = self.config.eval
+        part = self.dataset.part("valid")
+        protocol, only = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
+        found = self.evaluator(now.best_params, self.dataset.text, part, "valid", protocol, only, stop)
+        if found is None:
+            return False
+        if not math.isfinite(found.tally.nats):
+            self.fail_diverged(f"The validation cost at step {step} is {found.tally.bpc} bpc")
+        values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
+        epoch = step / self.windows.steps_per_epoch
+        row = {"step": step, "epoch": epoch, **values, "seconds": self.logger.seconds_at(time.perf_counter())}
+        self.write(lambda: self.logger.write_row(row))
+        count = f"{found.tally.count:,} symbols"
+        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.how})")
+        return True
+
+    def sample(self, step: int, now: TrainState) -> None:
+        """SamplingOptions at each temperature from what the model is now."""
+        if not parallel.is_main():
+            return
+        c, vocabulary = self.config.sample, self.dataset.text.vocabulary
+        params, texts = self.sampler.inference_params(parallel.to_numpy(now.best_params)), {}
+        for temperature in c.temperatures:
+            drawn = self.sampler.chunks(params, self.prime, c.length, SamplingOptions(temperature, self.config.seed))
+            texts[temperature] = c.prime + join(vocabulary, drawn)
+        self.write(lambda: self.logger.sample(step, texts))
+
+    def result(self, step: int) -> dict[str, Any]:
+        """What the run came to at its last step; kept in result.json."""
+        scores = self.logger.scores
+        best = self.best()
+        found = {
+            "step": step,
+            "epoch": step / self.windows.steps_per_epoch,
+            "symbols": step * self.run_info["symbols_per_step"],
+            "parameters": self.run_info["parameters"],
+            "seconds": self.logger.seconds_at(time.perf_counter()),
+            "valid_bpc": scores.get(step),
+            "best_step": best,
+            "best_valid_bpc": None if best is None else scores[best],
+        }
+        self.logger.finish(self.config.as_dict(), found)
+        return found
+
+    def speed(self, step: int, now: float) -> float:
+        """Symbols a second since the clock was set."""
+        since, then = self.clock
+        return (step - since) * self.run_info["symbols_per_step"] / max(1e-9, now - then)
+
+
+def train(config: Config, workdir: Path, signals: Signals, console: Console) -> dict[str, Any] | None:
+    """Start the run of a folder, or go on with it: -> its result, None where a signal said to stop.
+
+    Raises UserError, with nothing written, where the folder holds a run of another config or text.
+    """
+    with parallel.sync_errors():
+        kept = layout.find_run(workdir)
+        if kept:
+            layout.refuse_other(workdir, kept.config, config)
+        dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
+        trainer = Trainer(config, workdir, dataset, console)
+        checkpoint.refuse_file(trainer.folder)
+        lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
+        console.say(
+            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
+            f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
+        )
+    with lock, signals as stop:
+        try:
+            first, now = trainer.start()
+            with parallel.sync_errors():
+                if parallel.is_main():
+                    start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
+                    layout.write_run_info(workdir, config, dataset, trainer.run_info, start)
+            return trainer.run(first, now, stop)
+        except WriteError as error:
+            last_good = checkpoint.last_good(trainer.folder)
+            raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error

@@ -1,0 +1,188 @@
+"""A file comes back bit for bit, in as many bits as the model says, or not at all."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnlm.compression import coder, escape, predictors
+from rnnlm.data.vocabulary import Vocabulary
+from rnnlm.errors import UserError
+from rnnlm.nn import model
+from tests.conftest import make_text, tiny
+
+BYTE = Vocabulary("byte", tuple(range(256)))
+SEEN = Vocabulary("byte_seen", tuple(sorted(set(make_text(3000)))))
+CHAR = Vocabulary("char", tuple(sorted(map(ord, "añb€ \n漢😀"))))
+CONFIG = tiny(model__hidden=12).model
+PREDICTORS = {
+    v.kind: predictors.static(CONFIG, len(v), model.init_params(CONFIG, len(v), jax.random.PRNGKey(0)))
+    for v in (BYTE, SEEN, CHAR)
+}
+
+
+def pack(data, vocabulary=SEEN, lanes=2, predictors=None):
+    predictors = predictors or PREDICTORS[vocabulary.kind]
+    packed, tally = coder.compress(data, vocabulary, predictors.fresh, lanes, {"fingerprint": {}})
+    return packed.to_bytes(), tally
+
+
+def unpack(coded, vocabulary=SEEN, predictors=None):
+    predictors = predictors or PREDICTORS[vocabulary.kind]
+    return coder.decompress(coder.CompressedFile.from_bytes(coded, "x.rnz"), vocabulary, predictors.fresh, "x.rnz")
+
+
+TEXTS = [
+    b"",
+    b"a",
+    bytes(range(256)),
+    b"\xff\xfe\x80 half \xe2\x82",
+    "añb€\n漢😀 und Ä".encode(),
+    b"\r\n" * 9,
+    bytes(3000),
+]
+
+
+@pytest.mark.parametrize("vocabulary", [BYTE, SEEN, CHAR], ids=lambda v: v.kind)
+@pytest.mark.parametrize("data", TEXTS, ids=range(len(TEXTS)))
+def test_bytes_of_all_kinds_come_back(data, vocabulary):
+    assert unpack(pack(data, vocabulary)[0], vocabulary) == data
+
+
+@given(st.binary(max_size=80) | st.text("ab añ€\ud7ff", max_size=80).map(str.encode))
+@settings(deadline=None, max_examples=200)
+def test_escapes_lose_nothing(data):
+    for vocabulary in (BYTE, SEEN, CHAR):
+        ids, side = escape.split(vocabulary, data)
+        assert ids.dtype == np.int32 and escape.join(vocabulary, ids, side) == data
+        assert not side or vocabulary is not BYTE
+
+
+@given(st.binary(min_size=1, max_size=60), st.integers(1, 9))
+@settings(deadline=None, max_examples=25)
+def test_any_bytes_in_any_lanes_come_back(data, lanes):
+    assert unpack(pack(data, BYTE, lanes)[0], BYTE) == data
+
+
+def test_a_million_zeros_come_back():
+    data, few = bytes(1_000_000), Vocabulary("byte_seen", (0, 10, 97))
+    made = predictors.static(CONFIG, 3, model.init_params(CONFIG, 3, jax.random.PRNGKey(0)))
+    coded, tally = pack(data, few, 500, made)
+    assert unpack(coded, few, made) == data
+    assert abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
+
+
+@pytest.mark.parametrize("lanes", [1, 7])
+def test_the_size_is_the_models_bits(lanes):
+    data = make_text(20_000)
+    coded, tally = pack(data, SEEN, lanes)
+    assert tally.count == len(data)
+    assert abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
+    # and these are what the model says when it reads the lanes one by one
+    forward, length = model.apply(CONFIG, len(SEEN)), coder.lane_length(len(data), lanes)
+    params = model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(0))
+    ids, nats = SEEN.encode(data), 0.0
+    for first in range(0, len(data), length):
+        y = ids[first : first + length]
+        x = np.concatenate([[SEEN.bos_id], y[:-1]])[None]
+        _, logits = jax.jit(forward)(params, model.zero_carry(CONFIG, 1), x, np.zeros(x.shape, bool))
+        nats -= np.asarray(jax.nn.log_softmax(logits[0]), np.float64)[np.arange(len(y)), y].sum()
+    assert tally.nats == pytest.approx(nats, rel=1e-4)
+
+
+@given(st.integers(2, 300), st.integers(1, 5), st.floats(0.01, 40.0), st.integers(0, 99))
+@settings(deadline=None)
+def test_quantized_probabilities_are_integers_that_fill_the_range(vocab, lanes, scale, seed):
+    logits = scale * np.random.default_rng(seed).normal(size=(lanes, vocab))
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p = (p / p.sum(1, keepdims=True)).astype(np.float32)
+    n = coder.quantized(p) * coder.TOTAL
+    assert (n == np.round(n)).all() and (n >= 1).all() and (n.sum(1) == coder.TOTAL).all()
+    assert np.abs(n / coder.TOTAL - p).max() < 2 * vocab / coder.TOTAL + 1e-6
+
+
+def test_damage_is_noticed():
+    data = make_text(2000)
+    coded, _ = pack(data)
+    for at in [0, 5, 9, 20, 60, *range(100, len(coded), 97)]:
+        bad = bytearray(coded)
+        bad[at] ^= 16
+        with pytest.raises(UserError, match="damaged|does not begin with"):
+            unpack(bytes(bad))
+    for size in (0, 3, 11, 40, len(coded) - 1):
+        with pytest.raises(UserError, match="damaged|does not begin with"):
+            unpack(coded[:size])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lanes": 0},
+        {"lanes": "2"},
+        {"lanes": 10**9},
+        {"symbols": 10**13, "bytes": 10**13},
+        {"symbols": -1},
+        {"side": 10**6},
+        {"fingerprint": 3},
+        {"online": {"model": {}}},
+        {"dynamic": [1]},
+    ],
+    ids=str,
+)
+def test_a_header_that_no_encoder_writes_is_refused(wrong):
+    """The checksum is no signature: it fits what anybody wrote."""
+    good = coder.CompressedFile.from_bytes(pack(make_text(500))[0], "x.rnz")
+    header = good.header | wrong
+    if "side" in wrong:  # which is told by its length
+        bad = coder.CompressedFile(header, good.side, good.words)
+        with pytest.raises(ValueError):
+            bad.check()
+        return
+    with pytest.raises(UserError, match=r"x\.rnz was not written by this version"):
+        coder.CompressedFile.from_bytes(coder.CompressedFile(header, good.side, good.words).to_bytes(), "x.rnz")
+
+
+def test_a_header_is_small():
+    """So small that the whole stays within 200 bytes of the model's bits, online too."""
+    config = tiny()
+    online = {"model": dataclasses.asdict(config.model), "optim": dataclasses.asdict(config.optim)}
+    online |= {"seed": 12345, "segment": 17, "updates": 123456}
+    about = {"params": "0123456789ab", "step": 12345, "statistics": "ba9876543210", "optax": "0.2.9"}
+    for way in ({}, {"dynamic": [40, 0.00032, 0.00123]}, {"online": online}):
+        header = way | {"fingerprint": coder.fingerprint(**about)}
+        packed, _ = coder.compress(b"a", SEEN, PREDICTORS["byte_seen"].fresh, 0, header)
+        assert len(packed.to_bytes()) < 200
+
+
+def test_a_vocabulary_of_one_symbol():
+    few = Vocabulary("byte_seen", (97,))
+    made = predictors.static(CONFIG, 1, model.init_params(CONFIG, 1, jax.random.PRNGKey(0)))
+    for data in (b"aaaa", b"abca"):
+        assert unpack(pack(data, few, 2, made)[0], few, made) == data
+
+
+def test_a_model_that_diverged_is_no_coder():
+    params = jax.tree.map(lambda p: p * np.nan, model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(0)))
+    with pytest.raises(UserError, match="it has diverged"):
+        pack(make_text(50), SEEN, 1, predictors.static(CONFIG, len(SEEN), params))
+
+
+def test_other_params_do_not_decode():
+    coded, _ = pack(make_text(2000))
+    other = predictors.static(CONFIG, len(SEEN), model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(1)))
+    with pytest.raises(UserError, match="x.rnz does not decode to the text that it was made from"):
+        unpack(coded, predictors=other)
+    with pytest.raises(UserError, match="params was 1, here 2"):
+        coder.refuse_other({"params": 1, "jax": 3}, {"params": 2, "jax": 3}, "x.rnz")
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_a_network_that_learns_while_it_codes(lanes):
+    config, data = tiny(model__hidden=24, optim__learning_rate=0.02), make_text(6000)
+    made = predictors.online(config.model, config.optim, 256, 10, 0, 1 + len(data) // lanes // 10)
+    coded, tally = pack(data, BYTE, lanes, made)
+    assert unpack(coded, BYTE, made) == data
+    assert len(coded) < 0.6 * len(data) and abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200

@@ -1,0 +1,145 @@
+"""A model that goes on learning while it is scored, and never from what it has yet to predict."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.errors import UserError
+from rnnlm.evaluation import evaluator, tally
+from rnnlm.evaluation.dynamic import EPSILON, Adaptation, Adapter, per_param_rates, tune
+from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+from rnnlm.nn import model
+from rnnlm.runtime import parallel
+from tests.conftest import make_text, tiny
+
+CONFIG = tiny(model__hidden=16).model
+DATA = make_text(6000)
+VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
+TEXT = Text.from_text(VOCABULARY, DATA)
+V = len(VOCABULARY)
+ADAPTER = Adapter(CONFIG, V)
+PARAMS = jax.tree.map(lambda p: 1.5 * p, model.init_params(CONFIG, V, jax.random.PRNGKey(0)))
+RMS = ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 10, 8, 20)
+
+
+def adapt(begin, end, method="rms", rate=1e-3, decay=0.01, text=TEXT, segment=10, **more):
+    return ADAPTER(PARAMS, RMS, text, (begin, end), "test", Adaptation(method, segment, rate, decay, **more))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def cost_and_gradient(params, carry, x, y, segment):
+    def cost(params):
+        after, logits = model.apply(CONFIG, V)(params, carry, x, jnp.zeros(x.shape, bool))
+        nats = tally.nats(logits, y)
+        return jnp.sum(nats) / segment, (after, nats[0])
+
+    return jax.grad(cost, has_aux=True)(params)
+
+
+def by_hand(begin, end, how):
+    """Segment by segment, the rule in numpy: nats [end - begin]."""
+    pull, push = per_param_rates(RMS, how)
+    params, carry, ids, costs = PARAMS, model.zero_carry(CONFIG, 1), VOCABULARY.encode(DATA), []
+    for first in range(begin, end, how.segment):
+        last = min(end, first + how.segment)
+        grads, (carry, nats) = cost_and_gradient(
+            params, carry, ids[None, first - 1 : last - 1], ids[None, first:last], how.segment
+        )
+        costs.extend(np.asarray(nats, np.float64))
+        params = jax.tree.map(
+            lambda p, p0, a, b, g: np.asarray(p) + a * (p0 - p) - b * g, params, PARAMS, pull, push, grads
+        )
+    return np.array(costs)
+
+
+@pytest.mark.parametrize("method, rate", [("rms", 1e-3), ("sgd", 0.3)])
+def test_it_is_the_papers_rule(method, rate):
+    how = Adaptation(method, 10, rate, 0.01)
+    found = adapt(3000, 3123, method, rate)
+    assert found.tally.nats == pytest.approx(by_hand(3000, 3123, how).sum(), rel=1e-5)
+    assert found.tally.count == 123
+
+
+def test_the_rule_of_each_parameter():
+    rms = {"a": np.array([1.0, 3.0], np.float32), "b": np.array([[10.0]], np.float32)}
+    pull, push = per_param_rates(rms, Adaptation("rms", 5, 0.5, 0.2))
+    np.testing.assert_allclose(pull["a"], [0.2 / 6, 0.6 / 6], rtol=1e-6)  # the mean of the means, 2 and 10
+    np.testing.assert_allclose(pull["b"], [[2 / 6]], rtol=1e-6)
+    np.testing.assert_allclose(push["a"], 0.5 / (np.array([1.0, 3.0]) + EPSILON), rtol=1e-6)
+    pull, _ = per_param_rates(rms, Adaptation("rms", 5, 0.5, 1.0, "global"))
+    np.testing.assert_allclose(pull["a"], [3 / 14, 9 / 14], rtol=1e-6)
+    assert pull["b"] == 1.0  # at most all the way back
+
+
+def test_statistics_are_the_root_of_the_mean_square():
+    forward = model.apply(CONFIG, V)
+    ids, lane = VOCABULARY.encode(DATA), 3000 // 8
+    carry, squares = model.zero_carry(CONFIG, 8), []
+    for i in range(3):
+        at = np.arange(8)[:, None] * lane + i * 10 + np.arange(10)
+        x = np.where(at == 0, VOCABULARY.bos_id, ids[at - 1])
+
+        def cost(params, x=x, at=at, carry=carry):
+            after, logits = forward(params, carry, x, np.zeros(x.shape, bool))
+            return jnp.mean(tally.nats(logits, ids[at])), after
+
+        grads, carry = jax.grad(cost, has_aux=True)(PARAMS)
+        squares.append(jax.tree.map(lambda g: np.asarray(g, np.float64) ** 2, grads))
+    wanted = jax.tree.map(lambda *g: np.sqrt(np.mean(g, axis=0)), *squares)
+    found = ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 10, 8, 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9), found, wanted)
+
+
+@pytest.mark.parametrize("method", ["rms", "sgd"])
+def test_without_a_learning_rate_it_is_static_to_the_last_bit(method, monkeypatch):
+    monkeypatch.setattr(evaluator, "TIME", 10)  # read in the same pieces
+    static = Evaluator(CONFIG, V)(parallel.replicate(PARAMS), TEXT, (3000, 3700), "test", EvalProtocol(lanes=1))
+    found = adapt(3000, 3700, method, 0.0)
+    assert found.tally.nats == static.tally.nats
+
+
+def test_the_future_has_no_effect_on_a_prediction(monkeypatch):
+    """Symbol by symbol, where the text changes in the middle of a segment."""
+    monkeypatch.setattr(evaluator, "BLOCK", 1)
+    other = bytearray(DATA)
+    other[3205:3300] = DATA[1000:1095]
+    changed = Text.from_text(VOCABULARY, bytes(other))
+    a, b = (adapt(3000, 3300, text=text).blocks.nats for text in (TEXT, changed))
+    assert (a[:205] == b[:205]).all() and (a[205:] != b[205:]).mean() > 0.9
+
+
+def test_it_gains_where_the_statistics_change():
+    text = Text.from_text(VOCABULARY, DATA[:3000] + b"ran away and " * 150)
+    found = {rate: adapt(3000, 4950, "sgd", rate, 0.0, text).tally.bpc for rate in (0.0, 0.3)}
+    assert found[0.3] < 0.6 * found[0.0]
+
+
+def test_streams_adapt_each_on_its_own():
+    found = adapt(3000, 3900, streams=3, warmup=0)
+    alone = [by_hand(first, first + 300, Adaptation("rms", 10, 1e-3, 0.01)) for first in (3000, 3300, 3600)]
+    assert found.tally.nats == pytest.approx(np.concatenate(alone).sum(), rel=1e-5)
+    assert str(found.protocol) == "dynamic rms, 3 streams, 0 warm-up, segment 10, rate 0.001, decay 0.01, tensor mean"
+    warm = adapt(3000, 3900, streams=3, warmup=25)
+    assert warm.protocol.warmup == 30 and warm.tally.count == 900
+
+
+def test_tuning_finds_the_valley():
+    def cost(rate, decay):
+        return np.log(rate / 0.08) ** 2 + np.log(decay / 0.002) ** 2
+
+    rate, decay, tried = tune(cost, 0.01, 0.01)
+    assert rate == 0.08 and 0.0012 < decay < 0.0026 and tried < 40
+    assert tune(lambda rate, decay: -decay + np.log(rate / 0.01) ** 2, 0.01, 0.25)[:2] == (0.01, 1.0)  # and no further
+    assert tune(lambda rate, decay: np.nan if rate > 0.1 else -rate, 0.01, 0.5)[0] == 0.08
+
+
+def test_what_cannot_be_adapted_by():
+    for wrong in ((-1.0, 0.1), (np.nan, 0.1), (np.inf, 0.1), (0.1, 1.5), (0.1, np.nan)):
+        with pytest.raises(UserError, match="Cannot adapt with"):
+            Adaptation("sgd", 10, *wrong)
+    with pytest.raises(UserError, match="longer than the training part of 3000"):
+        ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 5000, 8, 20)

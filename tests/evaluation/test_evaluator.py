@@ -1,0 +1,170 @@
+"""A part's bits do not depend on how it is read."""
+
+import jax
+import numpy as np
+import pytest
+
+from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.errors import UserError
+from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+from rnnlm.evaluation.tally import BLOCK, Blocks
+from rnnlm.nn import model
+from rnnlm.runtime import parallel
+from tests.conftest import make_text, tiny
+
+CONFIG = tiny(model__hidden=24).model
+DATA = make_text(9000)
+VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
+TEXT = Text.from_text(VOCABULARY, DATA)
+EVALUATOR = Evaluator(CONFIG, len(VOCABULARY))
+FORWARD = jax.jit(model.apply(CONFIG, len(VOCABULARY)))
+
+
+def evaluate(params, begin, end, *how, only=(0, 0), stop=lambda: False, **named):
+    return EVALUATOR(params, TEXT, (begin, end), "test", EvalProtocol(*how, **named), only, stop)
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Sharper than fresh ones, so that the carry matters."""
+    fresh = model.init_params(CONFIG, len(VOCABULARY), jax.random.PRNGKey(1))
+    return parallel.replicate(jax.tree.map(lambda p: 1.7 * p, fresh))
+
+
+def one_by_one(params, begin, end, fresh=()):
+    """The cost of each symbol, the model fed step by step, afresh before those positions: nats [end - begin]."""
+    carry, costs = model.zero_carry(CONFIG, 1), []
+    ids = VOCABULARY.encode(DATA)
+    for i in range(begin, end):
+        x = np.array([[ids[i - 1] if i else VOCABULARY.bos_id]])
+        carry, logits = FORWARD(params, carry, x, np.array([[i in fresh]]))
+        wide = np.asarray(logits[0, 0], np.float64)
+        costs.append(np.log(np.exp(wide - wide.max()).sum()) + wide.max() - wide[ids[i]])
+    return np.array(costs)
+
+
+@pytest.mark.parametrize("begin, end", [(0, 300), (4000, 4321)])
+def test_one_lane_is_the_chain_rule(params, begin, end):
+    found = evaluate(params, begin, end, lanes=1)
+    assert found.tally.count == end - begin == found.bytes
+    assert found.tally.nats == pytest.approx(one_by_one(params, begin, end).sum(), rel=1e-5)
+    assert found.how == "carry, 1 lane"
+
+
+def test_lanes_do_not_change_the_bits(params):
+    exact = evaluate(params, 500, 8777, lanes=1)
+    for lanes in (0, 2, 7, 64):
+        found = evaluate(params, 500, 8777, lanes=lanes)
+        assert found.tally.count == exact.tally.count
+        assert found.tally.bpc == pytest.approx(exact.tally.bpc, abs=1e-3)
+    cold = evaluate(params, 500, 8777, lanes=64, warmup=0)
+    assert abs(cold.tally.bpc - exact.tally.bpc) > 2e-3  # so the warm-up is needed
+
+
+@pytest.mark.parametrize("window, stride", [(40, 40), (40, 15), (7, 1), (500, 100)])
+def test_windows_forget_all_but_their_own_symbols(params, window, stride):
+    begin, end = 3000, 3290
+    found = evaluate(params, begin, end, "windows", window=window, stride=stride)
+    costs = []
+    for first in range(begin, end, stride):
+        start = max(begin, first - (window - stride))
+        last = min(end, first + stride)
+        costs.extend(one_by_one(params, start, last)[first - start :])
+    assert len(costs) == found.tally.count
+    assert found.tally.nats == pytest.approx(sum(costs), rel=1e-5)
+    assert found.how == f"windows of {window}, stride {stride}"
+
+
+@pytest.mark.parametrize("lanes", [1, 5])
+def test_records_know_nothing_of_each_other(params, lanes):
+    begin, end = 2000, 2600
+    after = [i for i in range(begin, end) if DATA[i - 1 : i] == b"\n"]
+    assert len(after) > 3
+    found = evaluate(params, begin, end, "records", lanes=lanes, warmup=300, separator="\n")
+    assert found.tally.nats == pytest.approx(one_by_one(params, begin, end, after).sum(), rel=1e-5)
+    carried = evaluate(params, begin, end, lanes=1)
+    assert abs(carried.tally.bpc - found.tally.bpc) > 1e-3
+    assert found.how.startswith(r"records after '\n', ")
+
+
+def test_blocks_are_the_text_in_order(params):
+    found = evaluate(params, 100, 8900, lanes=9)
+    assert found.blocks.nats.shape == (1,) and found.blocks.stderr() is None
+    long = Text.from_text(VOCABULARY, DATA * 4)
+    whole = EVALUATOR(params, long, (50, 35_050), "test", EvalProtocol(lanes=16))
+    assert whole.blocks.counts.tolist() == [BLOCK] * 3 + [5_000]
+    for i in range(4):
+        part = (i * BLOCK, min(35_000, (i + 1) * BLOCK))
+        alone = EVALUATOR(params, long, (50, 35_050), "test", EvalProtocol(lanes=16), part)
+        assert alone.tally.bpc == pytest.approx(whole.blocks.bpc[i], abs=5e-3)
+        assert alone.how == f"carry, 16 lanes, 512 warm-up, symbols {part[0]}..{part[1]}"
+    assert sum(whole.blocks.nats) == pytest.approx(whole.tally.nats)
+
+
+def test_the_standard_error_is_that_of_a_mean_of_blocks():
+    draw = np.random.default_rng(0)
+    nats = draw.normal(10_000.0, 300.0, 50)
+    blocks = Blocks(nats, 50 * BLOCK)
+    assert blocks.stderr() == pytest.approx(np.std(nats / BLOCK / np.log(2), ddof=1) / np.sqrt(50))
+    difference, error = Blocks(nats + 100.0, 50 * BLOCK).paired_difference(blocks)
+    assert difference == pytest.approx(100 / BLOCK / np.log(2)) and error == pytest.approx(0, abs=1e-12)
+    assert Blocks(nats[:1], 7).stderr() is None
+
+
+def test_the_protocol_says_how(params):
+    assert evaluate(params, 0, 200, "carry", 7, 16).how == "carry, 7 lanes, 16 warm-up"
+    found = evaluate(params, 0, 5000, "carry", 0, 20, only=(0, 800))
+    assert found.how == "carry, 5 lanes, 20 warm-up, symbols 0..800" and found.tally.count == 800
+    assert set(found.as_dict()) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
+
+
+def test_parts_of_a_part_add_up(params):
+    whole = evaluate(params, 1000, 3000, lanes=1)
+    first = evaluate(params, 1000, 3000, lanes=1, only=(0, 700))
+    assert first.blocks.nats[0] == pytest.approx(one_by_one(params, 1000, 1700).sum(), rel=1e-5)
+    rest = evaluate(params, 1000, 3000, lanes=1, only=(700, 0))
+    assert first.tally.count + rest.tally.count == whole.tally.count
+    with pytest.raises(UserError, match=r"no symbols 2000\.\.end in test, which has 2000"):
+        evaluate(params, 1000, 3000, only=(2000, 0))
+
+
+def test_uniform_logits_cost_the_entropy_of_a_uniform_source(params):
+    flat = jax.tree.map(lambda p: 0 * p, params)
+    for how in ({"lanes": 1}, {"lanes": 7}, {"name": "windows", "window": 64, "stride": 32}):
+        found = evaluate(flat, 0, 5000, **how)
+        assert found.tally.bpc == pytest.approx(np.log2(len(VOCABULARY)), rel=1e-6)
+
+
+def test_a_known_distribution_scores_its_entropy(params):
+    """Independent symbols of known odds, under a model that has the odds in its output's bias."""
+    draw = np.random.default_rng(1)
+    p = draw.dirichlet(np.ones(len(VOCABULARY)))
+    ids = draw.choice(len(VOCABULARY), 200_000, p=p)
+    flat = jax.tree.map(lambda p: 0 * p, params)
+    known = flat | {"output": flat["output"] | {"b": parallel.replicate(np.log(p).astype(np.float32))}}
+    found = EVALUATOR(known, Text(VOCABULARY, ids, None), (0, 200_000), "test", EvalProtocol())
+    entropy = -(p * np.log2(p)).sum()
+    assert abs(found.tally.bpc - entropy) < 4 * found.blocks.stderr() < 0.02
+
+
+def test_more_lanes_and_context_than_symbols(params):
+    exact = evaluate(params, 10, 13, lanes=1).tally
+    assert exact.count == 3
+    for how in ({"lanes": 50, "warmup": 10**20}, {"name": "windows", "window": 10**20, "stride": 1}):
+        assert evaluate(params, 10, 13, **how).tally.nats == pytest.approx(exact.nats, rel=1e-5)
+
+
+def test_it_stops_when_told(params):
+    asked = iter([False, False, True])
+    assert evaluate(params, 0, 9000, lanes=1, stop=lambda: next(asked)) is None
+
+
+def test_bits_per_byte_of_characters():
+    string = "añb€" * 100
+    vocabulary = Vocabulary("char", tuple(sorted({ord(c) for c in string})))
+    text = Text.from_text(vocabulary, string)
+    params = model.init_params(CONFIG, 4, jax.random.PRNGKey(0))
+    found = Evaluator(CONFIG, 4)(parallel.replicate(params), text, (0, 400), "text", EvalProtocol())
+    line = found.as_dict()
+    assert found.bytes == len(string.encode()) == 700
+    assert line["bpc"] * 400 == pytest.approx(line["bpb"] * 700)

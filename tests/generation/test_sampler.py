@@ -1,0 +1,105 @@
+"""Drawing is the model's own distribution, whatever the dispatch."""
+
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from rnnlm.errors import UserError
+from rnnlm.generation.sampler import CHUNK, Sampler, SamplingOptions
+from rnnlm.nn import model
+from tests.conftest import tiny
+
+V = 9
+CONFIG = tiny(model__embedding=6).model
+SAMPLER = Sampler(CONFIG, V)
+RAW = jax.tree.map(lambda p: 2.0 * p, model.init_params(CONFIG, V, jax.random.PRNGKey(2)))
+PARAMS = SAMPLER.inference_params(RAW)
+PROMPT = np.array([1, 2, 3, 4])
+
+
+def draw(length, temperature, seed=0, streams=1, prompt=PROMPT, **how):
+    how = SamplingOptions(temperature, seed, **how)
+    return np.concatenate(list(SAMPLER.chunks(PARAMS, prompt, length, how, streams)), axis=1)
+
+
+@pytest.mark.parametrize("length", [1, CHUNK, CHUNK + 1, 3 * CHUNK - 1])
+def test_reading_a_prompt_equals_stepping_through_it(length):
+    ids = np.arange(length) % V
+    carry, logits = SAMPLER.read(PARAMS, ids, 2)
+    stepped = model.zero_carry(CONFIG, 2)
+    for i in ids:
+        stepped, wanted = SAMPLER.step(PARAMS, stepped, int(i))
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), carry, stepped)
+
+
+def test_greedy_takes_the_likeliest_step_by_step():
+    carry, logits = SAMPLER.read(PARAMS, PROMPT, 1)
+    wanted = []
+    for _ in range(CHUNK + 9):
+        wanted.append(int(np.argmax(logits[0])))
+        carry, logits = SAMPLER.step(PARAMS, carry, wanted[-1])
+    assert draw(CHUNK + 9, 0.0)[0].tolist() == wanted
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    assert np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=4))
+    assert not np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=5))
+    many = draw(150, 1.0, streams=3)
+    assert many.shape == (3, 150) and len({row.tobytes() for row in many}) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_are_the_tempered_distribution(temperature):
+    _, logits = SAMPLER.read(PARAMS, PROMPT, 1)
+    wanted = np.asarray(jax.nn.softmax(logits[0] / temperature))
+    streams = 20_000
+    counts = collections.Counter(draw(1, temperature, streams=streams)[:, 0].tolist())
+    for symbol, p in enumerate(wanted):
+        assert abs(counts[symbol] / streams - p) < 5 * (p * (1 - p) / streams) ** 0.5
+
+
+def test_length_is_kept():
+    for length in (1, CHUNK - 1, CHUNK, CHUNK + 1):
+        assert draw(length, 1.0).shape == (1, length)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_folding_the_embedding_changes_nothing(tied):
+    config = tiny(model__embedding=12, model__hidden=12, model__tied=tied).model
+    params = model.init_params(config, V, jax.random.PRNGKey(0))
+    x, carry = np.arange(40).reshape(2, 20) % V, model.zero_carry(config, 2)
+    whole = model.apply(config, V)(params, carry, x, x > V)
+    folded = model.apply(model.inference_config(config), V)(model.inference_params(config, params), carry, x, x > V)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, folded)
+
+
+def test_a_stream_does_not_depend_on_those_beside_it():
+    assert np.array_equal(draw(100, 1.0, streams=5)[:3], draw(100, 1.0, streams=3))
+
+
+@pytest.mark.parametrize("how", [{"top_k": 3}, {"top_p": 0.6}, {"top_k": 4, "top_p": 0.9}, {"top_k": 99}])
+def test_narrowed_draws_are_the_tempered_distribution_cut_off(how):
+    _, logits = SAMPLER.read(PARAMS, PROMPT, 1)
+    p = np.asarray(jax.nn.softmax(logits[0] / 1.5), np.float64)
+    order = np.argsort(-p)[: how.get("top_k", V)]
+    share = p[order] / p[order].sum()
+    kept = order[np.cumsum(share) - share < how.get("top_p", 1.0)]
+    streams = 20_000
+    counts = np.bincount(draw(1, 1.5, streams=streams, **how)[:, 0], minlength=V)
+    assert set(np.flatnonzero(counts)) == set(kept)
+    wanted = p[kept] / p[kept].sum()
+    assert np.all(np.abs(counts[kept] / streams - wanted) <= 5 * np.sqrt(wanted * (1 - wanted) / streams))
+
+
+def test_the_narrowest_choice_is_greedy():
+    greedy = draw(100, 0.0)
+    assert np.array_equal(draw(100, 2.0, top_k=1), greedy) and np.array_equal(draw(100, 2.0, top_p=1e-6), greedy)
+
+
+@pytest.mark.parametrize("how", [{"temperature": -1.0}, {"seed": -1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}])
+def test_what_cannot_be_drawn_by_is_refused(how):
+    with pytest.raises(UserError, match="Cannot draw"):
+        SamplingOptions(**{"temperature": 1.0, "seed": 0} | how)

@@ -1,0 +1,244 @@
+"""Laws of the stack: causality, carry, parameter count, dropout."""
+
+import dataclasses
+import functools
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlm.cells import CELLS
+from rnnlm.evaluation import tally
+from rnnlm.nn import model, scan
+from tests.conftest import tiny
+from tests.plain import scan_steps
+
+V, B, T = 7, 3, 12
+
+
+def build(**overrides):
+    config = tiny(**{f"model__{k}": v for k, v in overrides.items()}).model
+    return config, model.init_params(config, V, jax.random.PRNGKey(0)), jax.jit(model.apply(config, V))
+
+
+def inputs(seed=0, batch=B, time=T):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, V, (batch, time)).astype(np.int32), draw.random((batch, time)) < 0.2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("embedding", [0, 6])
+def test_the_future_does_not_reach_the_past(cell, embedding):
+    """The logits at t do not depend on any symbol after t, nor, past a fresh start, on any before it."""
+    config, params, forward = build(cell=cell, embedding=embedding)
+    x, _ = inputs(batch=1)
+    fresh = np.arange(T)[None, :] == 5
+    # One lane for each symbol changed, and the last one as it is.
+    lanes = np.tile(x, (T + 1, 1))
+    for s in range(T):
+        lanes[s, s] = (x[0, s] + 1) % V
+    params = jax.tree.map(lambda p: 3 * p, params)  # so that far effects show
+    _, logits = forward(params, model.zero_carry(config, T + 1), lanes, np.tile(fresh, (T + 1, 1)))
+    effect = np.abs(logits[:T] - logits[T:]).max(axis=-1)
+    for s, t in itertools.product(range(T), range(T)):
+        assert (effect[s, t] > 1e-5) == (s <= t and not s < 5 <= t), (s, t, effect[s, t])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cuts", [(12,), (5, 7), (1, 2, 9)])
+def test_windows_with_carry_equal_one_pass(cell, cuts):
+    config, params, forward = build(cell=cell, embedding=5)
+    x, fresh = inputs()
+    whole_carry, whole = forward(params, model.zero_carry(config, B), x, fresh)
+    carry, parts, begin = model.zero_carry(config, B), [], 0
+    for cut in cuts:
+        carry, logits = forward(params, carry, x[:, begin : begin + cut], fresh[:, begin : begin + cut])
+        parts.append(logits)
+        begin += cut
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), carry, whole_carry)
+
+
+def test_a_fresh_lane_forgets_the_carry_in_the_middle_of_a_window():
+    config, params, forward = build()
+    x, _ = inputs()
+    fresh = np.zeros((B, T), bool)
+    fresh[1, 4] = True
+    loud = jax.tree.map(lambda s: s + 3.0, model.zero_carry(config, B))
+    _, got = forward(params, loud, x, fresh)
+    _, alone = forward(params, model.zero_carry(config, B), x[:, 4:], fresh[:, 4:])
+    _, through = forward(params, loud, x, np.zeros_like(fresh))
+    np.testing.assert_allclose(got[1, 4:], alone[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got[::2], through[::2], rtol=1e-6)
+    assert float(jnp.max(jnp.abs(got[1, 4:] - through[1, 4:]))) > 1e-2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "extra", [{}, {"sizes": (3, 9, 5)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
+)
+def test_parameter_count_by_formula_equals_the_leaves(cell, extra):
+    config, params, _ = build(cell=cell, **extra)
+    assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_projected_table_equals_looked_up_rows():
+    """A small table is multiplied once for all symbols; a text shorter than the vocabulary looks its rows up."""
+    config, params, forward = build(embedding=5)
+    x, fresh = inputs(batch=1, time=V - 1)
+    _, looked_up = forward(params, model.zero_carry(config, 1), x, fresh)
+    _, projected = forward(params, model.zero_carry(config, 4), np.tile(x, (4, 1)), np.tile(fresh, (4, 1)))
+    np.testing.assert_allclose(projected, np.tile(looked_up, (4, 1, 1)), rtol=1e-5, atol=1e-6)
+
+
+def test_tied_output_is_the_embedding():
+    config, params, forward = build(embedding=12, tied=True)
+    assert "W" not in params["output"]
+    x, fresh = inputs()
+    row = V - 1  # a symbol that is not read matters only as an output
+    x = x % row
+    _, before = forward(params, model.zero_carry(config, B), x, fresh)
+    moved = params | {"embedding": params["embedding"].at[row].add(1.0)}
+    _, after = forward(moved, model.zero_carry(config, B), x, fresh)
+    changed = np.abs(after - before).max(axis=(0, 1)) > 1e-6
+    assert list(np.flatnonzero(changed)) == [row]
+
+
+def test_forget_bias_is_the_configs():
+    _, params, _ = build(forget_bias=2.5)
+    np.testing.assert_array_equal(params["layer_0"]["b"], np.repeat([0, 2.5, 0, 0], 12).astype(np.float32))
+
+
+KEYS = jax.random.split(jax.random.PRNGKey(3), 64)
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_dropout_keeps_the_mean_and_drops_its_share(window):
+    x = jnp.ones((50, 64, 40))
+    y = np.asarray(model.dropout(KEYS, window, x, 0.3, 1))
+    masks = y[:1] if window else y
+    assert set(np.unique(y)) == {0.0, np.float32(2**16 / round(0.7 * 2**16))}
+    assert abs((masks == 0).mean() - 0.3) < 4 * (0.21 / masks.size) ** 0.5
+    assert (y == y[:1]).all() == window
+    assert not (y[:, 0] == y[:, 1]).all()
+
+
+def test_dropout_does_not_depend_on_the_other_lanes():
+    x = jnp.ones((5, 64, 40))
+    whole = model.dropout(KEYS, False, x, 0.5, 2)
+    part = model.dropout(KEYS[40:50], False, x[:, 40:50], 0.5, 2)
+    np.testing.assert_array_equal(whole[:, 40:50], part)
+
+
+@pytest.mark.parametrize("place", ["dropout", "dropout_input", "dropout_output"])
+def test_each_dropout_acts_in_training_only(place):
+    quiet = {"dropout": 0.0, "dropout_input": 0.0, "dropout_output": 0.0}
+    config, params, _ = build(**quiet | {place: 0.5}, embedding=6)
+    x, fresh = inputs()
+    carry, forward = model.zero_carry(config, B), model.apply(config, V)
+    _, plain = model.apply(dataclasses.replace(config, **quiet), V)(params, carry, x, fresh, KEYS[:B])
+    _, off = forward(params, carry, x, fresh)
+    _, on = forward(params, carry, x, fresh, KEYS[:B])
+    np.testing.assert_allclose(off, plain, rtol=1e-5)
+    assert float(jnp.max(jnp.abs(on - off))) > 1e-3
+
+
+def test_dropout_output_follows_dropout_unless_set():
+    assert tiny(model__dropout=0.25).model.dropout_output == 0.25
+    apart = tiny(model__dropout=0.25, model__dropout_output=0.5).model
+    assert (apart.dropout, apart.dropout_output) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
+    config, params, _ = build(layers=5, hidden=6, dropout=dropout)
+    assert set(params) == {"layer_0", "upper", "output"} and params["upper"]["W_h"].shape == (4, 6, 24)
+    x, fresh = inputs()
+    carry = jax.tree.map(lambda s: s + 0.1, model.zero_carry(config, B))
+    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if dropout else None
+
+    def by_hand(params):
+        h, u, after = None, scan.embed(params["layer_0"]["W_x"], x.T), []
+        for i in range(5):
+            layer = jax.tree.map(lambda p, i=i: p[i - 1], params["upper"]) if i else params["layer_0"]
+            if i:
+                u = scan.project(layer, model.dropout(keys, False, h, dropout, i), jnp.float32)
+            c, h = scan_steps(CELLS["lstm"], layer, carry[i], u, fresh.T, jnp.float32)
+            after.append(c)
+        h = model.dropout(keys, False, h, dropout, 5)
+        return tuple(after), (h @ params["output"]["W"]).swapaxes(0, 1) + params["output"]["b"][None, None, :]
+
+    def loss(run, params):
+        after, logits = run(params)
+        return jnp.sum(jnp.sin(logits)) + sum(jnp.sum(s) for s in jax.tree.leaves(after)), (after, logits)
+
+    def ours(params):
+        return model.apply(config, V)(params, carry, x, fresh, keys)
+
+    (_, out), grads = jax.jit(jax.value_and_grad(functools.partial(loss, ours), has_aux=True))(params)
+    (_, wanted), wanted_grads = jax.jit(jax.value_and_grad(functools.partial(loss, by_hand), has_aux=True))(params)
+    for a, b in ((out, wanted), (grads, wanted_grads)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
+
+
+@pytest.mark.parametrize("extra", [{"layers": 5}, {"layers": 4, "embedding": 12, "tied": True}, {"sizes": (3, 9)}])
+def test_folded_params_are_the_same_function_without_a_loop_over_layers(extra):
+    config, params, _ = build(**extra)
+    x, fresh = inputs()
+    folded = model.inference_params(config, params)
+    assert "upper" not in folded and "embedding" not in folded
+    ours, theirs = (
+        jax.jit(model.apply(c, V))(p, model.zero_carry(config, B), x, fresh)
+        for c, p in ((config, params), (model.inference_config(config), folded))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
+def lowered(platform, time=T, **overrides):
+    """The gradient of a model's cost, as the compiler gets it."""
+    config, params, _ = build(**overrides)
+    forward = model.apply(config, V)
+
+    def loss(params, x, fresh):
+        return jnp.sum(tally.nats(forward(params, model.zero_carry(config, B), x, fresh)[1], x))
+
+    args = (params, *inputs(time=time))
+    return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_what_is_compiled_does_not_grow_with_time_or_depth():
+    assert len(lowered("cpu", time=30).splitlines()) == len(lowered("cpu", time=300).splitlines())
+    two, five, eight = (lowered("cpu", layers=n).count("stablehlo.while") for n in (2, 5, 8))
+    assert eight == five < 2 * two
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_lowers_for_accelerators(platform, cell):
+    """bfloat16 operands, float32 sums; and no scatter, whose order of additions a GPU does not keep."""
+    text = lowered(platform, cell=cell, embedding=6, dtype="bfloat16")
+    assert "stablehlo.scatter" not in text
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    wide = [line for line in products if not re.search(r"\(tensor<[0-9x]*xbf16>, tensor<[0-9x]*xbf16>\)", line)]
+    assert len(products) > 5 and len(wide) == 1  # the sum of each symbol's rows alone is of float32
+    assert all(re.search(r"-> tensor<[0-9x]*xf32>", line) for line in products)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bfloat16_gradients_are_near_and_not_rounded(cell):
+    _, params, _ = build(cell=cell, embedding=6, hidden=16)
+    x, fresh = inputs()
+
+    def grad(dtype):
+        config = tiny(model__cell=cell, model__embedding=6, model__hidden=16, model__dtype=dtype).model
+        forward = model.apply(config, V)
+        carry = model.zero_carry(config, B)
+        return jax.jit(jax.grad(lambda p: jnp.sum(tally.nats(forward(p, carry, x, fresh)[1], x))))(params)
+
+    for rough, exact in zip(jax.tree.leaves(grad("bfloat16")), jax.tree.leaves(grad("float32")), strict=True):
+        assert np.linalg.norm(rough - exact) < 0.05 * np.linalg.norm(exact)
+        assert rough.dtype == jnp.float32 and np.mean(rough == rough.astype(jnp.bfloat16)) < 0.3

@@ -1,0 +1,70 @@
+"""Runs are ranked only by the same symbols, and the law drawn through them is the one they follow."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rnnlm.errors import UserError
+from rnnlm.evaluation.tally import BLOCK
+from rnnlm.runs import compare
+from tests.conftest import tiny
+
+
+def made(name="a", shift=0.0, noise=0.0, **note):
+    """A run whose blocks cost 2 bits a symbol, and a little more."""
+    nats = BLOCK * np.log(2) * (2 + shift + noise * np.random.default_rng(0).normal(size=30))
+    about = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
+    about |= {"lanes": 7, "warmup": 512, "step": 5}
+    about |= {"protocol": "carry, 7 lanes, 512 warm-up", "bpc": nats.sum() / np.log(2) / (30 * BLOCK)}
+    note = about | {"count": 30 * BLOCK, "blocks": nats.tolist()} | note
+    return compare.Run(name, tiny(), note, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
+
+
+def test_a_power_law_is_found_again():
+    x = np.array([1e3, 1e4, 5e5, 1e7])
+    a, b = compare.power_law(x, 7.5 * x**-0.08)
+    assert (a, b) == pytest.approx((7.5, 0.08))
+    assert compare.power_law([5.0, 5.0, 6.0], [1.0, 2.0, 3.0]) is None
+
+
+def test_the_paired_difference_is_surer_than_each_figure():
+    """Two runs whose blocks go up and down together."""
+    rows = compare.table([made("worse", 0.02, 0.1), made("better", 0.0, 0.1)])
+    assert [row["run"] for row in rows] == ["better", "worse"]
+    low, high = rows[1]["interval"]
+    assert rows[1]["worse_by"] == pytest.approx(0.02) and low == pytest.approx(high, abs=1e-9)
+    apart = compare.table([made("even", 0.0, 0.0), made("noisy", 0.02, 0.1)])
+    low, high = apart[1]["interval"]
+    spread = 0.1 * np.random.default_rng(0).normal(size=30).std(ddof=1)
+    assert high - low == pytest.approx(2 * 2.045 * spread / np.sqrt(30), rel=1e-3)  # Student's t of 29
+    assert compare.quantile(2) == pytest.approx(12.706, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"split": "valid"},
+        {"symbols": [0, 10]},
+        {"kind": "char"},
+        {"corpus": "0" * 64},
+        {"protocol": "windows of 512, stride 256"},
+        {"protocol": "dynamic rms, 1 stream, segment 20", "lanes": 1, "warmup": 0},
+        {"protocol": "carry, 7 lanes, 8 warm-up", "warmup": 8},
+    ],
+    ids=lambda other: "-".join(map(str, other.values()))[:30],
+)
+def test_what_was_judged_otherwise_is_not_ranked(other):
+    with pytest.raises(UserError, match="a and b were not judged by the same"):
+        compare.rank([made(), made("b", **other)])
+    exact = made("b", protocol="carry, 1 lane", lanes=1, warmup=0)  # as many lanes with a warm-up are to 1e-3
+    assert len(compare.rank([made(), exact])) == 2
+    streams = [{"protocol": f"dynamic rms, {n} streams, 512 warm-up, segment 20", "lanes": n} for n in (2, 3)]
+    with pytest.raises(UserError, match="a and b were not judged by the same"):
+        compare.rank([made("a", **streams[0]), made("b", **streams[1])])
+
+
+def test_only_settings_that_differ_are_shown():
+    wider = dataclasses.replace(made("b"), config=tiny(model__hidden=20))
+    assert [row["model.hidden"] for row in compare.table([made(), wider])] == [12, 20]
+    assert not any("." in name for name in compare.table([made(), made("b")])[0])
