@@ -69,7 +69,7 @@ class PredictorState:
     def __init__(self, made_by: CompiledPredictor, lanes: int):
         self._by, self.segment = made_by, made_by.segment
         self._params, self._state = made_by.params, made_by.state
-        self._carry = self._before = model.zero_carry(made_by.config, lanes)
+        self._carry = self._before = model.initial_carry(made_by.config, lanes)
 
     def step(self, x_L: NDArray[np.int32]) -> NDArray[np.float32]:
         """Read a symbol in each lane: -> the probabilities of the next [L, V]."""

@@ -146,7 +146,7 @@ class Adapter:
         if segment > part[1] - part[0]:
             raise UserError(f"A segment of {segment} is longer than the training part of {part[1] - part[0]} symbols.")
         windows = TrainWindows(text, *part, min(batch, (part[1] - part[0]) // segment), segment)
-        carry = model.zero_carry(self.config, windows.batch)
+        carry = model.initial_carry(self.config, windows.batch)
         summed = jax.tree.map(jnp.zeros_like, params)
         count = min(segments, int(windows.steps_per_epoch))
         for i in range(count):
@@ -175,7 +175,7 @@ class Adapter:
         decay_rates, step_sizes = per_param_rates(rms, how)
         k = how.streams
         adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
-        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
+        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.initial_carry(self.config, 1))
         adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
         fixed = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
 

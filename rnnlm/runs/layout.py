@@ -41,7 +41,7 @@ def load_run(folder: Path) -> RunInfo:
     config, vocabulary = read_json(folder / "config.json"), read_json(folder / "vocab.json")
     run = read_json(folder / "run.json")
     try:
-        return RunInfo(Config.from_dict(config), Vocabulary.from_dict(vocabulary), run["corpus"]["sha256"])
+        return RunInfo(Config.from_saved(config), Vocabulary.from_dict(vocabulary), run["corpus"]["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder}/vocab.json or run.json is damaged ({type(error).__name__}: {error}): restore it from a copy."
@@ -63,7 +63,7 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, s
     vocabulary, corpus = dataset.text.vocabulary, dataset.corpus
     starts = read_json(folder / "run.json")["starts"] if (folder / "run.json").exists() else []
     write_json(folder / "vocab.json", vocabulary.as_dict())
-    write_json(folder / "config.json", config.as_dict())
+    write_json(folder / "config.json", config.as_saved())
     write_json(
         folder / "run.json",
         {

@@ -46,7 +46,7 @@ class Trainer:
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(config.model, len(vocabulary))
         self.folder = workdir / "checkpoints"
-        self.prime = vocabulary.prompt(config.sample.prime)
+        self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
             "parameters": model.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
@@ -261,8 +261,8 @@ class Trainer:
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
         params, texts = self.sampler.inference_params(parallel.to_numpy(now.best_params)), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.chunks(params, self.prime, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prime + join(vocabulary, drawn)
+            drawn = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
+            texts[temperature] = c.prompt + join(vocabulary, drawn)
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> dict[str, Any]:
