@@ -1,4 +1,4 @@
-"""What a run folder keeps for dynamic evaluation: tuned settings and gradient statistics, by the digest of the params."""
+"""Tuned settings and gradient statistics of dynamic evaluation, kept in a run folder by the digest of the params."""
 
 import io
 import zipfile
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rnnlm.cells import Params
-from rnnlm.data.vocabulary import Text
+from rnnlm.data.text import TextSlice
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import STATISTICS_LANES, STATISTICS_SEGMENTS, Adapter
 from rnnlm.files import reading, write_atomic
@@ -22,13 +22,13 @@ def tuned_path(folder: Path, params: Params, method: str, normalize: str) -> Pat
 
 
 def kept_statistics(
-    folder: Path, adapter: "Adapter", params: Params, train: Callable[[], tuple[Text, tuple[int, int]]], segment: int
+    folder: Path, adapter: "Adapter", params: Params, train: Callable[[], TextSlice], segment: int
 ) -> Params:
     """`statistics` over a run's training part, as `train` finds it, collected once and kept in its folder."""
     path = folder / "dynamic" / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
     template, structure = jax.tree.flatten(params)
     if not path.exists():
-        found = adapter.statistics(params, *train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
+        found = adapter.statistics(params, train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
         file = io.BytesIO()
         np.savez(file, *map(np.asarray, jax.tree.leaves(found)))
         write_atomic(path, [file.getvalue()])
