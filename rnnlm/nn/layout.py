@@ -27,7 +27,7 @@ def named_leaves(tree: Any) -> Leaves:
 
 
 def to_version_1(params: Leaves) -> Leaves:
-    """Return the params of a model, by name, in the layout of version 1."""
+    """Return the params of a model, by name and in order of names, in the layout of version 1."""
     old = {"embedding" if name == "embedding.table" else name: leaf for name, leaf in params.items()}
     layers = len({name.partition(".")[0] for name in old if name.startswith("layer_")})
     by_layer = [
@@ -35,10 +35,10 @@ def to_version_1(params: Leaves) -> Leaves:
         for i in range(layers)
     ]
     upper = by_layer[1:]
-    if layers <= 3 or len({layer["W_h"].shape for layer in by_layer if "W_h" in layer}) != 1:
-        return old
-    rest = {name: leaf for name, leaf in old.items() if not re.match(r"layer_[1-9]", name)}
-    return rest | {f"upper.{name}": np.stack([layer[name] for layer in upper]) for name in upper[0]}
+    if layers > 3 and len({layer["W_h"].shape if "W_h" in layer else () for layer in by_layer}) == 1:
+        old = {name: leaf for name, leaf in old.items() if not re.match(r"layer_[1-9]", name)}
+        old |= {f"upper.{name}": np.stack([layer[name] for layer in upper]) for name in upper[0]}
+    return dict(sorted(old.items()))
 
 
 def from_version_1(tree: Leaves) -> Leaves:

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
 from rnnlm.files import sync_tree
 from rnnlm.nn.layout import Leaves, named_leaves, to_version_1
+
 
 class LatestAndBest(NamedTuple):
     """Which checkpoints stay: the latest, and the one of lowest score among those that have one."""

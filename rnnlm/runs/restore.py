@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rnnlm.runtime import parallel
-from rnnlm.nn.layout import Leaves, from_version_1, name_of
-from rnnlm.runs.checkpoint import digests, short_reason, silence_orbax, steps
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
+from rnnlm.nn.layout import Leaves, from_version_1, name_of
+from rnnlm.runs.checkpoint import digests, short_reason, silence_orbax, steps
+from rnnlm.runtime import parallel
 
 
 class DamagedError(Exception):

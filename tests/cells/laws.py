@@ -17,7 +17,7 @@ def draw(shape, dtype, draw):
 
 
 def check_scan(cell, numpy_step):
-    """The scan equals a numpy twin in float64, with resets; its gradient equals autodiff's; a window equals its parts."""
+    """The scan equals a numpy twin in float64 with resets, its gradient autodiff's, and a window its two parts."""
     rng = np.random.default_rng(0)
     params = {name: rng.normal(size=p.shape) * 0.5 for name, p in cell.params(D, H).items()}
     carry = tuple(draw((B, *s.shape), s.dtype, rng) for s in cell.carry(H).values())
