@@ -3,12 +3,8 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 
-from rnnlm.compression import container
-from rnnlm.nn.layout import from_version_1, named_leaves, to_version_1
-from rnnlm.runs import checkpoint
 from tests.conftest import ROOT, rnnlm, rows
 
 FIXTURES = ROOT / "tests" / "fixtures"

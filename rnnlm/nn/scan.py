@@ -105,7 +105,7 @@ def trace(
 
 def where_lanes(lanes_B: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x in the lanes that are set, and y in the others; arrays are [B, ...]."""
-    return jnp.where(lanes_B.reshape(-1, *[1] * (y.ndim - 1)), x, y)
+    return jnp.where(jnp.expand_dims(lanes_B, tuple(range(1, y.ndim))), x, y)
 
 
 def reset(recurrence: Recurrence, carry: Carry, reset_B: jax.Array) -> Carry:
