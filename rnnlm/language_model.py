@@ -13,10 +13,11 @@ from rnnlm.config import Config
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator, Score
+from rnnlm.evaluation.evaluator import Evaluator
+from rnnlm.evaluation.protocol import EvalProtocol, Score
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join
 from rnnlm.nn import model
-from rnnlm.runs import checkpoint, layout, logger, restore
+from rnnlm.runs import checkpoint, layout, metrics, restore
 from rnnlm.runtime import parallel
 
 
@@ -91,13 +92,13 @@ def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
     no run or no sound checkpoint.
     """
     workdir = Path(workdir)
-    config, vocabulary, _ = layout.load_run(workdir)
-    checkpoints_dir = workdir / "checkpoints"
+    run, run_dir = layout.load_run(workdir), layout.RunDir(workdir)
+    config, vocabulary, checkpoints_dir = run.config, run.vocabulary, run_dir.checkpoints
     have = checkpoint.steps(checkpoints_dir)
     wanted = have[::-1]
     if step == "best":
-        rows, _ = logger.rows_until(workdir / "metrics.jsonl", max(have, default=0))
-        best = checkpoint.best_of(have, logger.scores_of(rows))
+        rows, _ = metrics.read_rows(run_dir.metrics, max(have, default=0))
+        best = checkpoint.best_of(have, metrics.validation_scores(rows))
         wanted = wanted if best is None else [best, *(s for s in wanted if s != best)]
     elif step != "latest":
         if not str(step).isdecimal() or int(step) not in have:

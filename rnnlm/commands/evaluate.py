@@ -46,13 +46,12 @@ def main(argv: list[str]) -> int:
     start_devices(values, None)
 
     from rnnlm import language_model
-    from rnnlm.data.splits import open_dataset
-    from rnnlm.runs import results
+    from rnnlm.runs import checkpoint, results
     from rnnlm.runtime.console import Console
 
     protocol = given_protocol(values, kept.config.eval)
     model = language_model.load(workdir, values.step)
-    data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
+    data = kept.open_dataset()
     text_slice, only = data.slice(values.split), (values.symbols_from, values.symbols_to)
     console = Console(not values.json)
     score = functools.partial(model.score, text_slice, protocol)
@@ -66,7 +65,8 @@ def main(argv: list[str]) -> int:
         raise UserError("The cost is no number: the model has diverged. Take a smaller rate, or an earlier --step.")
     line = found.as_dict() | {"step": model.train_step}
     try:
-        results.append_result(workdir, result_row(found, model, kept, seconds))
+        digest = checkpoint.digest(model.params)
+        results.append_result(workdir, results.result_row(found, kept, digest, model.train_step, seconds))
     except WriteError as error:
         print(f"The score is not noted: {error}", file=sys.stderr)
     spread = "" if line["stderr"] is None else f" +- {line['stderr']:.4f}"
@@ -167,36 +167,13 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
     return functools.partial(score, chosen, values.split)
 
 
-def result_row(found: Any, model: Any, kept: Any, seconds: float) -> dict[str, Any]:
-    """A score with all that it depends on: a line of result.jsonl."""
-    from rnnlm.evaluation.tally import BLOCK
-    from rnnlm.runs import checkpoint
-    from rnnlm.runs.provenance import provenance
-
-    where = provenance()
-    return found.as_dict() | {
-        "symbols": [found.begin, found.end],
-        "kind": kept.vocabulary.kind,
-        "lanes": found.protocol.lanes,
-        "warmup": found.protocol.warmup,
-        "step": model.train_step,
-        "params": checkpoint.digest(model.params),
-        "corpus": kept.sha256,
-        "git": where["git"] and where["git"]["sha"] + ("-dirty" if where["git"]["diff"] else ""),
-        "time": where["time"],
-        "seconds": seconds,
-        "block": BLOCK,
-        "blocks": [round(nats, 3) for nats in found.blocks.nats.tolist()],
-    }
-
-
 def write_blocks(path: Path, found: Any) -> None:
-    from rnnlm.evaluation.tally import BLOCK
+    from rnnlm.evaluation.tally import STDERR_BLOCK
     from rnnlm.files import write_atomic
 
-    blocks = found.blocks
+    blocks = found.blocks.coarsen(STDERR_BLOCK)
     rows = zip(blocks.counts.tolist(), blocks.nats.tolist(), blocks.bpc.tolist(), strict=True)
-    lines = [f"{found.begin + i * BLOCK},{n},{nats:.4f},{bpc:.6f}\n" for i, (n, nats, bpc) in enumerate(rows)]
+    lines = [f"{found.begin + i * STDERR_BLOCK},{n},{nats:.4f},{bpc:.6f}\n" for i, (n, nats, bpc) in enumerate(rows)]
     write_atomic(path, [b"from,count,nats,bpc\n", *(line.encode() for line in lines)])
 
 

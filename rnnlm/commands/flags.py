@@ -48,7 +48,7 @@ def protocol_flags(values: flags.FlagValues) -> None:
 
 def given_protocol(values: flags.FlagValues, own: configs.EvalConfig) -> Any:
     """What the flags say, else the run's own config. Raises UserError for flags of another protocol."""
-    from rnnlm.evaluation.evaluator import EvalProtocol
+    from rnnlm.evaluation.protocol import EvalProtocol
 
     takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
     takes["records"] = (*takes["carry"], "separator")
@@ -119,14 +119,11 @@ def given_settings(
 
 def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
     """What dynamic evaluation knows of the gradient on a run's training part."""
-    from rnnlm.data.splits import open_dataset
     from rnnlm.evaluation import dynamic
     from rnnlm.runs import adaptation
 
     def train() -> Any:
-        kept = saved_run(workdir)
-        data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
-        return data.slice("train")
+        return saved_run(workdir).open_dataset().slice("train")
 
     adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
-    return adaptation.kept_statistics(workdir, adapter, model.params, train, segment)
+    return adaptation.load_statistics(workdir, adapter, model.params, train, segment)

@@ -15,6 +15,7 @@ from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
 from rnnlm.nn.layout import Leaves, from_version_1, name_of
 from rnnlm.runs.checkpoint import digests, short_reason, silence_orbax, steps
+from rnnlm.runs.layout import RunDir
 from rnnlm.runtime import parallel
 
 
@@ -146,7 +147,7 @@ def quarantine(folder: Path, after: int) -> None:
     """
     for step in steps(folder):
         if step > after:
-            aside = folder.parent / "damaged"
+            aside = RunDir(folder.parent).damaged
             with writing(aside):
                 make_folder(aside)
                 target = next(p for i in range(10**6) if not (p := aside / f"{step}.{i}").exists())
