@@ -13,7 +13,8 @@ from rnnlm.config import Config
 from rnnlm.data.vocabulary import Text, Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator, Score
-from rnnlm.generation.sampler import Sampler, SamplingOptions, join
+from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
+from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout, logger, restore
 from rnnlm.runtime import parallel
@@ -25,9 +26,10 @@ class LanguageModel:
     def __init__(self, config: Config, vocabulary: Vocabulary, params: Any, step: int):
         self.config, self.vocabulary, self.params, self.train_step = config, vocabulary, params, step
         self._evaluator = Evaluator(config.model, len(vocabulary))
-        self._sampler = Sampler(config.model, len(vocabulary))
-        self._folded = self._sampler.inference_params(params)
-        self.carry = self._sampler.zero()
+        self._stepper = Stepper(config.model, len(vocabulary))
+        self._sampler = Sampler(self._stepper)
+        self._folded = self._stepper.inference_params(params)
+        self.carry = self._stepper.start()
 
     def score(self, text: Text, part: tuple[int, int], split: str, protocol: EvalProtocol, **options: Any) -> Score:
         """A part of a text under a protocol; see `evaluate`."""
@@ -53,9 +55,8 @@ class LanguageModel:
         top_p: float = 1.0,
     ) -> str:
         """The prompt, and `length` symbols drawn after it, as `SamplingOptions` says."""
-        return prime + join(
-            self.vocabulary, self.stream(prime, length, SamplingOptions(temperature, seed, top_k, top_p), 1)
-        )
+        options = SamplingOptions(temperature, seed, top_k, top_p)
+        return prime + to_text(self.vocabulary, self.stream(prime, length, options, 1))[0]
 
     def stream(self, prime: str, length: int, options: SamplingOptions, streams: int) -> Iterator[NDArray[np.int32]]:
         """The same for several samples at once, as symbols [streams, some], while they are drawn."""
@@ -71,12 +72,12 @@ class LanguageModel:
             symbol = self.vocabulary.encode_one(symbol)
         if not 0 <= symbol < len(self.vocabulary):
             raise UserError(f"There is no symbol {symbol}: the vocabulary has {len(self.vocabulary)}, counted from 0.")
-        self.carry, logits_KV = self._sampler.step(self._folded, self.carry, int(symbol))
+        self.carry, logits_KV = self._stepper.step(self._folded, self.carry, np.array([symbol], np.int32))
         return np.asarray(jax.nn.log_softmax(logits_KV[0]))
 
     def reset(self) -> None:
         """Forget what `step` has read."""
-        self.carry = self._sampler.zero()
+        self.carry = self._stepper.start()
 
 
 def warn(text: str) -> None:

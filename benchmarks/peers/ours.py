@@ -134,12 +134,13 @@ def sample(task: dict[str, Any]) -> Work:
     devices.configure(None, compile_cache=False)
     import jax
 
-    from rnnlm.generation.sampler import CHUNK, Sampler, SamplingOptions
+    from rnnlm.generation.sampler import Sampler, SamplingOptions
+    from rnnlm.generation.stepper import CHUNK, Stepper
     from rnnlm.nn import model
 
     settings = config(task).model
-    sampler = Sampler(settings, task["vocab"])
-    params = sampler.inference_params(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
+    sampler = Sampler(Stepper(settings, task["vocab"]))
+    params = sampler.stepper.inference_params(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
 
     def work(n: int) -> None:
         list(

@@ -60,14 +60,14 @@ def adapt(task: dict[str, Any]) -> Work:
 def code(task: dict[str, Any]) -> Work:
     """One unit: compress, and decompress again."""
     settings, params, text = model_and_text(task)
-    from rnnlm.compression import coder, predictors
+    from rnnlm.compression import predictors
+    from rnnlm.compression.codec import Codec
 
-    data, vocabulary = text.vocabulary.decode(text.units), text.vocabulary
-    predictors = predictors.static(settings, len(LETTERS), params)
+    data, predictor = text.vocabulary.decode(text.units), predictors.static(settings, len(LETTERS), params)
+    codec = Codec({"fingerprint": {}}, text.vocabulary, lambda: predictor)
 
     def work(n: int) -> None:
         for _ in range(n):
-            packed, _ = coder.compress(data, vocabulary, predictors.fresh, task["lanes"], {})
-            assert coder.decompress(packed, vocabulary, predictors.fresh, "text") == data
+            assert codec.decompress(codec.compress(data, task["lanes"], verify=False), "text") == data
 
     return work, {}

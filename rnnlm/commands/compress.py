@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +31,49 @@ def main(argv: list[str]) -> int:
         saved_run(given_workdir(values))
     start_devices(values, None)
 
-    from rnnlm import language_model
-    from rnnlm.compression import coder
+    from rnnlm.compression import codec
+    from rnnlm.evaluation import dynamic
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
 
     console, begun = Console(not values.json), time.perf_counter()
-    model = None if values.online else language_model.load(values.workdir, values.step)
-    header, lanes = prediction_header(values, given, model, len(data))
-    vocabulary, fingerprint, make = make_coder(header, values.workdir, model)
-    header |= {"fingerprint": fingerprint}
-    predictors = make()
-    packed, tally = coder.compress(data, vocabulary, predictors.fresh, lanes, header, console.share)
-    coded = packed.to_bytes()
-    if values.verify:
-        again = coder.CompressedFile.from_bytes(coded, str(out))
-        if coder.decompress(again, vocabulary, predictors.fresh, str(out), console.share) != data:
-            raise UserError(f"{path} does not come back from what was coded: nothing is written.")
+    if values.online:
+        config = configs.Config.from_dict(given)
+        coded = codec.compress_online(data, config, values.segment or 20, values.lanes, values.verify, console.share)
+    else:
+        trained = load_trained(values.workdir, values.step)
+        header = {}
+        if values.dynamic:
+            settings = given_settings(values, Path(values.workdir), trained.params, "rms", "tensor")
+            header = codec.dynamic_header(dynamic.Adaptation("rms", *settings))
+        coded = codec.open_codec(header, trained).compress(data, values.lanes, values.verify, console.share)
     console.done()
     write_atomic(out, [coded])
-    lanes, seconds = packed.header["lanes"], time.perf_counter() - begun
+    header, tally, escapes = coded.file.header, coded.tally, len(coded.file.escapes)
+    lanes, seconds = header["lanes"], time.perf_counter() - begun
     if values.json:
         found = {"bytes": len(data), "packed": len(coded), "nats": tally.nats, "count": tally.count, "lanes": lanes}
-        found["beside"] = len(packed.side)
-        print(json.dumps(found | {"how": describe(header), "verified": values.verify, "seconds": seconds}))
+        found |= {"beside": escapes, "how": codec.describe(header), "verified": values.verify, "seconds": seconds}
+        print(json.dumps(found))
         return 0
     share = f"{8 * len(coded) / len(data):.4f} bits per byte" if data else "an empty file"
-    beside = f", and {len(packed.side):,} bytes for what its vocabulary lacks" if packed.side else ""
+    beside = f", and {escapes:,} bytes for what its vocabulary lacks" if escapes else ""
     console.say(
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
         f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols{beside}\n"
-        f"lanes  {lanes}, {describe(header)}\n"
+        f"lanes  {lanes}, {codec.describe(header)}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
+
+
+def load_trained(workdir: str, step: str | int) -> Any:
+    from rnnlm import language_model
+    from rnnlm.compression.codec import TrainedModel
+
+    lm = language_model.load(workdir, step)
+    statistics = partial(kept_statistics, Path(workdir), lm)
+    return TrainedModel(lm.config.model, lm.vocabulary, lm.params, lm.train_step, statistics)
 
 
 def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
@@ -119,80 +126,23 @@ def decompress(argv: list[str]) -> int:
     coded = read(path)
     check_writable(out, "-o", Path(path))
 
-    from rnnlm import language_model
-    from rnnlm.compression import coder
+    from rnnlm.compression import codec
+    from rnnlm.compression.container import CompressedFile
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
 
-    packed, model = coder.CompressedFile.from_bytes(coded, path), None
-    if "online" not in packed.header:
+    header, trained = CompressedFile.from_bytes(coded, path).header, None
+    if "online" not in header:
         saved_run(given_workdir(values))
     start_devices(values, None)
-    if "online" not in packed.header:
-        model = language_model.load(values.workdir, packed.header["fingerprint"].get("step", "best"))
-    vocabulary, fingerprint, make = make_coder(packed.header, values.workdir, model)
-    coder.refuse_other(packed.header["fingerprint"], fingerprint, path)
+    if "online" not in header:
+        trained = load_trained(values.workdir, header["fingerprint"].get("step", "best"))
     console, begun = Console(), time.perf_counter()
-    data = coder.decompress(packed, vocabulary, make().fresh, path, console.share)
+    data = codec.decompress(coded, trained, path, console.share)
     console.done()
     write_atomic(out, [data])
     console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begun:.1f} s")
     return 0
-
-
-def prediction_header(
-    values: flags.FlagValues, given: dict[str, Any], model: Any, size: int
-) -> tuple[dict[str, Any], int]:
-    """-> (what the header says of how the text is predicted, so that a decoder needs no flags; lanes, 0: any)."""
-    if values.online:
-        from rnnlm.compression import coder
-
-        config, segment = configs.Config.from_dict(given), values.segment or 20
-        lanes = min(values.lanes or coder.default_lanes(size, learning=True), max(1, size))
-        if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
-            raise UserError("--online reads each symbol once: leave dropout and ema out of its config.")
-        updates = coder.lane_length(size, lanes) // segment
-        parts = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
-        return {"online": parts | {"segment": segment, "updates": updates}}, lanes
-    if values.dynamic:
-        settings = given_settings(values, Path(values.workdir), model.params, "rms", "tensor")
-        return {"dynamic": settings}, values.lanes
-    return {}, values.lanes
-
-
-def describe(header: dict[str, Any]) -> str:
-    if "online" in header:
-        return f"learning online, segment {header['online']['segment']}"
-    if "dynamic" not in header:
-        return "static"
-    segment, rate, decay = header["dynamic"]
-    return f"dynamic rms, segment {segment}, rate {rate:g}, decay {decay:g}"
-
-
-def make_coder(header: dict[str, Any], workdir: str, model: Any) -> tuple[Any, dict[str, Any], Callable[[], Any]]:
-    """-> (the vocabulary, the fingerprint, what makes the predictors) of what the header asks for."""
-    from rnnlm.compression import coder, predictors
-    from rnnlm.data.vocabulary import Vocabulary
-    from rnnlm.evaluation import dynamic
-    from rnnlm.runs import checkpoint
-
-    if "online" in header:
-        told = header["online"]
-        network = configs.build(configs.ModelConfig, told["model"], "model.")
-        learning = configs.build(configs.OptimConfig, told["optim"], "optim.")
-        numbers = told["segment"], told["seed"], told["updates"]
-        about = {"optax": metadata.version("optax")}
-        bytes_ = Vocabulary("byte", tuple(range(256)))
-        return bytes_, coder.fingerprint(**about), lambda: predictors.online(network, learning, 256, *numbers)
-    vocabulary, network = model.vocabulary, model.config.model
-    about = {"params": checkpoint.digest(model.params)[:12], "step": model.train_step}
-    size = len(vocabulary)
-    if "dynamic" not in header:
-        return vocabulary, coder.fingerprint(**about), lambda: predictors.static(network, size, model.params)
-    how = dynamic.Adaptation("rms", *header["dynamic"])
-    rms = kept_statistics(Path(workdir), model, how.segment)
-    about["statistics"] = checkpoint.digest(rms)[:12]
-    return vocabulary, coder.fingerprint(**about), lambda: predictors.dynamic(network, size, model.params, rms, how)
 
 
 def read(path: str) -> bytes:

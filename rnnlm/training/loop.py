@@ -17,7 +17,8 @@ from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import make_folder, writing
-from rnnlm.generation.sampler import Sampler, SamplingOptions, join
+from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
+from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout, restore
 from rnnlm.runs.checkpoint import Checkpoints
@@ -44,7 +45,7 @@ class Trainer:
         self.optimizer = optim.make_optimizer(config.optim, self.rate)
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
-        self.sampler = Sampler(config.model, len(vocabulary))
+        self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
         self.folder = workdir / "checkpoints"
         self.prime = vocabulary.prompt(config.sample.prime)
         self.run_info = {
@@ -259,10 +260,10 @@ class Trainer:
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        params, texts = self.sampler.inference_params(parallel.to_numpy(now.best_params)), {}
+        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(now.best_params)), {}
         for temperature in c.temperatures:
             drawn = self.sampler.chunks(params, self.prime, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prime + join(vocabulary, drawn)
+            texts[temperature] = c.prime + to_text(vocabulary, drawn)[0]
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> dict[str, Any]:
