@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm.config import Config
-from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.data.text import Text, TextSlice
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator, Score
 from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
@@ -31,9 +32,9 @@ class LanguageModel:
         self._folded = self._stepper.inference_params(params)
         self.carry = self._stepper.start()
 
-    def score(self, text: Text, part: tuple[int, int], split: str, protocol: EvalProtocol, **options: Any) -> Score:
-        """A part of a text under a protocol; see `evaluate`."""
-        found = self._evaluator(parallel.replicate(self.params), text, part, split, protocol, **options)
+    def score(self, text_slice: TextSlice, protocol: EvalProtocol, **options: Any) -> Score:
+        """Score a slice of a text under a protocol; `options` are those of `Evaluator`."""
+        found = self._evaluator(parallel.replicate(self.params), text_slice, protocol, **options)
         assert found is not None  # nothing told it to stop
         return found
 
@@ -43,7 +44,7 @@ class LanguageModel:
         if not text:
             raise UserError("An empty text has no bits per character: give at least one symbol.")
         whole = Text.from_text(self.vocabulary, text)
-        return self.score(whole, (0, len(whole)), "text", EvalProtocol(lanes=1)).tally.bpc
+        return self.score(TextSlice(whole, 0, len(whole)), EvalProtocol(lanes=1)).tally.bpc
 
     def sample(
         self,

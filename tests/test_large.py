@@ -45,7 +45,7 @@ def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tm
     assert last["bpc"] < 3.3
     line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=test", "--symbols-to=20000", "--json"))
     assert line["count"] == 20_000 and line["bpc"] > 4
-    assert "no part 'valid'" in rnnlm("eval", f"--workdir={workdir}", "--split=valid", code=2)
+    assert "no split 'valid'" in rnnlm("eval", f"--workdir={workdir}", "--split=valid", code=2)
 
 
 MEASURE = """

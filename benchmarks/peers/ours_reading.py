@@ -11,23 +11,25 @@ LETTERS = range(32, 97)
 
 
 def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """(The model's config, its params as drawn, a text of random letters.)"""
+    """Return (the model's config, its initial params, a text of random letters)."""
     from rnnlm.runtime import devices
 
     devices.configure(None, compile_cache=False)
     import jax
 
-    from rnnlm.data.vocabulary import Text, Vocabulary
+    from rnnlm.data.text import Text, TextSlice
+    from rnnlm.data.vocabulary import Vocabulary
     from rnnlm.nn import model
 
     settings = config(task).model
     params = jax.device_get(model.init_params(settings, len(LETTERS), jax.random.PRNGKey(0)))
     letters = np.random.default_rng(0).integers(LETTERS.start, LETTERS.stop, task["symbols"]).astype(np.uint8)
-    return settings, params, Text.from_text(Vocabulary("byte_seen", tuple(LETTERS)), letters.tobytes())
+    text = Text.from_text(Vocabulary("byte_seen", tuple(LETTERS)), letters.tobytes())
+    return settings, params, TextSlice(text, 0, len(text))
 
 
 def evaluate(task: dict[str, Any]) -> Work:
-    settings, params, text = model_and_text(task)
+    settings, params, text_slice = model_and_text(task)
     from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
     from rnnlm.runtime import parallel
 
@@ -36,35 +38,35 @@ def evaluate(task: dict[str, Any]) -> Work:
 
     def work(n: int) -> None:
         for _ in range(n):
-            evaluator(placed, text, (0, len(text)), "text", protocol)
+            evaluator(placed, text_slice, protocol)
 
     return work, {}
 
 
 def adapt(task: dict[str, Any]) -> Work:
-    settings, params, text = model_and_text(task)
+    settings, params, text_slice = model_and_text(task)
     import jax
 
     from rnnlm.evaluation.dynamic import Adaptation, Adapter
 
-    adapter, how = Adapter(settings, len(LETTERS)), Adaptation("rms", task["segment"], 1e-5, 1e-3)
+    adapter, options = Adapter(settings, len(LETTERS)), Adaptation("rms", task["segment"], 1e-5, 1e-3)
     squares = jax.tree.map(np.ones_like, params)
 
     def work(n: int) -> None:
         for _ in range(n):
-            adapter(params, squares, text, (0, len(text)), "text", how)
+            adapter(params, squares, text_slice, options)
 
     return work, {}
 
 
 def code(task: dict[str, Any]) -> Work:
     """One unit: compress, and decompress again."""
-    settings, params, text = model_and_text(task)
+    settings, params, text_slice = model_and_text(task)
     from rnnlm.compression import predictors
     from rnnlm.compression.codec import Codec
 
-    data, predictor = text.vocabulary.decode(text.units), predictors.static(settings, len(LETTERS), params)
-    codec = Codec({"fingerprint": {}}, text.vocabulary, lambda: predictor)
+    vocabulary, predictor = text_slice.text.vocabulary, predictors.static(settings, len(LETTERS), params)
+    data, codec = vocabulary.decode(text_slice.text.units), Codec({"fingerprint": {}}, vocabulary, lambda: predictor)
 
     def work(n: int) -> None:
         for _ in range(n):

@@ -44,12 +44,13 @@ def main(argv: list[str]) -> int:
         config.check()
         data = open_dataset(config)
     console, vocabulary = Console(not values.json), data.text.vocabulary
-    parts = {name: data.text.encode(np.arange(*data.part(name))).astype(np.int64) for name in ("train", values.split)}
+    slices = [data.slice(name) for name in ("train", values.split)]
+    train, scored = (s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in slices)
     size = sum(map(len, data.raw(values.split)))
-    count = len(parts[values.split])
+    count = len(scored)
     console.say(
-        f"{data.corpus.name}, {values.split} of {data.split}: {count:,} symbols ({vocabulary.kind}) in {size:,} bytes, "
-        f"after {len(parts['train']):,} to learn from\n{'':29}    bpc     bpb   bytes"
+        f"{data.corpus.name}, {values.split} of {data.split_spec}: {count:,} symbols ({vocabulary.kind}) "
+        f"in {size:,} bytes, after {len(train):,} to learn from\n{'':29}    bpc     bpb   bytes"
     )
 
     def row(name: str, tally: Tally) -> None:
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> int:
             line = {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
             print(json.dumps(line))
 
-    found = ngram.nats(parts["train"], parts[values.split], len(vocabulary), values.order)
+    found = ngram.nats(train, scored, len(vocabulary), values.order)
     for order, nats in enumerate(found, 1):
         row(f"{order}-gram", Tally(nats, count))
     tools = compressors.available()

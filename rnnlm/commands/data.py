@@ -10,7 +10,7 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     rest = parse("data", values, argv, positional=1)
 
-    from rnnlm.data import corpora, splits, vocabulary
+    from rnnlm.data import corpora, splits, text
 
     if not rest:
         for name in corpora.NAMES:
@@ -22,15 +22,15 @@ def main(argv: list[str]) -> int:
             print(f"{name:16} {source.size:>13,} bytes  {f'here   {path}' if path else f'absent {source.url}'}")
         return 0
     corpus = corpora.by_name(rest[0])
-    seen = vocabulary.vocabulary_of(corpus.path, "byte_seen")
+    seen = text.vocabulary_of(corpus.path, "byte_seen")
     print(f"{corpus.name}\npath      {corpus.path}\nbytes     {corpus.size:,}\nsha256    {corpus.sha256}")
     print(f"symbols   256 (byte), {len(seen)} (byte_seen)")
     try:
-        print(f"          {len(vocabulary.vocabulary_of(corpus.path, 'char'))} (char)")
+        print(f"          {len(text.vocabulary_of(corpus.path, 'char'))} (char)")
     except UserError as error:
         print(f"          no char: {error}")
     specs = ["graves_96_4", "std_90_5_5"] if corpus.size == 100_000_000 else []
     for spec in [*specs, "0.9/0.05/0.05"]:
-        parts = splits.splits(spec, corpus)
-        print(f"{spec:14}" + "  ".join(f"{name} {begin:,}..{end:,}" for name, (begin, end) in parts.items()))
+        offsets = splits.split_offsets(spec, corpus)
+        print(f"{spec:14}" + "  ".join(f"{name} {begin:,}..{end:,}" for name, (begin, end) in offsets.items()))
     return 0

@@ -53,9 +53,9 @@ def main(argv: list[str]) -> int:
     protocol = given_protocol(values, kept.config.eval)
     model = language_model.load(workdir, values.step)
     data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
-    part, only = data.part(values.split), (values.symbols_from, values.symbols_to)
+    text_slice, only = data.slice(values.split), (values.symbols_from, values.symbols_to)
     console = Console(not values.json)
-    score = functools.partial(model.score, data.text, part, values.split, protocol)
+    score = functools.partial(model.score, text_slice, protocol)
     if values.dynamic:
         score = adapting(values, workdir, model, data, console)
     begun = time.perf_counter()
@@ -139,7 +139,7 @@ def adapting(values: flags.FlagValues, workdir: Path, model: Any, data: Any, con
         return model.params if values.dynamic == "sgd" else kept_statistics(workdir, model, segment)
 
     def score(how: Any, name: str, **options: Any) -> Any:
-        return adapter(model.params, statistics(how.segment), data.text, data.part(name), name, how, **options)
+        return adapter(model.params, statistics(how.segment), data.slice(name), how, **options)
 
     if values.tune:
         best: tuple[float, list[float]] = (math.inf, [])

@@ -126,7 +126,7 @@ def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
     def train() -> Any:
         kept = saved_run(workdir)
         data = open_dataset(kept.config.data, kept.vocabulary, kept.sha256)
-        return data.text, data.part("train")
+        return data.slice("train")
 
     adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
     return adaptation.kept_statistics(workdir, adapter, model.params, train, segment)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from rnnlm.config import DataConfig
-from rnnlm.data.vocabulary import CHUNK, chunks
+from rnnlm.data.text import CHUNK, chunks
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir, make_folder, reading, write_cached, writing, writing_cache
 

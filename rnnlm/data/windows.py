@@ -1,7 +1,7 @@
-"""Splits into [lane, time] windows: what is read when, as a pure function of the step. It knows no jax.
+"""Windows [lane, time] of a text slice as pure functions of a step or an index; knows no jax.
 
-Targets are what is counted: a split of N symbols has N targets, and each is predicted from the symbol before it, also
-where that symbol lies outside the split. Only the first symbol of a text has none before it; its input is `start`.
+A slice of N symbols has N targets. Each is predicted from the symbol before it, also where that symbol lies outside
+the slice. Only the first symbol of a text has none before it: its input is the text's `bos_id`.
 """
 
 from dataclasses import dataclass
@@ -10,40 +10,39 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm.data.vocabulary import Text
+from rnnlm.data.text import Text, TextSlice
 from rnnlm.errors import UserError
 
 
 class Window(NamedTuple):
-    """Symbols read, the symbols to predict, and where a lane starts afresh: all [B, T]."""
+    """One training window, all [B, T]: inputs, targets, and where the carry is reset before the input is read."""
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
-    fresh: NDArray[np.bool_]
+    reset: NDArray[np.bool_]
 
 
 class EvalWindow(NamedTuple):
-    """The same, and which targets count and where in the text they stand."""
+    """One evaluation window, all [B, T]: a `Window`, which targets count, and their positions in the text."""
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
-    fresh: NDArray[np.bool_]
+    reset: NDArray[np.bool_]
     mask: NDArray[np.bool_]
     position: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class TrainWindows:
-    """Truncated BPTT: `batch` contiguous lanes through symbols begin..end of a text, T at a time.
+    """Truncated BPTT: `batch` contiguous lanes through a text slice, `time` symbols at a time.
 
-    A lane that comes to its end starts again at its beginning, in the middle of a window if need be, and `fresh`
-    says so. The (end - begin) % batch symbols left over are not read. A lane also starts afresh at the beginning of a
-    window with probability `drop_state`, by lots that `seed` and the step decide.
+    A lane that reaches its end begins again at its start, in the middle of a window if need be, with `reset` set
+    there. The len(text_slice) % batch symbols left over are not read. With probability `drop_state`, sampled from
+    (seed, step), a lane is also reset at the beginning of a window. Raises UserError if a lane is shorter than a
+    window.
     """
 
-    text: Text
-    begin: int
-    end: int
+    text_slice: TextSlice
     batch: int
     time: int
     drop_state: float = 0.0
@@ -52,43 +51,44 @@ class TrainWindows:
     def __post_init__(self) -> None:
         if self.lane_length < self.time:
             raise UserError(
-                f"The training split has {self.end - self.begin} symbols, which is {self.lane_length} for each of "
+                f"The training split has {len(self.text_slice)} symbols, which is {self.lane_length} for each of "
                 f"train.batch={self.batch} lanes, but a window takes train.window={self.time}: "
                 "give more text, or a smaller batch or window."
             )
 
     @property
     def lane_length(self) -> int:
-        return (self.end - self.begin) // self.batch
+        """Symbols of each lane."""
+        return len(self.text_slice) // self.batch
 
     @property
     def steps_per_epoch(self) -> float:
+        """Windows that read each lane once."""
         return self.lane_length / self.time
 
     def window(self, step: int, lanes: slice) -> Window:
-        """The window of the step, counted from 0, for those lanes."""
-        first = self.begin + np.arange(self.batch)[lanes, None] * self.lane_length
+        """Return the window of a step, counted from 0, for some of the lanes."""
+        first = self.text_slice.begin + np.arange(self.batch)[lanes, None] * self.lane_length
         offset = (step * self.time + np.arange(self.time))[None, :] % self.lane_length
-        x, y = read(self.text, first + offset)
-        fresh = np.repeat(offset == 0, len(x), axis=0)
+        x, y = read(self.text_slice.text, first + offset)
+        reset = np.repeat(offset == 0, len(x), axis=0)
         if self.drop_state:
-            lots = np.random.default_rng((self.seed, step)).random(self.batch)
-            fresh[:, 0] |= (lots < self.drop_state)[lanes]
-        return Window(x, y, fresh)
+            draws = np.random.default_rng((self.seed, step)).random(self.batch)
+            reset[:, 0] |= (draws < self.drop_state)[lanes]
+        return Window(x, y, reset)
 
 
 @dataclass(frozen=True)
 class EvalWindows:
-    """Symbols begin..end in order, `stride` counted targets at a time, each time afresh from `context` symbols before.
+    """Windows that make every symbol of a text slice a counted target exactly once.
 
-    Side by side in `lanes`, `time` symbols at a time. Every symbol is a counted target once. What would be read before
-    `begin` is cut off by a fresh start at `begin`, so that what is near it has the exact carry. A lane also starts
-    afresh where it reads the symbol `separator`, which so begins a record rather than ending one.
+    The slice is cut into pieces of `stride` symbols. Each piece is read with a reset carry from `context` symbols
+    before it, which do not count, or from the slice's begin if that is nearer. The pieces lie one after another in
+    `lanes` lanes side by side, of which `time` symbols make one window. A carry is also reset before the input
+    `separator` is read, so a separator begins the next record.
     """
 
-    text: Text
-    begin: int
-    end: int
+    text_slice: TextSlice
     stride: int
     context: int
     lanes: int
@@ -97,30 +97,31 @@ class EvalWindows:
 
     @property
     def lane_length(self) -> int:
-        """Symbols that a lane reads; the last lanes may have fewer that count."""
-        pieces = -(-(self.end - self.begin) // self.stride)
+        """Symbols that a lane reads; in the last lanes fewer may count."""
+        pieces = -(-len(self.text_slice) // self.stride)
         return -(-pieces // self.lanes) * (self.context + self.stride)
 
     def __len__(self) -> int:
         return -(-self.lane_length // self.time)
 
     def window(self, index: int, lanes: slice) -> EvalWindow:
-        """Window number `index` for those lanes; lanes beyond `lanes` have nothing that counts."""
+        """Return window `index`, counted from 0, for some lanes; in lanes beyond `lanes` nothing counts."""
+        begin, end = self.text_slice.begin, self.text_slice.end
         both = self.context + self.stride
         step = index * self.time + np.arange(self.time)[None, :]
         piece = np.arange(lanes.start, lanes.stop)[:, None] * (self.lane_length // both) + step // both
         offset = step % both - self.context
-        position = self.begin + piece * self.stride + offset
-        mask = (step < self.lane_length) & (offset >= 0) & (position < self.end)
-        x, y = read(self.text, np.clip(position, self.begin, self.end - 1))
-        fresh = (position == self.begin) | (offset == -self.context)
+        position = begin + piece * self.stride + offset
+        mask = (step < self.lane_length) & (offset >= 0) & (position < end)
+        x, y = read(self.text_slice.text, np.clip(position, begin, end - 1))
+        reset = (position == begin) | (offset == -self.context)
         if self.separator is not None:
-            fresh |= x == self.separator
-        return EvalWindow(x, y, fresh, mask, position)
+            reset |= x == self.separator
+        return EvalWindow(x, y, reset, mask, position)
 
 
 def read(text: Text, position: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(the symbol before, the symbol at) each position."""
+    """Return (inputs, targets) at some positions of a text, both in the shape of `position`."""
     y = text.encode(position)
     x = np.where(position == 0, text.bos_id, text.encode(np.maximum(position - 1, 0)))
     return x.astype(np.int32), y.astype(np.int32)

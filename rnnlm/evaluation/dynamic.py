@@ -21,11 +21,11 @@ import numpy as np
 
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
-from rnnlm.data.vocabulary import Text
+from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindow, EvalWindows, TrainWindows
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
-from rnnlm.evaluation.evaluator import Score, accumulate_nats, subrange
+from rnnlm.evaluation.evaluator import Score, accumulate_nats
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
 
@@ -96,9 +96,9 @@ class Adapter:
         self._square = jax.jit(self._squared)
 
     def _cost(
-        self, params: Params, carry: Any, x_T: jax.Array, y_T: jax.Array, fresh_T: jax.Array, real_T: jax.Array
+        self, params: Params, carry: Any, x_T: jax.Array, y_T: jax.Array, reset_T: jax.Array, real_T: jax.Array
     ) -> Any:
-        carry, logits_BTV = self._forward(params, carry, x_T[None], fresh_T[None])
+        carry, logits_BTV = self._forward(params, carry, x_T[None], reset_T[None])
         nats_T = tally.nats(logits_BTV, y_T[None])[0]
         return jnp.sum(jnp.where(real_T, nats_T, 0.0)) / len(x_T), (carry, nats_T)
 
@@ -128,24 +128,23 @@ class Adapter:
         (params, carry), nats_ST = jax.lax.scan(segment, (params, carry), lanes)
         return params, carry, nats_ST
 
-    def _squared(self, params: Params, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, summed: Params) -> Any:
+    def _squared(self, params: Params, carry: Any, x: jax.Array, y: jax.Array, reset: jax.Array, summed: Params) -> Any:
         def cost(params: Params) -> Any:
-            after, logits_BTV = self._forward(params, carry, x, fresh)
+            after, logits_BTV = self._forward(params, carry, x, reset)
             return jnp.mean(tally.nats(logits_BTV, y)), after
 
         grads, carry = jax.grad(cost, has_aux=True)(params)
         return carry, jax.tree.map(lambda s, g: s + g * g, summed, grads)
 
-    def statistics(
-        self, params: Params, text: Text, part: tuple[int, int], segment: int, batch: int, segments: int
-    ) -> Params:
-        """M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a training part.
+    def statistics(self, params: Params, text_slice: TextSlice, segment: int, batch: int, segments: int) -> Params:
+        """Return M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a slice.
 
-        Raises UserError for a segment longer than the part.
+        Raises UserError for a segment longer than the slice.
         """
-        if segment > part[1] - part[0]:
-            raise UserError(f"A segment of {segment} is longer than the training part of {part[1] - part[0]} symbols.")
-        windows = TrainWindows(text, *part, min(batch, (part[1] - part[0]) // segment), segment)
+        symbols = len(text_slice)
+        if segment > symbols:
+            raise UserError(f"A segment of {segment} is longer than the training split of {symbols} symbols.")
+        windows = TrainWindows(text_slice, min(batch, symbols // segment), segment)
         carry = model.zero_carry(self.config, windows.batch)
         summed = jax.tree.map(jnp.zeros_like, params)
         count = min(segments, int(windows.steps_per_epoch))
@@ -157,23 +156,20 @@ class Adapter:
         self,
         params: Params,
         rms: Params,
-        text: Text,
-        part: tuple[int, int],
-        split: str,
-        how: Adaptation,
+        text_slice: TextSlice,
+        options: Adaptation,
         only: tuple[int, int] = (0, 0),
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score:
-        """Score a part (begin, end) of a text, or its symbols `only`.
+        """Score a slice of a text, or its symbols `only` = (from, to), to=0 for its end.
 
         `rms` are the `statistics`, of which sgd takes the shape alone.
         """
-        begin, end = subrange(part, only, split)
-        how = how.of(end - begin)
-        length = -(-(end - begin) // how.streams)
-        windows = EvalWindows(text, begin, end, length, how.warmup, how.streams, SEGMENTS * how.segment)
-        decay_rates, step_sizes = per_param_rates(rms, how)
-        k = how.streams
+        scored = text_slice.subrange(*only)
+        options = options.of(len(scored))
+        k = options.streams
+        windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
+        decay_rates, step_sizes = per_param_rates(rms, options)
         adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
         carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
         adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
@@ -181,14 +177,14 @@ class Adapter:
 
         def read(window: EvalWindow) -> jax.Array:
             nonlocal adapted, carry
-            real = (window.position >= begin) & (window.position < end)
-            lanes = tuple(a.reshape(k, SEGMENTS, how.segment) for a in (window.x, window.y, window.fresh, real))
+            real = (window.position >= scored.begin) & (window.position < scored.end)
+            lanes = tuple(a.reshape(k, SEGMENTS, options.segment) for a in (window.x, window.y, window.reset, real))
             adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.put_lanes(k, 0, lanes))
             return nats_KST
 
         found = accumulate_nats(windows, k, read, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
         assert found is not None  # nothing told it to stop
-        return Score(split, how, begin - part[0], end - part[0], (begin, end) == part, *found)
+        return Score.of(text_slice, scored, options, *found)
 
 
 def adapt_params(params: Params, start: Params, decay_rates: Params, step_sizes: Params, grads: Params) -> Params:

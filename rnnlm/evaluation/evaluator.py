@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
-from rnnlm.data.vocabulary import Text
+from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindow, EvalWindows
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
@@ -62,15 +62,15 @@ class EvalProtocol:
         lanes = min(self.lanes or max(1, min(most, symbols // (8 * max(1, self.warmup)))), symbols)
         return EvalProtocol(self.name, lanes, self.warmup if lanes > 1 else 0, separator=self.separator)
 
-    def windows(self, text: Text, begin: int, end: int) -> EvalWindows:
-        """Of a protocol whose lanes are chosen. What would be read before the part is left out."""
-        symbols = end - begin
+    def windows(self, text_slice: TextSlice) -> EvalWindows:
+        """Return the windows that read a slice, of a protocol whose lanes are chosen."""
+        symbols = len(text_slice)
         if self.name == "windows":
             stride, context = min(self.stride, symbols), min(self.window - self.stride, symbols)
-            return EvalWindows(text, begin, end, stride, context, self.lanes, TIME)
-        part = -(-symbols // self.lanes)
-        separator = text.vocabulary.encode_one(self.separator) if self.separator else None
-        return EvalWindows(text, begin, end, part, min(self.warmup, symbols), self.lanes, TIME, separator)
+            return EvalWindows(text_slice, stride, context, self.lanes, TIME)
+        stride, vocabulary = -(-symbols // self.lanes), text_slice.text.vocabulary
+        separator = vocabulary.encode_one(self.separator) if self.separator else None
+        return EvalWindows(text_slice, stride, min(self.warmup, symbols), self.lanes, TIME, separator)
 
     def __str__(self) -> str:
         if self.name == "windows":
@@ -101,6 +101,12 @@ class Score:
     blocks: Blocks
     bytes: int
 
+    @classmethod
+    def of(cls, whole: TextSlice, scored: TextSlice, protocol: ResolvedProtocol, blocks: Blocks, size: int) -> "Score":
+        """Make the score of a subrange of a slice."""
+        begin, end = scored.begin - whole.begin, scored.end - whole.begin
+        return cls(scored.split, protocol, begin, end, len(scored) == len(whole), blocks, size)
+
     @property
     def tally(self) -> Tally:
         return self.blocks.tally
@@ -129,8 +135,8 @@ class Evaluator:
         self.config = config
         forward = model.apply(config, vocab)
 
-        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, fresh: jax.Array) -> Any:
-            carry, logits_BTV = forward(params, carry, x, fresh)
+        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array) -> Any:
+            carry, logits_BTV = forward(params, carry, x, reset)
             return carry, tally.nats(logits_BTV, y)
 
         self._step = parallel.per_device(step, (None, 0, 0, 0, 0), (0, 0), donate=(1,))
@@ -138,34 +144,32 @@ class Evaluator:
     def __call__(
         self,
         params: Params,
-        text: Text,
-        part: tuple[int, int],
-        split: str,
+        text_slice: TextSlice,
         protocol: EvalProtocol,
         only: tuple[int, int] = (0, 0),
         stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score | None:
-        """Score a part (begin, end) of a text; None if `stop` said so before its end.
+        """Score a slice of a text: each symbol is a target once. Return None if `stop()` became true before its end.
 
-        Every symbol is a target once. `params` are replicated; `only` takes the part's symbols from..to alone, to=0 for
-        its end. Raises UserError where there are none.
+        `params` are replicated. `only` = (from, to) restricts the score to those symbols of the slice, to=0 for its
+        end; UserError is raised if there are none.
         """
-        begin, end = subrange(part, only, split)
-        protocol = protocol.of(end - begin)
-        windows = protocol.windows(text, begin, end)
+        scored = text_slice.subrange(*only)
+        protocol = protocol.of(len(scored))
+        windows = protocol.windows(scored)
         padded = -(-protocol.lanes // parallel.count()) * parallel.count()
         mine = parallel.local_lanes(padded)
         carry = parallel.shard(model.zero_carry(self.config, mine.stop - mine.start))
 
         def read(window: EvalWindow) -> jax.Array:
             nonlocal carry
-            mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.fresh)))
+            mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.reset)))
             carry, nats_BT = self._step(params, carry, *mapped)
             return nats_BT
 
         found = accumulate_nats(windows, padded, read, parallel.gather, progress, stop)
-        return found and Score(split, protocol, begin - part[0], end - part[0], (begin, end) == part, *found)
+        return found and Score.of(text_slice, scored, protocol, *found)
 
 
 def accumulate_nats(
@@ -180,18 +184,19 @@ def accumulate_nats(
 
     `read` starts on a window and gives its targets' nats, which `fetch` brings here as [B, T].
     """
-    symbols, widths = windows.end - windows.begin, windows.text.vocabulary.byte_lengths
+    text_slice = windows.text_slice
+    symbols, byte_lengths = len(text_slice), text_slice.text.vocabulary.byte_lengths
     nats, count, size = np.zeros(-(-symbols // BLOCK)), 0, 0
 
     def add(window: EvalWindow, nats_BT: jax.Array) -> None:
-        block = (window.position[window.mask] - windows.begin) // BLOCK
+        block = (window.position[window.mask] - text_slice.begin) // BLOCK
         nats[:] += np.bincount(block, fetch(nats_BT)[window.mask], len(nats))
 
     pending: tuple[Any, ...] = ()
     for i in range(len(windows)):
         window = windows.window(i, slice(0, lanes))
         counted = window.y[window.mask]
-        count, size = count + counted.size, size + int(widths[counted].sum())
+        count, size = count + counted.size, size + int(byte_lengths[counted].sum())
         nats_BT = read(window)
         if pending:
             add(*pending)  # the window before, while this one runs
@@ -202,14 +207,3 @@ def accumulate_nats(
     add(*pending)
     assert count == symbols, f"{count} targets counted of {symbols}"
     return Blocks(nats, count), size
-
-
-def subrange(part: tuple[int, int], only: tuple[int, int], split: str) -> tuple[int, int]:
-    """(begin, end) of symbols from..to of a part."""
-    begin, end = part[0] + only[0], min(part[1], part[0] + only[1]) if only[1] else part[1]
-    if begin >= end:
-        raise UserError(
-            f"There are no symbols {only[0]}..{only[1] or 'end'} in {split}, which has {part[1] - part[0]}: give a "
-            "beginning before the end."
-        )
-    return begin, end

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from rnnlm.runs import layout, results
-from rnnlm.nn import model
-from rnnlm.runs import logger
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
-from rnnlm.files import write_atomic
 from rnnlm.evaluation.tally import Blocks
+from rnnlm.files import write_atomic
+from rnnlm.nn import model
+from rnnlm.runs import layout, logger, results
 
 WARM = 512
 """Symbols before a lane's part from which on it is as good as one lane."""

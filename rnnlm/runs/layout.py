@@ -1,22 +1,16 @@
 """The run folder: what its run is (config.json, vocab.json, run.json), and that no other run gets into it."""
 
-import contextlib
 import fcntl
 import json
-import platform
-import subprocess
-import sys
-import time
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rnnlm.config import RUN_LENGTH, Config, differences
 from rnnlm.data.splits import Dataset
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, reading, write_atomic
 from rnnlm.runs.provenance import provenance
-from rnnlm.data.vocabulary import Vocabulary
 
 Row = dict[str, Any]
 
@@ -68,7 +62,7 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, s
         folder / "run.json",
         {
             "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
-            "split": {"name": dataset.split, "symbols": dataset.parts, "bytes": dataset.byte_parts},
+            "split": {"name": dataset.split_spec, "symbols": dataset.splits, "bytes": dataset.byte_splits},
             "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
             **facts,
             "starts": [*starts, provenance() | start],

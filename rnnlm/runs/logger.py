@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlm.config import flatten
-from rnnlm.files import reading, write_atomic, sync_folder, writing
+from rnnlm.files import reading, sync_folder, write_atomic, writing
 from rnnlm.runs.layout import Row, write_json
 
 # tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rnnlm.runtime import parallel
-from rnnlm.runs.checkpoint import Leaves, digests, name_of, short_reason, silence_orbax, steps
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
+from rnnlm.runs.checkpoint import Leaves, digests, name_of, short_reason, silence_orbax, steps
+from rnnlm.runtime import parallel
 
 
 class DamagedError(Exception):

@@ -36,10 +36,8 @@ class Trainer:
 
     def __init__(self, config: Config, workdir: Path, dataset: Dataset, console: Console):
         self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
-        vocabulary, (begin, end) = dataset.text.vocabulary, dataset.part("train")
-        self.windows = TrainWindows(
-            dataset.text, begin, end, config.train.batch, config.train.window, config.train.drop_state, config.seed
-        )
+        vocabulary, c = dataset.text.vocabulary, config.train
+        self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
         self.rate = optim.make_schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, self.rate)
@@ -133,7 +131,7 @@ class Trainer:
 
     def batch(self, step: int) -> Any:
         window = self.windows.window(step, self.lanes)
-        return parallel.shard((window.x, window.y, window.fresh))
+        return parallel.shard((window.x, window.y, window.reset))
 
     def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
         """Whether to stop: where processes must agree, they ask each other only now and then."""
@@ -180,7 +178,7 @@ class Trainer:
         c, best = self.config, self.best()
         if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
             self.sample(step, now)
-        scored = "valid" not in self.dataset.parts or step in self.logger.scores
+        scored = "valid" not in self.dataset.splits or step in self.logger.scores
         if not stopping and self.is_due(c.eval.every, step) and not scored:
             stopping = not self.validate(step, now, stop)
         improved = self.best() != best
@@ -240,9 +238,8 @@ class Trainer:
         Raises UserError where the cost is not finite, since NaN would be neither better nor worse than any other.
         """
         c = self.config.eval
-        part = self.dataset.part("valid")
         protocol, only = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
-        found = self.evaluator(now.best_params, self.dataset.text, part, "valid", protocol, only, stop)
+        found = self.evaluator(now.best_params, self.dataset.slice("valid"), protocol, only, stop)
         if found is None:
             return False
         if not math.isfinite(found.tally.nats):

@@ -240,7 +240,7 @@ def test_an_unknown_symbol_in_a_prompt_is_named(capsys, run):
 
 
 def test_asking_for_what_is_not_there(capsys, run):
-    assert "has no part 'tset'" in refused(capsys, "eval", f"--workdir={run[0]}", "--split=tset", "--cpu_devices=1")
+    assert "has no split 'tset'" in refused(capsys, "eval", f"--workdir={run[0]}", "--split=tset", "--cpu_devices=1")
     assert "has no checkpoint 7: it has best, latest and" in refused(
         capsys, "eval", f"--workdir={run[0]}", "--step=7", "--cpu_devices=1"
     )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rnnlm.config import DataConfig
 from rnnlm.data.corpora import Corpus
-from rnnlm.data.splits import fractions, open_dataset, splits
+from rnnlm.data.splits import open_dataset, parse_fractions, split_offsets
 from rnnlm.errors import UserError
 from tests.conftest import SHARED
 
@@ -20,11 +20,11 @@ def corpus(size, path=Path("/nowhere")):
 
 
 def test_named_splits_are_those_of_the_papers():
-    assert splits("graves_96_4", corpus(100 * MILLION)) == {
+    assert split_offsets("graves_96_4", corpus(100 * MILLION)) == {
         "train": (0, 96 * MILLION),
         "test": (96 * MILLION, 100 * MILLION),
     }
-    assert splits("std_90_5_5", corpus(100 * MILLION)) == {
+    assert split_offsets("std_90_5_5", corpus(100 * MILLION)) == {
         "train": (0, 90 * MILLION),
         "valid": (90 * MILLION, 95 * MILLION),
         "test": (95 * MILLION, 100 * MILLION),
@@ -33,7 +33,7 @@ def test_named_splits_are_those_of_the_papers():
 
 def test_named_splits_are_of_a_hundred_million_bytes():
     with pytest.raises(UserError, match="100,000,000 bytes, but made up has 99,999,999"):
-        splits("graves_96_4", corpus(100 * MILLION - 1))
+        split_offsets("graves_96_4", corpus(100 * MILLION - 1))
 
 
 @pytest.fixture(scope="module")
@@ -44,59 +44,59 @@ def folder(tmp_path_factory):
 @given(
     st.text(min_size=30, max_size=200), st.sampled_from(["0.8/0.1/0.1", "1/3/1/3/1/3", "0.5/0.25/0.25", "0.9/0.1/0"])
 )
-def test_parts_cover_the_text_and_cut_no_character(folder, string, spec):
+def test_splits_cover_the_text_and_cut_no_character(folder, string, spec):
     spec = spec.replace("1/3/1/3/1/3", "0.34/0.33/0.33")
     path = folder / "text.txt"
     path.write_text(string, newline="")
     data = path.read_bytes()
-    parts = splits(spec, corpus(len(data), path))
-    assert "".join(data[begin:end].decode() for begin, end in parts.values()) == string
+    offsets = split_offsets(spec, corpus(len(data), path))
+    assert "".join(data[begin:end].decode() for begin, end in offsets.values()) == string
     shares = [float(s) for s in spec.split("/")]
     edge = shares[0] * len(data)
-    assert edge - 1 < parts["train"][1] < edge + 4
+    assert edge - 1 < offsets["train"][1] < edge + 4
 
 
 @given(st.text(alphabet="ab\nжц€😀", min_size=40, max_size=200))
-def test_parts_in_characters_are_the_parts_in_bytes(folder, string):
+def test_splits_in_characters_are_the_splits_in_bytes(folder, string):
     path = folder / "chars.txt"
     path.write_text(string, newline="")
     data = open_dataset(DataConfig("", str(path), "0.6/0.2/0.2", "char"))
-    for name, (begin, end) in data.parts.items():
+    for name, (begin, end) in data.splits.items():
         raw = b"".join(data.raw(name)).decode()
         assert raw == string[begin:end]
-    assert list(data.parts.values())[-1][1] == len(string)
+    assert list(data.splits.values())[-1][1] == len(string)
 
 
 @pytest.mark.parametrize(
     "spec", ["0.8/0.1", "0.8/0.1/0.2", "a/b/c", "1.2/-0.1/-0.1", "0/0.5/0.5", "", "1/0/0/0", "graves"]
 )
-def test_what_is_no_split_is_refused(spec):
+def test_what_is_no_split_spec_is_refused(spec):
     with pytest.raises(UserError, match="is no split"):
-        fractions(spec, corpus(1000))
+        parse_fractions(spec, corpus(1000))
 
 
 def test_fractions_are_exact():
     some = corpus(1000)
-    assert sum(fractions("0.7/0.2/0.1", some)) == 9 * sum(fractions("0.1/0.1/0.8", some)) / 2
-    assert fractions("700/200/100", some) == fractions("0.7/0.2/0.1", some)
+    assert sum(parse_fractions("0.7/0.2/0.1", some)) == 9 * sum(parse_fractions("0.1/0.1/0.8", some)) / 2
+    assert parse_fractions("700/200/100", some) == parse_fractions("0.7/0.2/0.1", some)
 
 
-def test_parts_may_be_given_in_bytes(folder):
+def test_splits_may_be_given_in_bytes(folder):
     path = folder / "ascii.txt"
     path.write_bytes(b"abc" * 100)
-    assert splits("211/50/39", corpus(300, path)) == {"train": (0, 211), "valid": (211, 261), "test": (261, 300)}
+    assert split_offsets("211/50/39", corpus(300, path)) == {"train": (0, 211), "valid": (211, 261), "test": (261, 300)}
     with pytest.raises(UserError, match="or to the 300 bytes of made up"):
-        splits("211/50/40", corpus(300, path))
+        split_offsets("211/50/40", corpus(300, path))
 
 
-def test_a_part_that_the_split_lacks_is_refused():
+def test_a_split_that_the_spec_lacks_is_refused():
     data = open_dataset(DataConfig("stdlib", "", "0.9/0.1/0", "byte"))
-    with pytest.raises(UserError, match=r"no part 'test': it has train, valid"):
-        data.part("test")
+    with pytest.raises(UserError, match=r"no split 'test': it has train, valid"):
+        data.slice("test")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared texts are not beside this checkout")
 def test_tinyshakespeare_has_the_peers_split():
     data = open_dataset(DataConfig("tinyshakespeare", "", "0.9/0.1/0", "char"))
-    assert data.parts == {"train": (0, 1_003_854), "valid": (1_003_854, 1_115_394)}
+    assert data.splits == {"train": (0, 1_003_854), "valid": (1_003_854, 1_115_394)}
     assert len(data.text.vocabulary) == 65

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlm.data import vocabulary as vocabularies
-from rnnlm.data.vocabulary import Vocabulary, open_text, vocabulary_of
+from rnnlm.data import text as texts
+from rnnlm.data.text import open_text, vocabulary_of
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 
 
@@ -40,13 +41,13 @@ def test_bytes_round_trip(folder, kind, data):
 def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
     path = write(folder, string.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabularies, "CHUNK", chunk)
+        patch.setattr(texts, "CHUNK", chunk)
         vocabulary = vocabulary_of(path, "char")
         assert vocabulary.codes == tuple(sorted({ord(c) for c in string}))
         text = open_text(path, hashlib.sha256(path.read_bytes()).hexdigest(), vocabulary)
         assert len(text) == len(string)
         assert vocabulary.decode(text.encode(np.arange(len(text)))).decode() == string
-        assert vocabularies.count_characters(path, len(string.encode())) == len(string)
+        assert texts.count_characters(path, len(string.encode())) == len(string)
     ids = vocabulary.encode(string)
     assert vocabulary.byte_lengths[ids].sum() == len(string.encode())
 

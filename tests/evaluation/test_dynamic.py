@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.data.text import Text, TextSlice
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation import evaluator, tally
 from rnnlm.evaluation.dynamic import EPSILON, Adaptation, Adapter, per_param_rates, tune
@@ -20,14 +21,16 @@ CONFIG = tiny(model__hidden=16).model
 DATA = make_text(6000)
 VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
 TEXT = Text.from_text(VOCABULARY, DATA)
+TRAIN = TextSlice(TEXT, 0, 3000, "train")
 V = len(VOCABULARY)
 ADAPTER = Adapter(CONFIG, V)
 PARAMS = jax.tree.map(lambda p: 1.5 * p, model.init_params(CONFIG, V, jax.random.PRNGKey(0)))
-RMS = ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 10, 8, 20)
+RMS = ADAPTER.statistics(PARAMS, TRAIN, 10, 8, 20)
 
 
 def adapt(begin, end, method="rms", rate=1e-3, decay=0.01, text=TEXT, segment=10, **more):
-    return ADAPTER(PARAMS, RMS, text, (begin, end), "test", Adaptation(method, segment, rate, decay, **more))
+    options = Adaptation(method, segment, rate, decay, **more)
+    return ADAPTER(PARAMS, RMS, TextSlice(text, begin, end, "test"), options)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -90,14 +93,14 @@ def test_statistics_are_the_root_of_the_mean_square():
         grads, carry = jax.grad(cost, has_aux=True)(PARAMS)
         squares.append(jax.tree.map(lambda g: np.asarray(g, np.float64) ** 2, grads))
     wanted = jax.tree.map(lambda *g: np.sqrt(np.mean(g, axis=0)), *squares)
-    found = ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 10, 8, 3)
+    found = ADAPTER.statistics(PARAMS, TRAIN, 10, 8, 3)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9), found, wanted)
 
 
 @pytest.mark.parametrize("method", ["rms", "sgd"])
 def test_without_a_learning_rate_it_is_static_to_the_last_bit(method, monkeypatch):
     monkeypatch.setattr(evaluator, "TIME", 10)  # read in the same pieces
-    static = Evaluator(CONFIG, V)(parallel.replicate(PARAMS), TEXT, (3000, 3700), "test", EvalProtocol(lanes=1))
+    static = Evaluator(CONFIG, V)(parallel.replicate(PARAMS), TextSlice(TEXT, 3000, 3700), EvalProtocol(lanes=1))
     found = adapt(3000, 3700, method, 0.0)
     assert found.tally.nats == static.tally.nats
 
@@ -141,5 +144,5 @@ def test_what_cannot_be_adapted_by():
     for wrong in ((-1.0, 0.1), (np.nan, 0.1), (np.inf, 0.1), (0.1, 1.5), (0.1, np.nan)):
         with pytest.raises(UserError, match="Cannot adapt with"):
             Adaptation("sgd", 10, *wrong)
-    with pytest.raises(UserError, match="longer than the training part of 3000"):
-        ADAPTER.statistics(PARAMS, TEXT, (0, 3000), 5000, 8, 20)
+    with pytest.raises(UserError, match="longer than the training split of 3000"):
+        ADAPTER.statistics(PARAMS, TRAIN, 5000, 8, 20)

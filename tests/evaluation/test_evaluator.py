@@ -1,10 +1,11 @@
-"""A part's bits do not depend on how it is read."""
+"""The bpc of a split does not depend on how it is read."""
 
 import jax
 import numpy as np
 import pytest
 
-from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.data.text import Text, TextSlice
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
 from rnnlm.evaluation.tally import BLOCK, Blocks
@@ -21,7 +22,7 @@ FORWARD = jax.jit(model.apply(CONFIG, len(VOCABULARY)))
 
 
 def evaluate(params, begin, end, *how, only=(0, 0), stop=lambda: False, **named):
-    return EVALUATOR(params, TEXT, (begin, end), "test", EvalProtocol(*how, **named), only, stop)
+    return EVALUATOR(params, TextSlice(TEXT, begin, end, "test"), EvalProtocol(*how, **named), only, stop)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +91,14 @@ def test_records_know_nothing_of_each_other(params, lanes):
 def test_blocks_are_the_text_in_order(params):
     found = evaluate(params, 100, 8900, lanes=9)
     assert found.blocks.nats.shape == (1,) and found.blocks.stderr() is None
-    long = Text.from_text(VOCABULARY, DATA * 4)
-    whole = EVALUATOR(params, long, (50, 35_050), "test", EvalProtocol(lanes=16))
+    long = TextSlice(Text.from_text(VOCABULARY, DATA * 4), 50, 35_050, "test")
+    whole = EVALUATOR(params, long, EvalProtocol(lanes=16))
     assert whole.blocks.counts.tolist() == [BLOCK] * 3 + [5_000]
     for i in range(4):
-        part = (i * BLOCK, min(35_000, (i + 1) * BLOCK))
-        alone = EVALUATOR(params, long, (50, 35_050), "test", EvalProtocol(lanes=16), part)
+        only = (i * BLOCK, min(35_000, (i + 1) * BLOCK))
+        alone = EVALUATOR(params, long, EvalProtocol(lanes=16), only)
         assert alone.tally.bpc == pytest.approx(whole.blocks.bpc[i], abs=5e-3)
-        assert alone.how == f"carry, 16 lanes, 512 warm-up, symbols {part[0]}..{part[1]}"
+        assert alone.how == f"carry, 16 lanes, 512 warm-up, symbols {only[0]}..{only[1]}"
     assert sum(whole.blocks.nats) == pytest.approx(whole.tally.nats)
 
 
@@ -118,7 +119,7 @@ def test_the_protocol_says_how(params):
     assert set(found.as_dict()) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
 
 
-def test_parts_of_a_part_add_up(params):
+def test_subranges_of_a_split_add_up(params):
     whole = evaluate(params, 1000, 3000, lanes=1)
     first = evaluate(params, 1000, 3000, lanes=1, only=(0, 700))
     assert first.blocks.nats[0] == pytest.approx(one_by_one(params, 1000, 1700).sum(), rel=1e-5)
@@ -142,7 +143,7 @@ def test_a_known_distribution_scores_its_entropy(params):
     ids = draw.choice(len(VOCABULARY), 200_000, p=p)
     flat = jax.tree.map(lambda p: 0 * p, params)
     known = flat | {"output": flat["output"] | {"b": parallel.replicate(np.log(p).astype(np.float32))}}
-    found = EVALUATOR(known, Text(VOCABULARY, ids, None), (0, 200_000), "test", EvalProtocol())
+    found = EVALUATOR(known, TextSlice(Text(VOCABULARY, ids, None), 0, 200_000), EvalProtocol())
     entropy = -(p * np.log2(p)).sum()
     assert abs(found.tally.bpc - entropy) < 4 * found.blocks.stderr() < 0.02
 
@@ -164,7 +165,7 @@ def test_bits_per_byte_of_characters():
     vocabulary = Vocabulary("char", tuple(sorted({ord(c) for c in string})))
     text = Text.from_text(vocabulary, string)
     params = model.init_params(CONFIG, 4, jax.random.PRNGKey(0))
-    found = Evaluator(CONFIG, 4)(parallel.replicate(params), text, (0, 400), "text", EvalProtocol())
+    found = Evaluator(CONFIG, 4)(parallel.replicate(params), TextSlice(text, 0, 400), EvalProtocol())
     line = found.as_dict()
     assert found.bytes == len(string.encode()) == 700
     assert line["bpc"] * 400 == pytest.approx(line["bpb"] * 700)

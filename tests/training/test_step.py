@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlm.data.vocabulary import Text, Vocabulary
+from rnnlm.data.text import Text, TextSlice
+from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.data.windows import TrainWindows
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
@@ -23,14 +24,14 @@ V = len(VOCABULARY)
 def run(steps, end=2000, watch=lambda state: None, **overrides):
     """Train for some steps on one device, on the first symbols of the text: -> (state, metrics of each step)."""
     config = tiny(**overrides)
-    windows = TrainWindows(Text.from_text(VOCABULARY, DATA), 0, end, config.train.batch, config.train.window)
+    windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, end), config.train.batch, config.train.window)
     chain = optim.make_optimizer(config.optim, optim.make_schedule(config.optim, steps, windows.steps_per_epoch))
     host = jax.device_get(state.create(config, V, chain))
     now = state_to_devices(host)
     step, seen = train_step(config, V, chain), []
     for i in range(steps):
         window = windows.window(i, slice(0, config.train.batch))
-        now, metrics = step(now, *parallel.shard((window.x, window.y, window.fresh)))
+        now, metrics = step(now, *parallel.shard((window.x, window.y, window.reset)))
         seen.append(jax.device_get(metrics))
         watch(parallel.to_numpy(now.params))
     return state_to_host(now), seen
@@ -48,12 +49,12 @@ def test_the_step_is_the_textbook_one():
     params = state.create(config, V, chain).params
     opt_state, carry = chain.init(params), model.zero_carry(config.model, 4)
     forward = model.apply(config.model, V)
-    windows = TrainWindows(Text.from_text(VOCABULARY, DATA), 0, 2000, 4, 8)
+    windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8)
     for i in range(3):
         w = windows.window(i, slice(0, 4))
 
         def loss(params, carry, w=w):
-            carry, logits = forward(params, carry, w.x, w.fresh)
+            carry, logits = forward(params, carry, w.x, w.reset)
             return jnp.mean(tally.nats(logits, w.y)), carry
 
         (cost, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, carry)
