@@ -80,7 +80,8 @@ def train(task: dict[str, Any]) -> Work:
     from rnnlm.runtime import devices, parallel
 
     settings = config(task)
-    devices.configure(settings.train, task.get("devices", 0), compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(task.get("devices", 0), compile_cache=False, lanes=settings.train.batch)
     import jax
 
     from rnnlm.training import optim, state
@@ -131,7 +132,8 @@ def sample(task: dict[str, Any]) -> Work:
     """One unit: 64 symbols in each stream."""
     from rnnlm.runtime import devices
 
-    devices.configure(None, compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(compile_cache=False)
     import jax
 
     from rnnlm.generation.sampler import Sampler, SamplingOptions
@@ -157,7 +159,8 @@ def ceiling(task: dict[str, Any]) -> Work:
     """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
     from rnnlm.runtime import devices
 
-    devices.configure(None, 1, compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(1, compile_cache=False)
     import jax
     import jax.numpy as jnp
 

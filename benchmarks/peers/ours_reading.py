@@ -14,7 +14,8 @@ def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return (the model's config, its initial params, a text of random letters)."""
     from rnnlm.runtime import devices
 
-    devices.configure(None, compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(compile_cache=False)
     import jax
 
     from rnnlm.data.text import Text, TextSlice

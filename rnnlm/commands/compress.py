@@ -1,103 +1,94 @@
-"""rnnlm compress and decompress: a file in the bits that a model says it has, and the way back."""
+"""rnnlm compress and decompress: a file in the bits that a model gives it, and back."""
 
 import json
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from rnnlm import config as configs
 from rnnlm.commands.flags import (
+    adaptation_flags,
+    configure_devices,
     device_flags,
-    given_settings,
-    given_workdir,
-    kept_statistics,
-    saved_run,
-    settings_flags,
-    start_devices,
+    given_adaptation,
+    load_model,
+    run_dir,
+    step_flag,
+    workdir_flags,
 )
-from rnnlm.commands.overrides import parse, parse_config
+from rnnlm.commands.overrides import config_flag, parse, parse_overrides, read_config
+from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import check_writable
+from rnnlm.files import check_writable, reading
 
 
 def main(argv: list[str]) -> int:
-    values, path, given = parse_args(argv)
-    data, out = read(path), Path(values.o or f"{path}.rnz")
+    values, path, config = parse_args(argv)
+    with reading(Path(path)):
+        data = Path(path).read_bytes()
+    out = Path(values.o or f"{path}.rnz")
     check_writable(out, "-o", Path(path))
-    if not values.online:
-        saved_run(given_workdir(values))
-    start_devices(values, None)
 
-    from rnnlm.compression import codec
-    from rnnlm.evaluation import dynamic
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
 
-    console, begun = Console(not values.json), time.perf_counter()
-    if values.online:
-        config = configs.Config.from_dict(given)
-        coded = codec.compress_online(data, config, values.segment or 20, values.lanes, values.verify, console.share)
+    console = Console(not values.json)
+    options = values.lanes, values.verify, console.share
+    if config:
+        configure_devices(values)
+
+        from rnnlm import api
+
+        begin = time.perf_counter()
+        coded = api.compress_online(data, config, values.segment or 20, *options)
     else:
-        trained = load_trained(values.workdir, values.step)
-        header = {}
-        if values.dynamic:
-            settings = given_settings(values, Path(values.workdir), trained.params, "rms", "tensor")
-            header = codec.dynamic_header(dynamic.Adaptation("rms", *settings))
-        coded = codec.open_codec(header, trained).compress(data, values.lanes, values.verify, console.share)
+        lm = load_model(values)
+        adaptation = given_adaptation(values, lm, "rms", "tensor") if values.dynamic else None
+        begin = time.perf_counter()
+        coded = lm.compress(data, adaptation, *options)
     console.done()
     write_atomic(out, [coded])
-    header, tally, escapes = coded.file.header, coded.tally, len(coded.file.escapes)
-    lanes, seconds = header["lanes"], time.perf_counter() - begun
+    seconds, escapes, tally = time.perf_counter() - begin, coded.escapes, coded.tally
     if values.json:
-        found = {"bytes": len(data), "packed": len(coded), "nats": tally.nats, "count": tally.count, "lanes": lanes}
-        found |= {"beside": escapes, "how": codec.describe(header), "verified": values.verify, "seconds": seconds}
-        print(json.dumps(found))
+        line: dict[str, float | str] = {
+            "bytes": len(data),
+            "packed": len(coded),
+            "nats": tally.nats,
+            "count": tally.count,
+        }
+        line |= {"lanes": coded.lanes, "beside": escapes, "how": coded.prediction}
+        print(json.dumps(line | {"verified": values.verify, "seconds": seconds}))
         return 0
     share = f"{8 * len(coded) / len(data):.4f} bits per byte" if data else "an empty file"
     beside = f", and {escapes:,} bytes for what its vocabulary lacks" if escapes else ""
     console.say(
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
         f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols{beside}\n"
-        f"lanes  {lanes}, {codec.describe(header)}\n"
+        f"lanes  {coded.lanes}, {coded.prediction}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
 
 
-def load_trained(workdir: str, step: str | int) -> Any:
-    from rnnlm import language_model
-    from rnnlm.compression.codec import TrainedModel
-
-    lm = language_model.load(workdir, step)
-    statistics = partial(kept_statistics, Path(workdir), lm)
-    return TrainedModel(lm.config.model, lm.vocabulary, lm.params, lm.train_step, statistics)
-
-
-def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
-    """-> (the flags, the file, the config where --online asks for one)."""
+def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
+    """Parse the command line of compress: -> (flags, the file, the config if --online). Raises UserError."""
     values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "the run folder whose model codes", flag_values=values)
+    workdir_flags(values, "the run folder whose model codes")
     flags.DEFINE_string("o", None, "the file to write or replace; FILE.rnz unless given", flag_values=values)
-    lanes = "parts coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
+    lanes = "stretches coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
     flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
     flags.DEFINE_bool(
         "online", False, "no trained model: a network of --config learns while it codes", flag_values=values
     )
-    settings_flags(values)
-    flags.DEFINE_bool("verify", True, "decode before success is reported", flag_values=values)
-    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+    config_flag(values, "online: the config file, configs/X.py")
+    adaptation_flags(values)
+    flags.DEFINE_bool("verify", True, "decompress before success is reported", flag_values=values)
+    step_flag(values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
     device_flags(values)
     path, rest = split_positional(argv)
-    given: dict[str, Any] = {}
-    if any(word.lstrip("-").lower() in ("online", "online=true", "online=1", "online=t") for word in rest):
-        given = parse_config("compress", values, rest)
-    else:
-        parse("compress", values, rest)
+    overrides = parse_overrides("compress", values, rest)
     if values.online and (values.dynamic or values.workdir):
         raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
     for name in ("segment", "learning_rate", "decay"):
@@ -108,14 +99,18 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, dict[str, Any]]:
             )
     if values.online and values.step != "best":
         raise UserError("--step is a run's checkpoint, and --online has no run.")
-    return values, path, given
+    if not values.online:
+        if values.config or overrides:
+            raise UserError("--config is for --online: the model of a run has its own config.")
+        return values, path, None
+    if not values.config:
+        raise UserError("--config is missing: give a config file, as in --config=configs/online.py.")
+    return values, path, Config.from_dict(read_config(values.config, overrides))
 
 
 def decompress(argv: list[str]) -> int:
     values = flags.FlagValues()
-    flags.DEFINE_string(
-        "workdir", None, "the run folder that it was packed with; not needed after --online", flag_values=values
-    )
+    workdir_flags(values, "the run folder that it was compressed with; not needed after --online")
     flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)
     device_flags(values)
     path, rest = split_positional(argv)
@@ -123,37 +118,26 @@ def decompress(argv: list[str]) -> int:
     if not values.o and Path(path).suffix != ".rnz":
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
     out = Path(values.o or path.removesuffix(".rnz"))
-    coded = read(path)
+    with reading(Path(path)):
+        coded = Path(path).read_bytes()
     check_writable(out, "-o", Path(path))
+    configure_devices(values)
 
-    from rnnlm.compression import codec
-    from rnnlm.compression.container import CompressedFile
+    from rnnlm import language_model
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
 
-    header, trained = CompressedFile.from_bytes(coded, path).header, None
-    if "online" not in header:
-        saved_run(given_workdir(values))
-    start_devices(values, None)
-    if "online" not in header:
-        trained = load_trained(values.workdir, header["fingerprint"].get("step", "best"))
-    console, begun = Console(), time.perf_counter()
-    data = codec.decompress(coded, trained, path, console.share)
+    workdir = run_dir(values) if values.workdir else None
+    console, begin = Console(), time.perf_counter()
+    data = language_model.decompress(coded, workdir, path, console.share, values.trust_code)
     console.done()
     write_atomic(out, [data])
-    console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begun:.1f} s")
+    console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begin:.1f} s")
     return 0
 
 
-def read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-
-
 def split_positional(argv: list[str]) -> tuple[str, list[str]]:
-    """The file, which stands alone, and the flags; `-o FILE` as --o=FILE."""
+    """Split a command line: -> (the file, the flags with `-o FILE` as --o=FILE). Raises UserError for another number."""
     flagged, files = [], []
     rest = iter(argv)
     for word in rest:

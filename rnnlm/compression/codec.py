@@ -40,14 +40,23 @@ def ignore(share: float) -> None:
 
 
 class Compressed(bytes):
-    """A compressed file as bytes, with the header and escapes that it holds and the cost that its coder measured."""
+    """A compressed file as bytes, and how it came about.
 
-    file: CompressedFile
+    tally       nats of the coded symbols under the model's quantized probabilities, and their count
+    lanes       stretches that were coded side by side
+    escapes     bytes that the symbols which the vocabulary lacks take
+    prediction  in a few words, how the symbols are predicted
+    """
+
     tally: Tally
+    lanes: int
+    escapes: int
+    prediction: str
 
     def __new__(cls, file: CompressedFile, tally: Tally) -> "Compressed":
         compressed = super().__new__(cls, file.to_bytes())
-        compressed.file, compressed.tally = file, tally
+        compressed.tally, compressed.lanes = tally, file.header["lanes"]
+        compressed.escapes, compressed.prediction = len(file.escapes), describe(file.header)
         return compressed
 
 
@@ -153,7 +162,7 @@ def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
         make = partial(predictors.online, *sections, len(BYTES), *numbers)
         return Codec({"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}, BYTES, make)
     if trained is None:
-        raise UserError("The file was coded with the model of a run folder: name that folder.")
+        raise UserError("The file was coded with the model of a run folder: name that folder (--workdir).")
     model = trained.config, len(trained.vocabulary), trained.params
     digests = {"params": checkpoint.digest(trained.params)[:12], "step": trained.step}
     if "dynamic" not in header:

@@ -22,6 +22,7 @@ from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout, restore
 from rnnlm.runs.checkpoint import Checkpoints
+from rnnlm.runs.layout import Row
 from rnnlm.runs.logger import RunLogger
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
@@ -34,8 +35,11 @@ from rnnlm.training.step import Metrics, state_to_devices, state_to_host, train_
 class Trainer:
     """One run in its folder: what is made once and used at every step."""
 
-    def __init__(self, config: Config, workdir: Path, dataset: Dataset, console: Console):
+    def __init__(
+        self, config: Config, workdir: Path, dataset: Dataset, console: Console, on_row: Callable[[Row], None] | None
+    ):
         self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
+        self.on_row = on_row if parallel.is_main() else None
         vocabulary, c = dataset.text.vocabulary, config.train
         self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
@@ -154,6 +158,12 @@ class Trainer:
                 raise
             self.failure = error
 
+    def write_row(self, row: Row) -> None:
+        """Write a row of metrics, and pass it to the caller's `on_row`."""
+        self.write(lambda: self.logger.write_row(row))
+        if self.on_row:
+            self.on_row(row)
+
     def raise_failure(self) -> None:
         """Raise what `write` has kept."""
         if self.failure:
@@ -221,7 +231,7 @@ class Trainer:
                 "symbols_per_second": self.speed(step, now),
                 "seconds": self.logger.seconds_at(now),
             }
-            self.write(lambda: self.logger.write_row(row))
+            self.write_row(row)
 
     def fail_diverged(self, finding: str) -> NoReturn:
         """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
@@ -247,7 +257,7 @@ class Trainer:
         values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
         epoch = step / self.windows.steps_per_epoch
         row = {"step": step, "epoch": epoch, **values, "seconds": self.logger.seconds_at(time.perf_counter())}
-        self.write(lambda: self.logger.write_row(row))
+        self.write_row(row)
         count = f"{found.tally.count:,} symbols"
         self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.how})")
         return True
@@ -286,9 +296,17 @@ class Trainer:
         return (step - since) * self.run_info["symbols_per_step"] / max(1e-9, now - then)
 
 
-def train(config: Config, workdir: Path, signals: Signals, console: Console) -> dict[str, Any] | None:
-    """Start the run of a folder, or go on with it: -> its result, None where a signal said to stop.
+def train(
+    config: Config,
+    workdir: Path,
+    signals: Signals,
+    console: Console,
+    on_row: Callable[[Row], None] | None = None,
+    data: str = "",
+) -> Row | None:
+    """Start the run of a folder, or continue it: -> its result, None where a signal said to stop.
 
+    The main process passes each row of metrics to `on_row`. `data` says where the text of a run to continue lies now.
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
     with parallel.sync_errors():
@@ -296,7 +314,7 @@ def train(config: Config, workdir: Path, signals: Signals, console: Console) -> 
         if kept:
             layout.refuse_other(workdir, kept.config, config)
         dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
-        trainer = Trainer(config, workdir, dataset, console)
+        trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
         console.say(
