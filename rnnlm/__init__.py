@@ -1,17 +1,71 @@
-"""Recurrent language models in JAX/Flax. `rnnlm.load(DIR)` opens a trained one."""
+"""Recurrent language models in JAX/Flax: `rnnlm.train` trains one in a run folder, `rnnlm.load` opens it."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnlm.language_model import LanguageModel, load
+    from rnnlm.api import compare, compress_online, configure, train
+    from rnnlm.config import Config
+    from rnnlm.errors import UserError
+    from rnnlm.evaluation.dynamic import Adaptation
+    from rnnlm.evaluation.protocol import EvalProtocol, Score
+    from rnnlm.language_model import LanguageModel, decompress, load
 
-__all__ = ["LanguageModel", "load"]
+    __version__: str
+
+MODULES = {
+    "Adaptation": "evaluation.dynamic",
+    "Config": "config",
+    "EvalProtocol": "evaluation.protocol",
+    "LanguageModel": "language_model",
+    "Score": "evaluation.protocol",
+    "UserError": "errors",
+    "compare": "api",
+    "compress_online": "api",
+    "configure": "api",
+    "decompress": "language_model",
+    "load": "language_model",
+    "train": "api",
+}
+"""The module of each public name, imported on first use, so that `import rnnlm` and `rnnlm --help` do not wait for jax."""
+
+__all__ = [
+    "Adaptation",
+    "Config",
+    "EvalProtocol",
+    "LanguageModel",
+    "Score",
+    "UserError",
+    "__version__",
+    "compare",
+    "compress_online",
+    "configure",
+    "decompress",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # On first use, so that `rnnlm --help` need not wait for jax.
-    if name in __all__:
-        from rnnlm import language_model
-
-        return getattr(language_model, name)
+    if name == "__version__":
+        return read_version()
+    if name in MODULES:
+        return getattr(importlib.import_module(f"rnnlm.{MODULES[name]}"), name)
     raise AttributeError(f"module 'rnnlm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def read_version() -> str:
+    """Read the version of the installed package, or of pyproject.toml where rnnlm is run from its source tree."""
+    import tomllib
+    from importlib import metadata
+    from pathlib import Path
+
+    try:
+        return metadata.version("rnnlm")
+    except metadata.PackageNotFoundError:
+        with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["project"]["version"])

@@ -1,115 +1,351 @@
-"""A trained model in hand: its run folder opened for scoring, sampling and going through a text step by step."""
+"""A trained model for Python users: open a run folder, then score, sample, compress and step through texts."""
 
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnlm.config import Config
+from rnnlm.cells import Params
+from rnnlm.compression import codec
+from rnnlm.compression.codec import Compressed, Progress, TrainedModel, ignore
+from rnnlm.compression.container import CompressedFile
+from rnnlm.data.splits import Dataset
 from rnnlm.data.text import Text, TextSlice
-from rnnlm.data.vocabulary import Vocabulary
-from rnnlm.errors import UserError
+from rnnlm.errors import UserError, WriteError
+from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, Adaptation, Adapter, tune_adaptation
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol, Score
-from rnnlm.generation.sampler import Sampler, SamplingOptions, join
+from rnnlm.files import reading
+from rnnlm.generation.sampler import Sampler, SamplingOptions
+from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
-from rnnlm.runs import checkpoint, layout, metrics, restore
-from rnnlm.runtime import parallel
+from rnnlm.runs import adaptation, checkpoint, layout, metrics, restore, results
+from rnnlm.runs.layout import RunDir, RunInfo
+from rnnlm.runs.trust import check_trust
+from rnnlm.runtime import devices, parallel
 
 
 class LanguageModel:
-    """`lm.bpc(text)`, `lm.sample(prime, length)`, and `lm.step(symbol)`, which keeps the carry."""
+    """A model at one checkpoint of a run folder, as `rnnlm.load` opens it.
 
-    def __init__(self, config: Config, vocabulary: Vocabulary, params: Any, step: int):
-        self.config, self.vocabulary, self.params, self.train_step = config, vocabulary, params, step
-        self._evaluator = Evaluator(config.model, len(vocabulary))
-        self._sampler = Sampler(config.model, len(vocabulary))
-        self._folded = self._sampler.inference_params(params)
-        self.carry = self._sampler.zero()
+    `params` are what is evaluated: the moving average where the run keeps one. `step` and `reset` move a carry of the
+    object's own; nothing else does.
+    """
 
-    def score(self, text_slice: TextSlice, protocol: EvalProtocol, **options: Any) -> Score:
-        """Score a slice of a text under a protocol; `options` are those of `Evaluator`."""
-        found = self._evaluator(parallel.replicate(self.params), text_slice, protocol, **options)
-        assert found is not None  # nothing told it to stop
-        return found
+    def __init__(self, run: RunInfo, params: Params, train_step: int, data: str = ""):
+        self.run, self.params, self.train_step, self.data = run, params, train_step, data
+        self.workdir, self.config, self.vocabulary = run.folder, run.config, run.vocabulary
+        self.carry = self._stepper.start()
+
+    def __repr__(self) -> str:
+        sizes, size = self.config.model.hidden_sizes, sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        shape = f"{len(sizes)}x{sizes[0]}" if len(set(sizes)) == 1 else "-".join(map(str, sizes))
+        return (
+            f"LanguageModel({self.config.model.cell} {shape}, {size:,} parameters, {len(self.vocabulary)} symbols "
+            f"({self.vocabulary.kind}), step {self.train_step:,}, {self.workdir})"
+        )
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The run's text with its splits. Raises UserError where it is not found or has changed."""
+        return self.run.open_dataset(self.data)
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.config.model, len(self.vocabulary))
+
+    @cached_property
+    def _adapter(self) -> Adapter:
+        return Adapter(self.config.model, len(self.vocabulary))
+
+    @cached_property
+    def _stepper(self) -> Stepper:
+        return Stepper(self.config.model, len(self.vocabulary))
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self._stepper)
+
+    @cached_property
+    def _inference_params(self) -> Params:
+        return self._stepper.inference_params(self.params)
+
+    def score(
+        self,
+        split: str | None = None,
+        *,
+        text: str | bytes | None = None,
+        path: str | Path | None = None,
+        protocol: EvalProtocol | None = None,
+        dynamic: str | Adaptation | None = None,
+        symbols: tuple[int, int] = (0, 0),
+        progress: Progress = ignore,
+        record: bool = False,
+    ) -> Score:
+        """Score exactly one of a split of the run's text, a text, and a file, or its `symbols` (from, to; to=0: end).
+
+        `protocol` None is that of the run's config, as `rnnlm eval` reads. `dynamic` goes on learning from the text:
+        by an Adaptation, or by "rms" or "sgd" as `tune_dynamic` has tuned it. `record` appends a split's score to the
+        run's result.jsonl. Raises UserError for symbols that the model does not know, where there are none, and where
+        the cost is not finite.
+        """
+        given = [name for name, value in {"split": split, "text": text, "path": path}.items() if value is not None]
+        if len(given) != 1:
+            raise UserError(
+                f"score takes exactly one of split, text and path, and got {' and '.join(given) or 'none'}."
+            )
+        if dynamic is not None and protocol is not None:
+            raise UserError("Dynamic evaluation reads with the carry: leave out protocol.")
+        if record and split is None:
+            raise UserError("Only scores of the run's own splits are recorded: leave out record.")
+        text_slice = self._text_slice(split, text, path)
+        if dynamic is None:
+            protocol = protocol or EvalProtocol(lanes=self.config.eval.lanes, warmup=self.config.eval.warmup)
+            begin = time.perf_counter()
+            params = parallel.replicate(self.params)
+            score = self._evaluator(params, text_slice, protocol, symbols, progress=progress)
+            assert score is not None  # nothing stops it
+        else:
+            options = self.tuned(dynamic) if isinstance(dynamic, str) else dynamic
+            rms = self._statistics(options.method, options.segment)
+            begin = time.perf_counter()
+            score = self._adapter(self.params, rms, text_slice, options, symbols, progress)
+        if not math.isfinite(score.tally.nats):
+            raise UserError("The cost is not finite: the model has diverged. Take a smaller rate, or an earlier step.")
+        if record:
+            self._record(score, time.perf_counter() - begin)
+        return score
+
+    def _text_slice(self, split: str | None, text: str | bytes | None, path: str | Path | None) -> TextSlice:
+        if split is not None:
+            return self.dataset.slice(split)
+        if path is not None:
+            with reading(Path(path)):
+                text = Path(path).read_bytes()
+        assert text is not None
+        whole = Text.from_text(self.vocabulary, text)
+        return TextSlice(whole, 0, len(whole))
+
+    def _statistics(self, method: str, segment: int) -> Params:
+        """Load or collect the gradient statistics of rms; sgd takes only their shapes."""
+        if method == "sgd":
+            return self.params
+        return adaptation.load_statistics(
+            self.workdir, self._adapter, self.params, lambda: self.dataset.slice("train"), segment
+        )
+
+    def _record(self, score: Score, seconds: float) -> None:
+        row = results.result_row(score, self.run, checkpoint.digest(self.params), self.train_step, seconds)
+        try:
+            results.append_result(self.workdir, row)
+        except WriteError as error:
+            warn(f"The score is not recorded: {error}")
 
     def bpc(self, text: str | bytes) -> float:
-        """Bits per symbol of a text read from its first to its last with one carry. Raises UserError for an empty text
-        and for symbols that the model does not know."""
+        """Return the bits per symbol of a text, read in one lane. Raises UserError for an empty or unknown text."""
         if not text:
             raise UserError("An empty text has no bits per character: give at least one symbol.")
-        whole = Text.from_text(self.vocabulary, text)
-        return self.score(TextSlice(whole, 0, len(whole)), EvalProtocol(lanes=1)).tally.bpc
+        return self.score(text=text, protocol=EvalProtocol(lanes=1)).tally.bpc
 
+    @overload
     def sample(
         self,
-        prime: str = "",
+        prompt: str = "",
         length: int = 200,
         temperature: float = 1.0,
         seed: int = 0,
         top_k: int = 0,
         top_p: float = 1.0,
-    ) -> str:
-        """The prompt, and `length` symbols drawn after it, as `SamplingOptions` says."""
-        return prime + join(
-            self.vocabulary, self.stream(prime, length, SamplingOptions(temperature, seed, top_k, top_p), 1)
-        )
+    ) -> str: ...
+    @overload
+    def sample(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        *,
+        num: int,
+    ) -> list[str]: ...
+    def sample(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        num: int | None = None,
+    ) -> str | list[str]:
+        """Return the prompt with `length` symbols drawn after it; where `num` is given, a list of that many texts.
 
-    def stream(self, prime: str, length: int, options: SamplingOptions, streams: int) -> Iterator[NDArray[np.int32]]:
-        """The same for several samples at once, as symbols [streams, some], while they are drawn."""
-        if length < 1:
-            raise UserError(f"Cannot draw length={length} symbols: give at least one.")
-        return self._sampler.chunks(self._folded, self.vocabulary.prompt(prime), length, options, streams)
+        `SamplingOptions` explains the other arguments. Raises UserError for values that cannot be drawn with.
+        """
+        chunks = list(self.stream(prompt, length, temperature, seed, top_k, top_p, num or 1))
+        texts = [prompt + b"".join(pieces).decode(errors="replace") for pieces in zip(*chunks, strict=True)]
+        return texts[0] if num is None else texts
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        num: int = 1,
+    ) -> Iterator[list[bytes]]:
+        """Yield `num` texts piece by piece while they are drawn, without the prompt; else as `sample`."""
+        if length < 1 or num < 1:
+            raise UserError(f"Cannot draw num={num} samples of length={length}: give at least one of each.")
+        options = SamplingOptions(temperature, seed, top_k, top_p)
+        chunks = self._sampler.chunks(self._inference_params, self.vocabulary.prompt(prompt), length, options, num)
+        return ([self.vocabulary.decode(ids) for ids in chunk] for chunk in chunks)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
-        """Read one symbol, by number or as text, keep the carry: -> log probabilities of the next one [V], in nats."""
+        """Read one symbol, as its id or as text, and keep the carry: -> log probabilities of the next [V], in nats."""
         if not isinstance(symbol, int | np.integer | str | bytes):
-            raise UserError(f"lm.step reads a symbol's number or text, but {symbol!r} is neither.")
+            raise UserError(f"lm.step reads a symbol's id or text, but {symbol!r} is neither.")
         if isinstance(symbol, str | bytes):
             symbol = self.vocabulary.encode_one(symbol)
         if not 0 <= symbol < len(self.vocabulary):
             raise UserError(f"There is no symbol {symbol}: the vocabulary has {len(self.vocabulary)}, counted from 0.")
-        self.carry, logits_KV = self._sampler.step(self._folded, self.carry, int(symbol))
-        return np.asarray(jax.nn.log_softmax(logits_KV[0]))
+        self.carry, logits_LV = self._stepper.step(self._inference_params, self.carry, np.array([symbol], np.int32))
+        return np.asarray(jax.nn.log_softmax(logits_LV[0]))
 
     def reset(self) -> None:
         """Forget what `step` has read."""
-        self.carry = self._sampler.zero()
+        self.carry = self._stepper.start()
+
+    def tune_dynamic(
+        self,
+        method: str = "rms",
+        normalize: str = "tensor",
+        on_trial: Callable[[Adaptation, float], None] = lambda options, bpc: None,
+    ) -> Adaptation:
+        """Find settings of dynamic evaluation on the beginning of the validation split, and keep them in the run folder.
+
+        They hold for this checkpoint. `on_trial` receives the settings and bpc of each trial. Raises UserError where no
+        bpc is finite.
+        """
+
+        def bpc(options: Adaptation) -> float:
+            rms = self._statistics(method, options.segment)
+            return self._adapter(self.params, rms, self.dataset.slice("valid"), options, (0, TUNED_SYMBOLS)).tally.bpc
+
+        best, options = tune_adaptation(bpc, method, normalize, on_trial)
+        adaptation.save_tuned(self.workdir, self.params, best, options)
+        return options
+
+    def tuned(self, method: str = "rms", normalize: str = "tensor") -> Adaptation:
+        """Load the settings that `tune_dynamic` has found for this checkpoint. Raises UserError where it found none."""
+        options = adaptation.load_tuned(self.workdir, self.params, method, normalize)
+        if options is None:
+            raise UserError(
+                f"{self.workdir} keeps no settings of dynamic {method} for step {self.train_step}: give --learning_rate "
+                f"and --decay (an Adaptation), or let `rnnlm eval --workdir={self.workdir} --dynamic={method} --tune` "
+                "(tune_dynamic) find them on the validation split."
+            )
+        return options
+
+    @property
+    def _trained(self) -> TrainedModel:
+        statistics = partial(self._statistics, "rms")
+        return TrainedModel(self.config.model, self.vocabulary, self.params, self.train_step, statistics)
+
+    def compress(
+        self,
+        data: bytes,
+        dynamic: str | Adaptation | None = None,
+        lanes: int = 0,
+        verify: bool = True,
+        progress: Progress = ignore,
+    ) -> Compressed:
+        """Compress bytes in lanes that are coded side by side, 0 for as many as suit their number; see `Compressed`.
+
+        `dynamic` adapts while coding: by an Adaptation of rms, or by "rms" as `tune_dynamic` has tuned it. `verify`
+        decompresses the result once. Raises UserError where the bytes do not come back.
+        """
+        header = {}
+        if dynamic is not None:
+            header = codec.dynamic_header(self.tuned(dynamic) if isinstance(dynamic, str) else dynamic)
+        return codec.open_codec(header, self._trained).compress(data, lanes, verify, progress)
+
+    def decompress(self, data: bytes, name: str = "The compressed file", progress: Progress = ignore) -> bytes:
+        """Decompress a file, called `name` in errors.
+
+        Raises UserError where it is damaged, or was made with another model or on another kind of machine.
+        """
+        return codec.decompress(data, self._trained, name, progress)
 
 
 def warn(text: str) -> None:
+    """Print a line to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
-def load(workdir: str | Path, step: str | int = "best") -> LanguageModel:
-    """The model of a run folder at its "best" checkpoint by validation bpc, its "latest", or that of a given step.
+def load(
+    workdir: str | Path, step: str | int = "best", data: str | Path = "", trust_code: bool = False
+) -> LanguageModel:
+    """Load the model of a run folder at its "best" checkpoint by validation bpc, its "latest", or that of a step.
 
-    Where the config keeps a moving average of the params, that is the model. Raises UserError where the folder holds
-    no run or no sound checkpoint.
+    `data` says where the run's text lies, if it is not where it was nor near the run folder. A cell that the run takes from another module is
+    imported only with `trust_code`. Raises UserError where the folder holds no run or no sound checkpoint.
     """
-    workdir = Path(workdir)
-    run, run_dir = layout.load_run(workdir), layout.RunDir(workdir)
-    config, vocabulary, checkpoints_dir = run.config, run.vocabulary, run_dir.checkpoints
-    have = checkpoint.steps(checkpoints_dir)
-    wanted = have[::-1]
+    run = layout.load_run(Path(workdir))
+    check_trust(run.folder, run.config, trust_code)
+    devices.ensure_configured()
+    run_dir = RunDir(run.folder)
+    found, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
+    network, vocab = run.config.model, len(run.vocabulary)
+    key = jax.ShapeDtypeStruct((2,), np.uint32)
+    template = jax.eval_shape(lambda key: model.init_params(network, vocab, key), key)
+    name = "average" if run.config.optim.ema else "params"
+    params = restore.restore_into({name: template}, tree, str(run_dir.checkpoints / str(found)))[name]
+    return LanguageModel(run, params, found, str(data))
+
+
+def candidate_steps(run_dir: RunDir, step: str | int) -> list[int]:
+    """List the checkpoints to try, the one asked for first. Raises UserError for a step that has none."""
+    saved = checkpoint.steps(run_dir.checkpoints)
+    if step == "latest":
+        return saved[::-1]
     if step == "best":
-        rows, _ = metrics.read_rows(run_dir.metrics, max(have, default=0))
-        best = checkpoint.best_of(have, metrics.validation_scores(rows))
-        wanted = wanted if best is None else [best, *(s for s in wanted if s != best)]
-    elif step != "latest":
-        if not str(step).isdecimal() or int(step) not in have:
-            raise UserError(
-                f"{checkpoints_dir} has no checkpoint {step}: it has best, latest and {', '.join(map(str, have))}."
-            )
-        wanted = [int(step)]
-    found, tree = restore.load(checkpoints_dir, wanted, warn)
-    template = jax.eval_shape(
-        lambda key: model.init_params(config.model, len(vocabulary), key), jax.ShapeDtypeStruct((2,), np.uint32)
-    )
-    name = "average" if config.optim.ema else "params"
-    params = restore.restore_into({name: template}, tree, str(checkpoints_dir / str(found)))[name]
-    return LanguageModel(config, vocabulary, params, found)
+        rows, _ = metrics.read_rows(run_dir.metrics, max(saved, default=0))
+        best = checkpoint.best_of(saved, metrics.validation_scores(rows))
+        return saved[::-1] if best is None else [best, *(s for s in saved[::-1] if s != best)]
+    if not str(step).isdecimal() or int(step) not in saved:
+        raise UserError(
+            f"{run_dir.checkpoints} has no checkpoint {step}: it has best, latest and {', '.join(map(str, saved))}."
+        )
+    return [int(step)]
+
+
+def decompress(
+    data: bytes,
+    workdir: str | Path | None = None,
+    name: str = "The compressed file",
+    progress: Progress = ignore,
+    trust_code: bool = False,
+) -> bytes:
+    """Decompress a file of `LanguageModel.compress`, at the checkpoint that it names, or of `compress_online`.
+
+    The latter needs no run folder. Raises UserError as `LanguageModel.decompress` does.
+    """
+    header = CompressedFile.from_bytes(data, name).header
+    if "online" in header:
+        devices.ensure_configured()
+        return codec.decompress(data, None, name, progress)
+    if workdir is None:
+        raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
+    lm = load(workdir, header["fingerprint"].get("step", "best"), trust_code=trust_code)
+    return lm.decompress(data, name, progress)

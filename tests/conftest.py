@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     # What tests compile in their own process runs for a moment only; `rnnlm` as a process is compiled as users get it.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    devices.configure(None, cpu_devices=1)
+    devices.configure(cpu_devices=1)
     jax.devices()
     del os.environ["XLA_FLAGS"]
 

@@ -35,7 +35,8 @@ def train(task: dict[str, Any]) -> Work:
     from rnnlm.runtime import devices, parallel
 
     settings = config(task)
-    devices.configure(settings.train, task.get("devices", 0), compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(task.get("devices", 0), compile_cache=False, lanes=settings.train.batch)
     import jax
 
     from rnnlm.training import optim, state
@@ -86,15 +87,17 @@ def sample(task: dict[str, Any]) -> Work:
     """One unit: 64 symbols in each stream."""
     from rnnlm.runtime import devices
 
-    devices.configure(None, compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(compile_cache=False)
     import jax
 
-    from rnnlm.generation.sampler import CHUNK, Sampler, SamplingOptions
+    from rnnlm.generation.sampler import Sampler, SamplingOptions
+    from rnnlm.generation.stepper import CHUNK, Stepper
     from rnnlm.nn import model
 
     settings = config(task).model
-    sampler = Sampler(settings, task["vocab"])
-    params = sampler.inference_params(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
+    sampler = Sampler(Stepper(settings, task["vocab"]))
+    params = sampler.stepper.inference_params(model.init_params(settings, task["vocab"], jax.random.PRNGKey(0)))
 
     def work(n: int) -> None:
         list(
@@ -111,7 +114,8 @@ def ceiling(task: dict[str, Any]) -> Work:
     """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
     from rnnlm.runtime import devices
 
-    devices.configure(None, 1, compile_cache=False)
+    devices.tune_malloc()
+    devices.configure(1, compile_cache=False)
     import jax
     import jax.numpy as jnp
 

@@ -1,15 +1,22 @@
 """Flags that several verbs share, and what they ask for."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from rnnlm import config as configs
 from rnnlm.errors import UserError
+
+if TYPE_CHECKING:
+    from rnnlm.config import EvalConfig
+    from rnnlm.evaluation.dynamic import Adaptation
+    from rnnlm.evaluation.protocol import EvalProtocol
+    from rnnlm.language_model import LanguageModel
+    from rnnlm.runs.layout import RunInfo
 
 
 def device_flags(values: flags.FlagValues) -> None:
+    """Define flags for what `configure_devices` sets up."""
     flags.DEFINE_integer(
         "cpu_devices",
         0,
@@ -22,22 +29,71 @@ def device_flags(values: flags.FlagValues) -> None:
     )
 
 
-def start_devices(values: flags.FlagValues, training: configs.TrainConfig | None, *processes: Any) -> None:
+def configure_devices(values: flags.FlagValues, **processes: Any) -> None:
+    """Set up this process for computing, as the flags say; `processes` are further options of `rnnlm.configure`."""
     from rnnlm.runtime import devices
 
-    devices.configure(training, values.cpu_devices, values.compile_cache, *processes)
+    devices.tune_malloc()
+    devices.configure(values.cpu_devices, values.compile_cache, **processes)
+
+
+def workdir_flags(values: flags.FlagValues, help_text: str = "a run folder") -> None:
+    """Define the flags that name a run folder and what of it is used."""
+    flags.DEFINE_string("workdir", None, help_text, flag_values=values)
+    flags.DEFINE_bool("trust_code", False, "import the module of a cell that is not rnnlm's own", flag_values=values)
+
+
+def step_flag(values: flags.FlagValues) -> None:
+    """Define the flag that chooses a checkpoint."""
+    flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
+
+
+def data_flag(values: flags.FlagValues) -> None:
+    """Define the flag that says where a run's text lies."""
+    flags.DEFINE_string(
+        "data", "", "where the run's text lies now, if not where it was or near the run folder", flag_values=values
+    )
+
+
+def run_dir(values: flags.FlagValues) -> Path:
+    """Return the folder that --workdir names. Raises UserError where it is missing or a file."""
+    if not values.workdir:
+        raise UserError("--workdir is missing: name the run folder, as in --workdir=runs/first.")
+    workdir = Path(values.workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
+    return workdir
+
+
+def saved_run(workdir: Path) -> "RunInfo":
+    """Load what a run folder says of its run. Raises UserError, before jax is imported, where it holds none."""
+    from rnnlm.runs import layout
+
+    return layout.load_run(workdir)
+
+
+def load_model(values: flags.FlagValues, data: str = "") -> "LanguageModel":
+    """Set up this process and load the model of --workdir. Raises UserError, without jax where there is no run."""
+    workdir = run_dir(values)
+    saved_run(workdir)
+    configure_devices(values)
+
+    from rnnlm import language_model
+
+    return language_model.load(workdir, values.step, data, values.trust_code)
 
 
 def protocol_flags(values: flags.FlagValues) -> None:
+    """Define the flags of an evaluation protocol."""
     flags.DEFINE_enum(
-        "protocol", "carry", ["carry", "windows", "records"], "how the part is read; see README", flag_values=values
+        "protocol", "carry", ["carry", "windows", "records"], "how the split is read; see README", flag_values=values
     )
-    lanes = "parts read side by side: 1 is exact, 0 as many as suit the length; eval.lanes of the run unless given"
+    lanes = "stretches read side by side: 1 is exact, 0 as many as suit the length; eval.lanes of the run unless given"
     flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_integer(
         "warmup",
         None,
-        "symbols read before each lane's part; eval.warmup of the run unless given",
+        "symbols read before each lane's stretch; eval.warmup of the run unless given",
         lower_bound=0,
         flag_values=values,
     )
@@ -46,8 +102,8 @@ def protocol_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("separator", None, "records: the symbol that ends one; \\n unless given", flag_values=values)
 
 
-def given_protocol(values: flags.FlagValues, own: configs.EvalConfig) -> Any:
-    """What the flags say, else the run's own config. Raises UserError for flags of another protocol."""
+def given_protocol(values: flags.FlagValues, defaults: "EvalConfig") -> "EvalProtocol":
+    """Build the protocol that the flags name, by default the run's. Raises UserError for flags of another protocol."""
     from rnnlm.evaluation.protocol import EvalProtocol
 
     takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
@@ -57,8 +113,8 @@ def given_protocol(values: flags.FlagValues, own: configs.EvalConfig) -> Any:
             raise UserError(
                 f"--{name} is not for --protocol={values.protocol}, which takes {', '.join(takes[values.protocol])}."
             )
-    lanes = own.lanes if values.lanes is None else values.lanes
-    warmup = own.warmup if values.warmup is None else values.warmup
+    lanes = defaults.lanes if values.lanes is None else values.lanes
+    warmup = defaults.warmup if values.warmup is None else values.warmup
     if values.protocol == "windows":
         window = 512 if values.window is None else values.window
         stride = max(1, window // 2) if values.stride is None else values.stride
@@ -70,60 +126,27 @@ def given_protocol(values: flags.FlagValues, own: configs.EvalConfig) -> Any:
     return EvalProtocol(values.protocol, lanes, warmup, separator=separator)
 
 
-def given_workdir(values: flags.FlagValues) -> Path:
-    if not values.workdir:
-        raise UserError("--workdir is missing: name the run folder, as in --workdir=runs/first.")
-    workdir = Path(values.workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={workdir} is a file: name a new folder, or one that holds a run.")
-    return workdir
-
-
-def saved_run(workdir: Path) -> Any:
-    """What a run folder says of its run; an answer before jax is loaded where it holds none."""
-    from rnnlm.runs import layout
-
-    return layout.load_run(workdir)
-
-
-def settings_flags(values: flags.FlagValues) -> None:
-    """Of an adaptation."""
+def adaptation_flags(values: flags.FlagValues) -> None:
+    """Define the flags of the settings by which a model adapts."""
     flags.DEFINE_integer(
         "segment", None, "symbols between two updates; 20 unless given or tuned", lower_bound=1, flag_values=values
     )
     flags.DEFINE_float("learning_rate", None, "dynamic: the step along the gradient", flag_values=values)
-    flags.DEFINE_float("decay", None, "dynamic: the pull back to the trained params", flag_values=values)
+    flags.DEFINE_float("decay", None, "dynamic: the decay towards the trained params", flag_values=values)
 
 
-def given_settings(
-    values: flags.FlagValues, workdir: Path, params: Any, method: str, normalize: str
-) -> tuple[int, float, float]:
-    """(segment, learning rate, decay) as the flags say, else as --tune found. Raises UserError where neither does."""
-    from rnnlm.runs import adaptation, layout
+def given_adaptation(values: flags.FlagValues, lm: "LanguageModel", method: str, normalize: str) -> "Adaptation":
+    """Build the settings that the flags give, or load the tuned ones where they give none.
 
-    path = adaptation.tuned_path(workdir, params, method, normalize)
-    given = (values.segment, values.learning_rate, values.decay)
-    if given == (None, None, None) and path.exists():
-        segment, rate, decay = layout.read_json(path)["settings"]
-        return int(segment), rate, decay
-    if values.learning_rate is None or values.decay is None:
-        missing = [f"--{name}" for name in ("learning_rate", "decay") if values[name].value is None]
-        tuned = (
-            "leave out all settings for the tuned ones"
-            if path.exists()
-            else (f"let `rnnlm eval --workdir={workdir} --dynamic={method} --tune` find them on the validation part")
+    Raises UserError where the flags give some but not all that is needed, or where nothing is tuned.
+    """
+    from rnnlm.evaluation.dynamic import Adaptation
+
+    if (values.segment, values.learning_rate, values.decay) == (None, None, None):
+        return lm.tuned(method, normalize)
+    missing = [f"--{name}" for name in ("learning_rate", "decay") if values[name].value is None]
+    if missing:
+        raise UserError(
+            f"--dynamic is without {' and '.join(missing)}: give both, or leave out all settings for the tuned ones."
         )
-        raise UserError(f"--dynamic is without {' and '.join(missing)}: give both, or {tuned}.")
-    return values.segment or 20, values.learning_rate, values.decay
-
-
-def kept_statistics(workdir: Path, model: Any, segment: int) -> Any:
-    """What dynamic evaluation knows of the gradient on a run's training part."""
-    from rnnlm.evaluation import dynamic
-    from rnnlm.runs import adaptation
-
-    def train() -> Any:
-        return saved_run(workdir).open_dataset().slice("train")
-
-    adapter = dynamic.Adapter(model.config.model, len(model.vocabulary))
-    return adaptation.load_statistics(workdir, adapter, model.params, train, segment)
+    return Adaptation(method, values.segment or 20, values.learning_rate, values.decay, normalize)

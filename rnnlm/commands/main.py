@@ -1,4 +1,4 @@
-"""`rnnlm <verb>`: a command line to its verb, and what went wrong as a sentence and exit code 2."""
+"""The command line `rnnlm VERB ...`: find the verb's command, run it, and report what went wrong in one sentence."""
 
 import importlib
 import os
@@ -10,24 +10,23 @@ from rnnlm.errors import UserError
 USAGE = """rnnlm: recurrent language models in JAX/Flax
 
   rnnlm train --config=configs/X.py --workdir=DIR [--config.model.hidden=512 ...]
-      train, or go on with the run that DIR holds
+      train a model; without --config continue the run that DIR holds
   rnnlm eval --workdir=DIR --split=test [--json]
-      bits per character on a part of the text
-  rnnlm sample --workdir=DIR --prime=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
-      text, as it is drawn
+      bits per character on a split of the text
+  rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
+      text, shown as it is drawn
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
-      a file in the bits that the model says it has; with --online no model is needed
+      compress a file with the model; with --online no trained model is needed
   rnnlm decompress OUT.rnz --workdir=DIR -o FILE
-      the file again
+      restore the file
   rnnlm baseline --workdir=DIR --split=test [--order=N]
       n-grams and general compressors on the same symbols
   rnnlm compare DIR DIR ... [--format=md] [--plot=out.png]
-      runs by bits per character, and how sure the difference is
+      runs by bits per character, with 95 % intervals
   rnnlm data [NAME]
-      the corpora, or one of them fetched, checked and described
+      list the corpora, or fetch, check and describe one
 
-rnnlm VERB --help lists a verb's flags; configs/base.py explains every config key."""
-
+rnnlm VERB --help lists a verb's flags; configs/base.py explains every config key; rnnlm --version."""
 
 VERBS = {
     "train": "train.main",
@@ -39,7 +38,7 @@ VERBS = {
     "compare": "compare.main",
     "data": "data.main",
 }
-"""A verb's file in commands/, and its function there."""
+"""Each verb's module in commands/, and its function there."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,10 +47,18 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(USAGE)
         return 0 if argv else 2
+    if argv[0] in ("--version", "version"):
+        import rnnlm
+
+        print(f"rnnlm {rnnlm.__version__}")
+        return 0
+    from rnnlm.runtime.quiet import begin_silence
+
+    begin_silence()
     try:
         if argv[0] not in VERBS:
             raise UserError(f"There is no verb {argv[0]!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
-        code = verb(argv[0])(argv[1:])
+        code = find_verb(argv[0])(argv[1:])
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -61,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # A place that knows which of the two it was raises a UserError: see rnnlm/files.py.
+        # Where it is known whether reading or writing failed, a UserError says so: see rnnlm/files.py.
         what = error.filename or "The input or output"
         print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,9 +77,10 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def verb(name: str) -> Callable[[list[str]], int]:
-    file, _, function = VERBS[name].partition(".")
-    run: Callable[[list[str]], int] = getattr(importlib.import_module(f"rnnlm.commands.{file}"), function)
+def find_verb(name: str) -> Callable[[list[str]], int]:
+    """Import the function that runs a verb."""
+    module, _, function = VERBS[name].partition(".")
+    run: Callable[[list[str]], int] = getattr(importlib.import_module(f"rnnlm.commands.{module}"), function)
     return run
 
 

@@ -1,6 +1,7 @@
-"""From the words of a command line to flags and a config, and what is wrong with them in a sentence."""
+"""Command lines to flags and a config, with each mistake as a sentence."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,19 @@ from absl import flags
 from rnnlm.config import flatten, unknown_key_message
 from rnnlm.errors import UserError
 
+RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
+"""Old names of flags, which keep working."""
+
+OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)")
+
 
 def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0) -> list[str]:
-    """Parse flags: -> what is left over. Raises UserError, or exits after printing the help."""
+    """Parse flags: -> the positional arguments. Raises UserError, or exits after printing the help."""
     if "--help" in argv or "-h" in argv:
         print(f"rnnlm {verb}\n{values.get_help()}")
         raise SystemExit(0)
     try:
-        rest: list[str] = values(["rnnlm", *map(normalize_flag, argv)])[1:]
+        rest: list[str] = values(["rnnlm", *rename_flags(values, argv)])[1:]
     except (flags.Error, ValueError) as error:
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}. rnnlm {verb} --help lists the flags.") from None
     if len(rest) > positional:
@@ -25,40 +31,58 @@ def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int 
     return rest
 
 
-def normalize_flag(word: str) -> str:
-    """--symbols-from=5 as --symbols_from=5."""
-    name, equals, value = word.partition("=")
-    return name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else word
+def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Write flags as they are defined: --symbols-from as --symbols_from, old names as new ones.
+
+    Raises UserError where a flag is given under its old and its new name.
+    """
+    words, given = [], set[str]()
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            name = name[2:].replace("-", "_")
+            given.add(name)
+            new = RENAMED_FLAGS.get(name, name)
+            if new != name and new in values:
+                name = new
+            word = f"--{name}{equals}{value}"
+        words.append(word)
+    for old, new in RENAMED_FLAGS.items():
+        if {old, new} <= given and new in values:
+            raise UserError(f"--{old} is the old name of --{new}: give one of them.")
+    return words
 
 
-def parse_config(verb: str, values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:
-    """Parse flags among them --config and its overrides: -> the config as a plain dict."""
-    from ml_collections.config_flags import config_flags
-
-    argv = sorted(join_config(argv), key=lambda word: not word.startswith("--config="))
-    given = [word for word in argv if word.startswith("--config=")]
-    overrides = [word for word in argv if word.startswith("--config.")]
-    known = flatten(load(given[0].removeprefix("--config="))) if given else []
-    check_names(overrides, [name for name, _ in known])
-    config_flags.DEFINE_config_file(
-        "config", None, "the config file, configs/X.py", flag_values=values, sys_argv=["rnnlm", *argv]
-    )
-    try:
-        parse(verb, values, argv)
-    except UserError as error:
-        for name, default in known:
-            if f"--config.{name}=" in str(error):
-                value = next(word for word in overrides if word.startswith(f"--config.{name}"))
-                kind = type(default).__name__
-                raise UserError(f"{value} does not fit: it takes {kind}, such as {default!r}.") from None
-        raise
-    if not given:
-        raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
-    return dict(values.config.to_dict())
+def config_flag(values: flags.FlagValues, help_text: str) -> None:
+    """Define --config, beside which overrides as --config.section.key=value may stand."""
+    flags.DEFINE_string("config", "", f"{help_text}; --config.section.key=value sets a key", flag_values=values)
 
 
-def load(file: str) -> dict[str, Any]:
-    """What a config file gives before anything is overridden."""
+def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Parse flags with --config among them: -> the overrides. Raises UserError as `parse` does."""
+    argv = list(argv)
+    for i, word in enumerate(argv):
+        if word in ("--config", "-config") and (i + 1 == len(argv) or argv[i + 1].startswith("-")):
+            raise UserError("--config is without a file: give one, as in --config=configs/quickstart.py.")
+    overrides: list[str] = []
+    others: list[str] = []
+    while argv:
+        word = argv.pop(0)
+        match = OVERRIDE.match(word)
+        if match and not match[1] and "=" not in word and argv and not argv[0].startswith("--"):
+            word = f"{word}={argv.pop(0)}"
+        (overrides if match else others).append(word)
+    parse(verb, values, others)
+    return overrides
+
+
+def read_config(file: str, overrides: list[str]) -> dict[str, Any]:
+    """Run a config file and apply overrides: -> the config as a plain dict. Raises UserError."""
+    return apply_overrides(run_config_file(file), overrides)
+
+
+def run_config_file(file: str) -> Any:
+    """Run a config file: -> what its get_config returns, a ConfigDict. Raises UserError where that fails."""
     from ml_collections.config_flags import config_flags
 
     # A config says `from configs import base`: from where it is called, or from beside the config's own folder.
@@ -67,7 +91,7 @@ def load(file: str) -> dict[str, Any]:
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=["rnnlm", word])
     try:
         values(["rnnlm", word])
-        return dict(values.config.to_dict())
+        return values.config
     except OSError as error:
         reason = str(error).split("] ")[-1].strip()
         raise UserError(f"--config={file} cannot be read ({reason}): name a config file, configs/X.py.") from None
@@ -79,21 +103,37 @@ def load(file: str) -> dict[str, Any]:
         ) from error
 
 
+def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
+    """Set the keys of a ConfigDict that overrides name: -> a plain dict.
+
+    Raises UserError for a key that does not exist or a value of another type.
+    """
+    from ml_collections.config_flags import config_flags
+
+    known = flatten(config.to_dict())
+    check_names(overrides, [name for name, _ in known])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", config, "", flag_values=values, sys_argv=["rnnlm", *overrides])
+    try:
+        values(["rnnlm", *overrides])
+    except (flags.Error, ValueError) as error:
+        for name, default in known:
+            if f"--config.{name}=" in str(error):
+                value = next(word for word in overrides if word.startswith(f"--config.{name}"))
+                kind = type(default).__name__
+                raise UserError(f"{value} does not fit: it takes {kind}, such as {default!r}.") from None
+        raise UserError(f"{' '.join(str(error).split()).rstrip('.')}.") from None
+    return dict(values.config.to_dict())
+
+
 def check_names(overrides: list[str], known: list[str]) -> None:
-    """Raises UserError for an override of a key that there is not."""
+    """Raise UserError for an override of a section or of a key that does not exist."""
     for word in overrides:
-        name = word.removeprefix("--config.").split("=")[0]
-        inside = [key for key in known if key.startswith(f"{name}.")]
-        if inside:
-            raise UserError(f"--config.{name} is a section: set one of its keys, such as --config.{inside[0]}.")
-        if name not in known and known:
+        match = OVERRIDE.match(word)
+        assert match is not None
+        name = match[2]
+        keys = [key for key in known if key.startswith(f"{name}.")]
+        if keys:
+            raise UserError(f"--config.{name} is a section: set one of its keys, such as --config.{keys[0]}.")
+        if name not in known:
             raise UserError(unknown_key_message(name, known))
-
-
-def join_config(argv: list[str]) -> list[str]:
-    """`--config X` and `-config=X` as --config=X."""
-    words = ["--config" + word[7:] if word == "-config" or word.startswith("-config=") else word for word in argv]
-    for i in range(len(words) - 2, -1, -1):
-        if words[i] == "--config" and not words[i + 1].startswith("--"):
-            words[i : i + 2] = [f"--config={words[i + 1]}"]
-    return words

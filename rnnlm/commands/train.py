@@ -1,44 +1,62 @@
-"""rnnlm train: train, or go on with the run that a folder holds."""
-
-from dataclasses import replace
+"""rnnlm train: train a model, or continue the run that a folder holds."""
 
 from absl import flags
 
-from rnnlm import config as configs
-from rnnlm.commands.flags import device_flags, given_workdir, start_devices
-from rnnlm.commands.overrides import parse_config
+from rnnlm.commands.flags import configure_devices, data_flag, device_flags, run_dir, workdir_flags
+from rnnlm.commands.overrides import apply_overrides, config_flag, parse_overrides, read_config
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 
 
 def main(argv: list[str]) -> int:
     values = flags.FlagValues()
-    flags.DEFINE_string("workdir", None, "the run folder, new or to be gone on with", flag_values=values)
+    config_flag(values, "the config file, configs/X.py; without it the run in --workdir is continued with its own")
+    workdir_flags(values, "the run folder, new or with a run to continue")
+    data_flag(values)
     device_flags(values)
     flags.DEFINE_string(
         "coordinator", "", "host:port of process 0, or auto under Slurm and on TPUs", flag_values=values
     )
     flags.DEFINE_integer("processes", 1, "processes that train together", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0, flag_values=values)
-    config = configs.Config.from_dict(parse_config("train", values, argv))
-    workdir = given_workdir(values)
+    config = given_config(values, parse_overrides("train", values, argv))
+    workdir = run_dir(values)
     if values.process >= values.processes or (values.processes > 1 and not values.coordinator):
         raise UserError(
             f"--process={values.process} of --processes={values.processes} with --coordinator={values.coordinator!r}: "
             "processes are numbered from 0, and train together through the --coordinator=host:port of process 0."
         )
+    processes = {"coordinator": values.coordinator, "processes": values.processes, "process": values.process}
+    configure_devices(values, **processes, lanes=config.train.batch // config.train.accumulate)
 
-    from rnnlm.data.corpora import absolute
-
-    config = replace(config, data=replace(config.data, files=absolute(config.data.files)))
-    start_devices(values, config.train, values.coordinator, values.processes, values.process)
-
+    from rnnlm import api
     from rnnlm.runtime import parallel
-    from rnnlm.runtime.console import Console
-    from rnnlm.runtime.signals import Signals
-    from rnnlm.training import loop as training
 
-    result = training.train(config, workdir, Signals(), Console(parallel.is_main()))
+    result = api.train(config, workdir, data=values.data)
     if result is not None and parallel.is_main():
         valid = "" if result["valid_bpc"] is None else f"  valid {result['valid_bpc']:.4f} bpc"
         print(f"done: step {result['step']}{valid}  {result['seconds']:.1f} s  run folder {workdir}")
     return 0
+
+
+def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
+    """Read the config that --config names, or else that of the run in --workdir, with overrides applied.
+
+    Raises UserError where there is neither, or where the run's cell is code that is not trusted.
+    """
+    if values.config:
+        return Config.from_dict(read_config(values.config, overrides))
+
+    from ml_collections import ConfigDict
+
+    from rnnlm.runs import layout
+    from rnnlm.runs.trust import check_trust
+
+    run = layout.find_run(run_dir(values)) if values.workdir else None
+    if run is None:
+        raise UserError(
+            "--config is missing: give a config file, as in --config=configs/quickstart.py, or a --workdir with a run "
+            "to continue."
+        )
+    check_trust(run.folder, run.config, values.trust_code)
+    return Config.from_dict(apply_overrides(ConfigDict(run.config.as_dict()), overrides))

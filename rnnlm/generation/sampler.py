@@ -1,6 +1,6 @@
-"""From a carry and a prompt to text: many streams at once, some symbols a dispatch, so that it flows."""
+"""Draw text from a model: many streams at once, some symbols a dispatch, so that text appears as it is drawn."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,30 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm.cells import Params
-from rnnlm.config import MAX_SEED, ModelConfig
+from rnnlm.config import MAX_SEED
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
+from rnnlm.generation.stepper import CHUNK, Stepper
 from rnnlm.nn import model, scan
 from rnnlm.runtime import parallel
-
-CHUNK = 64
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to draw: temperature 0 takes the likeliest symbol each time; top_k and top_p narrow the choice.
+    """Choose how symbols are drawn; temperature 0 takes the most likely symbol each time.
 
-    top_k > 0 leaves the k likeliest symbols, and those as likely as the last of them; top_p < 1 then the fewest
-    likeliest ones that together have that much of the tempered probability (Holtzman et al. 2020), one at least.
+    top_k > 0 keeps the k most likely symbols, and those as likely as the last of them; top_p < 1 then keeps the fewest
+    most likely ones that together have that much of the tempered probability (Holtzman et al. 2020), at least one.
+    Raises UserError for values outside these ranges.
     """
 
-    temperature: float
-    seed: int
+    temperature: float = 1.0
+    seed: int = 0
     top_k: int = 0
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises UserError for what cannot be drawn by."""
         if not 0 <= self.temperature < float("inf") or not 0 <= self.seed <= MAX_SEED:
             raise UserError(
                 f"Cannot draw at temperature={self.temperature} with seed={self.seed}: give a temperature from 0 up, "
@@ -47,77 +46,56 @@ class SamplingOptions:
             )
 
     @property
-    def narrowed(self) -> bool:
+    def truncates(self) -> bool:
+        """Return whether some symbols may be excluded."""
         return self.top_k > 0 or self.top_p < 1
 
 
 class Sampler:
-    """Draw text from one model with compiled steps. Its params are those of `inference_params`."""
+    """Draw text with the compiled steps of a `Stepper`, whose folded params it takes."""
 
-    def __init__(self, config: ModelConfig, vocab: int):
-        self.config, self.vocab = model.inference_config(config), vocab
-        self.inference_params = jax.jit(partial(model.inference_params, config))
-        forward = model.apply(self.config, vocab)
-        self._forward = jax.jit(forward)
+    def __init__(self, stepper: Stepper):
+        self.stepper = stepper
         self._draw = {
-            narrowed: parallel.shard_local(
-                partial(draw, forward, narrowed), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
+            truncates: parallel.shard_local(
+                partial(draw_chunk, stepper.forward, truncates), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
             )
-            for narrowed in (False, True)
+            for truncates in (False, True)
         }
-
-    def zero(self, streams: int = 1) -> model.Stack:
-        """The carry before anything is read."""
-        return model.initial_carry(self.config, streams)
-
-    def step(self, params: Params, carry: model.Stack, symbol: int) -> tuple[model.Stack, jax.Array]:
-        """Read one symbol in each of K streams: -> (carry, logits [K, V])."""
-        x = np.full((carry[0][0].shape[0], 1), symbol, np.int32)
-        carry, logits_KTV = self._forward(params, carry, x, np.zeros(x.shape, bool))
-        return carry, logits_KTV[:, 0]
-
-    def read(self, params: Params, ids: NDArray[Any], streams: int) -> tuple[model.Stack, jax.Array]:
-        """Read a text [N], N > 0, from its beginning: -> (carry, logits after its last symbol [K, V])."""
-        # Filled up in front, so that one length is compiled; the fresh start undoes what the filling did.
-        pad = -len(ids) % CHUNK
-        x = np.concatenate([np.zeros(pad, np.int32), np.asarray(ids, np.int32)])
-        carry = self.zero()
-        for i in range(0, len(x), CHUNK):
-            fresh = np.arange(i, i + CHUNK)[None, :] == pad
-            carry, logits_KTV = self._forward(params, carry, x[None, i : i + CHUNK], fresh)
-        return jax.tree.map(lambda a: jnp.repeat(a, streams, 0), (carry, logits_KTV[:, -1]))
 
     def chunks(
         self, params: Params, ids: NDArray[Any], length: int, options: SamplingOptions, streams: int = 1
     ) -> Iterator[NDArray[np.int32]]:
-        """`length` symbols after the prompt `ids` (N > 0), for each stream: yields [streams, some].
+        """Yield `length` symbols after the prompt `ids` [N], N > 0, for each of K streams: arrays [K, up to CHUNK].
 
-        A stream is the same however many are drawn beside it, but for rounding.
+        A stream does not depend on the number of streams drawn beside it, except for rounding.
         """
-        key = jax.random.PRNGKey(options.seed)
-        keys = jax.vmap(partial(jax.random.fold_in, key))(np.arange(streams))
-        carry, logits, keys = parallel.put_lanes(streams, 0, (*self.read(params, ids, streams), keys))
+        key, vocab = jax.random.PRNGKey(options.seed), self.stepper.vocab
+        keys_K = jax.vmap(partial(jax.random.fold_in, key))(np.arange(streams))
+        lanes = (*self.stepper.read(params, ids, streams), keys_K)
+        carry, logits_KV, keys_K = parallel.put_lanes(streams, 0, lanes)
         params = parallel.put_lanes(streams, None, params)
-        top = np.int32(min(options.top_k or self.vocab, self.vocab)), np.float32(options.top_p)
-        ahead: list[jax.Array] = []
+        temperature, top_p = np.float32(options.temperature), np.float32(options.top_p)
+        top_k = np.int32(min(options.top_k or vocab, vocab))
+        pending: list[jax.Array] = []
         for done in range(0, length, CHUNK):
-            how_now = np.int32(done), np.float32(options.temperature), *top
-            carry, logits, drawn = self._draw[options.narrowed](params, carry, logits, keys, *how_now)
-            ahead.append(drawn)
+            draw = self._draw[options.truncates]
+            carry, logits_KV, drawn = draw(params, carry, logits_KV, keys_K, np.int32(done), temperature, top_k, top_p)
+            pending.append(drawn)
             if done:  # the next chunk is under way while this one is read
-                yield np.asarray(ahead.pop(0))
-        for drawn in ahead:
+                yield np.asarray(pending.pop(0))
+        for drawn in pending:
             yield np.asarray(drawn)[:, : (length - 1) % CHUNK + 1]
 
 
-def join(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> str:
-    """What was drawn in the first stream, as text."""
-    return vocabulary.decode(np.concatenate([chunk[0] for chunk in chunks])).decode(errors="replace")
+def to_text(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> list[str]:
+    """Join the chunks of each stream as text; bytes that are not UTF-8 are replaced."""
+    return [vocabulary.decode(row).decode(errors="replace") for row in np.concatenate(list(chunks), axis=1)]
 
 
-def draw(
-    forward: Any,
-    narrowed: bool,
+def draw_chunk(
+    forward: Callable[..., tuple[model.Stack, jax.Array]],
+    truncates: bool,
     params: Params,
     carry: model.Stack,
     logits_KV: jax.Array,
@@ -127,7 +105,7 @@ def draw(
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> tuple[model.Stack, jax.Array, jax.Array]:
-    """CHUNK symbols more than `done` for each of K streams, each fed back: -> (carry, logits, symbols [K, CHUNK])."""
+    """Draw CHUNK symbols in each of K streams after `done` ones: -> (carry, logits, symbols [K, CHUNK])."""
 
     def noise(key: jax.Array) -> jax.Array:
         return jax.random.gumbel(jax.random.fold_in(key, done), (CHUNK, logits_KV.shape[-1]))
@@ -138,20 +116,20 @@ def draw(
     def step(state: tuple[model.Stack, jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
         packed, logits_KV = state
         logits_KV = logits_KV / jnp.where(temperature > 0, temperature, 1.0)
-        if narrowed:
-            logits_KV = narrow(logits_KV, top_k, top_p)
+        if truncates:
+            logits_KV = truncate(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
         before = tuple(map(scan.unpack, packed, carry))
         after, logits_KTV = forward(params, before, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
         return (tuple(map(scan.pack, after)), logits_KTV[:, 0]), drawn_K
 
     start = tuple(map(scan.pack, carry)), logits_KV
-    (packed, logits_KV), drawn = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
-    return tuple(map(scan.unpack, packed, carry)), logits_KV, drawn.T
+    (packed, logits_KV), drawn_TK = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
+    return tuple(map(scan.unpack, packed, carry)), logits_KV, drawn_TK.T
 
 
-def narrow(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
-    """-inf for all but the top_k likeliest symbols and, of these, the fewest likeliest that have top_p of their sum.
+def truncate(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
+    """Set to -inf all but the top_k most likely symbols and, of these, the fewest that have top_p of their sum.
 
     Symbols as likely as the last one kept are kept too.
     """

@@ -5,12 +5,9 @@ a flipped bit in an array; the digests do. It does not sync what it writes; `Dur
 """
 
 import asyncio
+import contextlib
 import hashlib
-import logging
 import math
-import re
-import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from rnnlm.errors import UserError
 from rnnlm.files import sync_tree
 from rnnlm.nn.layout import Leaves, named_leaves, to_version_1
+from rnnlm.runtime.quiet import silence_orbax
 
 
 class LatestAndBest(NamedTuple):
@@ -54,7 +52,6 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
-        silence_orbax()
         self.folder = folder
         policy: policies.PreservationPolicy = LatestAndBest(keep, scores)
         me = jax.process_index()
@@ -66,10 +63,13 @@ class Checkpoints:
             temporary_path_class=DurablePath,
             multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}),
         )
-        try:  # it lists what is there, too
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        except OSError as error:
-            raise UserError(f"{folder} could not be read or written ({short_reason(error)}).") from error
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(silence_orbax())
+            try:  # it lists what is there, too
+                self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            except OSError as error:
+                raise UserError(f"{folder} could not be read or written ({short_reason(error)}).") from error
+            self._silence = stack.pop_all()
 
     def save(self, step: int, state: Any) -> None:
         """Copy the state, a PyTree of numpy arrays, and write it in the background.
@@ -85,7 +85,9 @@ class Checkpoints:
         self._guarded(self._manager.wait_until_finished)
 
     def close(self) -> None:
-        self._guarded(self._manager.close)
+        """Wait for the last save and close orbax's manager. Raises UserError where it could not be written."""
+        with self._silence:
+            self._guarded(self._manager.close)
 
     def _guarded(self, act: Callable[[], Any]) -> None:
         try:
@@ -117,31 +119,6 @@ def last_good(folder: Path) -> str:
     """A sentence that names the newest checkpoint."""
     have = steps(folder)
     return f"The last good checkpoint is {folder / str(have[-1])}." if have else "There is no checkpoint yet."
-
-
-def silence_orbax() -> None:
-    """Silence orbax's own reports of a failure, since `short_reason` says it once.
-
-    orbax logs it for each thread. The reads or writes beside it, still under way in C++, report later that their event
-    loop is gone, through the process's exception hooks, or that nobody asked for their result, through asyncio's log.
-    """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    if getattr(sys.excepthook, "silent", False):
-        return
-    excepthook, unraisablehook = sys.excepthook, sys.unraisablehook
-
-    def on_exception(kind: Any, value: Any, trace: Any) -> None:
-        if str(value) != "Event loop is closed":
-            excepthook(kind, value, trace)
-
-    def on_unraisable(unraisable: Any) -> None:
-        if not re.search("Event loop is closed|_UnixSelectorEventLoop", str(unraisable.exc_value)):
-            unraisablehook(unraisable)
-
-    on_exception.silent = True  # type: ignore[attr-defined]
-    sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
-    warnings.filterwarnings("ignore", r"coroutine '.*(is_path_finalized|_coro_with_registration)' was never awaited")
-    logging.getLogger("asyncio").addFilter(lambda r: not (r.exc_info and "tensorstore" in str(r.exc_info[1])))
 
 
 def short_reason(error: Exception) -> str:

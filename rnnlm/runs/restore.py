@@ -14,9 +14,10 @@ import orbax.checkpoint as ocp
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
 from rnnlm.nn.layout import Leaves, from_version_1, name_of
-from rnnlm.runs.checkpoint import digests, short_reason, silence_orbax, steps
+from rnnlm.runs.checkpoint import digests, short_reason, steps
 from rnnlm.runs.layout import RunDir
 from rnnlm.runtime import parallel
+from rnnlm.runtime.quiet import silence_orbax
 
 
 class DamagedError(Exception):
@@ -35,7 +36,6 @@ def load(
     """
     if not wanted:
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
-    silence_orbax()
     for i, step in enumerate(wanted):
         path, tree, fault = folder / str(step), None, ""
         found: dict[str, str] = {}
@@ -65,9 +65,10 @@ def read(path: Path) -> tuple[Leaves, dict[str, str]]:
     Raises DamagedError where two reads in a row prove damage, and UserError where the folder cannot be read: out of
     memory, too many open files, a disk that does not answer.
     """
-    with contextlib.suppress(DamagedError):
+    with silence_orbax():
+        with contextlib.suppress(DamagedError):
+            return read_once(path)
         return read_once(path)
-    return read_once(path)
 
 
 def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:

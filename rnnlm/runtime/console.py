@@ -1,18 +1,18 @@
-"""What a run shows while it goes: a live bar on a terminal, plain lines elsewhere."""
+"""What a run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
 import time
 
-from rich.console import Console as Rich
+from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS = 10.0
-"""Between two plain lines."""
+"""Seconds between two plain lines."""
 
 
-class Quieter(Rich):
-    """Where nobody reads any more, such as behind `head`, the run goes on without words."""
+class PipeTolerantConsole(RichConsole):
+    """A console that falls silent where nobody reads any more, such as behind `head`, so that the run goes on."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -20,26 +20,27 @@ class Quieter(Rich):
 
 
 class Console:
-    """Progress and messages; silent where `show` is false."""
+    """Show progress and messages; nothing on standard output where `show` is false."""
 
     def __init__(self, show: bool = True):
-        self._rich = Quieter(quiet=not show, highlight=False, soft_wrap=True)
+        self._rich = PipeTolerantConsole(quiet=not show, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._next = 0.0
         self._first: tuple[int, float] | None = None
 
     def say(self, text: str) -> None:
+        """Print text as it is."""
         self._rich.print(text, markup=False)
 
     def warn(self, text: str) -> None:
-        """To standard error, without disturbing the bar."""
+        """Print to standard error, without disturbing the bar."""
         if self._bar:
             self._bar.console.print(text, markup=False)
         else:
             print(text, file=sys.stderr)
 
     def progress(self, step: int, steps: int, bpc: float, speed: float) -> None:
-        """Where training stands; `speed` in symbols a second."""
+        """Show the step of a training run, its bpc and its speed in symbols a second."""
         if self._rich.is_terminal:
             if self._bar is None:
                 self._bar = Progress(
@@ -55,15 +56,17 @@ class Console:
                 self._bar.start()
             self._bar.update(self._task, completed=step, bpc=bpc, speed=speed)
         elif time.monotonic() >= self._next or step == steps:
-            now = time.monotonic()
-            self._first = self._first or (step, now)
-            self._next = now + SECONDS
-            first, then = self._first
-            left = f"  {(steps - step) * (now - then) / (step - first):,.0f} s left" if first < step < steps else ""
-            self.say(f"step {step}/{steps}  {bpc:.3f} bpc  {speed:,.0f} symbols/s{left}")
+            seconds = time.monotonic()
+            self._first = self._first or (step, seconds)
+            self._next = seconds + SECONDS
+            first, begin = self._first
+            eta = ""
+            if first < step < steps:
+                eta = f"  {(steps - step) * (seconds - begin) / (step - first):,.0f} s left"
+            self.say(f"step {step}/{steps}  {bpc:.3f} bpc  {speed:,.0f} symbols/s{eta}")
 
     def share(self, done: float) -> None:
-        """How much of an evaluation is behind; on a terminal only."""
+        """Show on a terminal the share of the work that is done, from 0 to 1."""
         if self._rich.is_terminal:
             if self._bar is None:
                 self._bar = Progress(BarColumn(), TimeRemainingColumn(), console=self._rich, transient=True)
@@ -72,6 +75,7 @@ class Console:
             self._bar.update(self._task, completed=done)
 
     def done(self) -> None:
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
             self._bar = None

@@ -1,19 +1,21 @@
-"""What a process sets up before jax's backend starts: devices, processes, XLA's flags, memory, compiled programs."""
+"""Set up a process before jax's backend starts: devices, processes, XLA's flags, memory, compiled programs."""
 
 import contextlib
 import ctypes
 import hashlib
 import os
 import platform
+import warnings
 from pathlib import Path
 
 import jax
+from jax._src import xla_bridge  # jax has no public way to ask whether its backend has started
 
 from rnnlm.config import TrainConfig
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir
 
-# For loops of small products XLA's CPU scheduler and fusions cost more than they bring (measured on JAX 0.10 at
+# For loops of small products XLA's CPU scheduler and fusions cost more than they save (measured on JAX 0.10 at
 # 2x256, B=50, T=50: 116 ms a step without these, 87 with them, and half a second less to compile). Vectors of 512 bits
 # where the CPU has them: 3 to 8 % of a step on a Zen 5, nothing on a Zen 4. An unknown flag ends the process, so each
 # version gets only those that it has been tried with.
@@ -26,59 +28,86 @@ CPU_FLAGS = {
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # as in malloc.h
 
 
+configured: int | None = None
+"""The number of CPU devices that `configure` has set in this process; None before it is called."""
+
+
 def configure(
-    training: TrainConfig | None,
     cpu_devices: int = 0,
     compile_cache: bool = True,
     coordinator: str = "",
     processes: int = 1,
     process: int = 0,
+    lanes: int = 0,
 ) -> None:
-    """Choose devices; before anything else touches jax's backend.
+    """Set devices, XLA flags and the cache of compiled programs, before anything starts jax's backend.
 
-    Where a batch is trained on, they must share its lanes out evenly.
-    Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many as `cores_for`
-    finds. `compile_cache` keeps compiled programs in the user's cache folder. With a coordinator's address
-    (host:port) `processes` processes train as one; "auto" leaves all three to what the cluster (Slurm, a TPU pod)
-    tells.
+    Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many physical cores as
+    divide the `lanes` of a training batch. `compile_cache` keeps compiled programs in the user's cache folder. With a coordinator's
+    address (host:port) `processes` processes train as one; "auto" takes address and numbers from the cluster (Slurm, a
+    TPU pod). Warns where jax's backend has already started with other devices, which then stay. Raises UserError where
+    the processes do not come together.
     """
-    lanes, what = 0, ""
-    if training:
-        lanes, what = training.batch // training.accumulate, f"train.batch={training.batch}"
-        if training.accumulate > 1:
-            what += f" in train.accumulate={training.accumulate} parts of {lanes}"
-    tune_malloc()
+    global configured
+    devices = cpu_devices or (1 if coordinator else cores_for(lanes))
+    if backend_started():
+        if coordinator or configured != devices:
+            warnings.warn(
+                "rnnlm.configure() came too late: jax has already started its backend, whose devices and flags stay as "
+                "they are. Call it before the first jax operation.",
+                stacklevel=2,
+            )
+        return
     if compile_cache:
         enable_compilation_cache()
     flags = CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")
-    os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
-    if coordinator:
-        # Preemption notices would swallow SIGTERM; the training loop listens to signals itself.
-        jax.config.update("jax_enable_preemption_service", False)
-        jax.config.update("jax_num_cpu_devices", cpu_devices or 1)
-        try:
-            if coordinator == "auto":
-                jax.distributed.initialize()
-            else:
-                jax.distributed.initialize(coordinator, processes, process)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"--coordinator={coordinator} did not bring the processes together ({error}): "
-                "give host:port of process 0, or auto under Slurm and on TPUs."
-            ) from None
-    else:
-        jax.config.update("jax_num_cpu_devices", cpu_devices or cores_for(lanes))
+    if configured is None:
+        os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
+    configured = devices
+    jax.config.update("jax_num_cpu_devices", devices)
+    if not coordinator:
+        return
+    # Preemption notices would swallow SIGTERM; the training loop listens to signals itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--coordinator={coordinator} did not bring the processes together ({error}): "
+            "give host:port of process 0, or auto under Slurm and on TPUs."
+        ) from None
+
+
+def ensure_configured(lanes: int = 0) -> None:
+    """Call `configure` where nobody has and it is not too late."""
+    if configured is None and not backend_started():
+        configure(lanes=lanes)
+
+
+def backend_started() -> bool:
+    """Return whether jax's backend has started."""
+    return xla_bridge.backends_are_initialized()
+
+
+def check_lanes(training: TrainConfig) -> None:
+    """Raise UserError where the lanes of a training batch cannot be split evenly over the devices."""
+    lanes, what = training.batch // training.accumulate, f"train.batch={training.batch}"
+    if training.accumulate > 1:
+        what += f" in train.accumulate={training.accumulate} parts of {lanes}"
     if lanes % jax.device_count():
         raise UserError(
             f"{what} cannot be split evenly over {jax.device_count()} devices: "
-            "choose a multiple of their number, or fewer devices (--cpu_devices)."
+            "choose a multiple of their number, or fewer devices (--cpu_devices, rnnlm.configure)."
         )
 
 
 def tune_malloc() -> None:
-    """Have glibc's malloc keep what is freed, where there is glibc.
+    """Have glibc's malloc, where there is one, keep freed memory for the whole process.
 
-    Else every step gets its large arrays afresh from the kernel, page by page (a tenth of a step at 2x512).
+    Otherwise each step gets its large arrays from the kernel again, page by page (a tenth of a step at 2x512).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -88,7 +117,7 @@ def tune_malloc() -> None:
 
 
 def enable_compilation_cache() -> None:
-    """Have jax keep compiled programs in the user's cache folder, but where jax's own variables say otherwise."""
+    """Have jax keep compiled programs in the user's cache folder, unless jax's own environment variables are set."""
     with contextlib.suppress(RuntimeError):  # no home, no cache
         # A folder for each kind of CPU, since what was compiled for one may not run on another that shares the home.
         settings = {
@@ -102,8 +131,7 @@ def enable_compilation_cache() -> None:
 
 
 def cpu_kind() -> str:
-    """A digest of what this CPU is and can do: programs compiled for another one may not run here, or not give the
-    same bits."""
+    """Return a digest of this CPU's model and features, for which programs are compiled and which fix their bits."""
     cpu = Path("/proc/cpuinfo")
     about = cpu.read_text().splitlines() if cpu.exists() else []
     kind = {line for line in about if line.startswith(("model name", "flags", "Features"))}
@@ -112,17 +140,17 @@ def cpu_kind() -> str:
 
 
 def cores() -> set[int]:
-    """The numbers of those that this process may run on."""
+    """Return the CPU ids in this process's affinity mask."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores_for(lanes: int) -> int:
-    """The most physical cores of this process that divide the number of lanes."""
+    """Return the largest number of physical cores of this process that divides a number of lanes."""
     return max(n for n in range(1, physical_cores() + 1) if lanes % n == 0)
 
 
 def physical_cores() -> int:
-    """Cores that this process may run on, hyper-threads counted once."""
+    """Count the cores that this process may run on, hyper-threads once."""
     physical = set()
     for cpu in cores():
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")

@@ -1,15 +1,21 @@
 """SIGTERM and Ctrl-C as a question that a loop can ask."""
 
 import signal
+import threading
 from types import FrameType
 
 
 class Signals:
-    """Within its context, a call says whether a signal has come. A second one ends the process at once."""
+    """Within the context, tell by a call whether a signal has come. A second signal ends the process at once.
+
+    Python delivers signals to the main thread alone; in another one the context changes nothing and no signal comes.
+    """
 
     def __enter__(self) -> "Signals":
-        self.came = False
-        self._before = {n: signal.signal(n, self._note) for n in (signal.SIGTERM, signal.SIGINT)}
+        self.received = False
+        main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGTERM, signal.SIGINT) if main else ()
+        self._before = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -17,8 +23,8 @@ class Signals:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.came
+        return self.received
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
         signal.signal(number, signal.SIG_DFL)

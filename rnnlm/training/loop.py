@@ -17,7 +17,8 @@ from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import make_folder, writing
-from rnnlm.generation.sampler import Sampler, SamplingOptions, join
+from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
+from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
@@ -36,10 +37,10 @@ class Trainer:
     """Train one run in its folder, with what is made once and used at every step."""
 
     def __init__(
-        self, config: Config, workdir: Path, dataset: Dataset, console: Console, on_row: Callable[[Row], None]
+        self, config: Config, workdir: Path, dataset: Dataset, console: Console, on_row: Callable[[Row], None] | None
     ):
         self.config, self.workdir, self.dataset, self.console = config, workdir, dataset, console
-        self.on_row = on_row
+        self.on_row = on_row if parallel.is_main() else None
         vocabulary, c = dataset.text.vocabulary, config.train
         self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
@@ -47,7 +48,7 @@ class Trainer:
         self.optimizer = optim.make_optimizer(config.optim, self.rate)
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
-        self.sampler = Sampler(config.model, len(vocabulary))
+        self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
         self.folder = layout.RunDir(workdir).checkpoints
         self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
@@ -203,7 +204,8 @@ class Trainer:
     def write_row(self, row: Row) -> None:
         """Log a row, and hand it to `on_row`."""
         self.write(lambda: self.logger.write_row(row))
-        self.on_row(row)
+        if self.on_row:
+            self.on_row(row)
 
     def fail_diverged(self, finding: str) -> NoReturn:
         """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
@@ -239,10 +241,10 @@ class Trainer:
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        params, texts = self.sampler.inference_params(parallel.to_numpy(state.best_params)), {}
+        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.best_params)), {}
         for temperature in c.temperatures:
             drawn = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prompt + join(vocabulary, drawn)
+            texts[temperature] = c.prompt + to_text(vocabulary, drawn)[0]
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> Row:
@@ -273,18 +275,19 @@ def train(
     workdir: Path,
     signals: Signals,
     console: Console,
-    on_row: Callable[[Row], None] = lambda row: None,
+    on_row: Callable[[Row], None] | None = None,
+    data: str = "",
 ) -> Row | None:
     """Start the run of a folder, or resume it: -> its result, None where a signal came.
 
-    `on_row` gets each row of metrics.jsonl.
+    The main process passes each row of metrics.jsonl to `on_row`. `data` says where the text of a run to resume lies.
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
     with parallel.sync_errors():
         kept = layout.find_run(workdir)
         if kept:
             layout.refuse_other(workdir, kept.config, config)
-        dataset = kept.open_dataset() if kept else open_dataset(config.data)
+        dataset = kept.open_dataset(data) if kept else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
-from tests.conftest import make_text, rnnlm, start, train
+from tests.conftest import make_text, rnnlm, rows, start, train
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,12 @@ def run(tmp_path_factory, text_file):
 
 
 @pytest.mark.parametrize(
-    "how", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3")]
+    "options", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3")]
 )
-def test_compress_and_decompress(run, tmp_path, how):
+def test_compress_and_decompress(run, tmp_path, options):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
     text.write_bytes(make_text(3000, seed=5) + b"\x00\xff Zz")
-    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), *how)
+    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), *options)
     assert f"{packed.stat().st_size:,} bytes" in said and "verified" in said
     assert packed.stat().st_size < 0.8 * 3000
     rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again))
@@ -51,7 +52,9 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     packed.write_bytes(packed.read_bytes()[:-3])
     assert "damaged" in rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again), code=2)
     assert "no file of" in rnnlm("decompress", str(text), f"--workdir={run}", "-o", str(again), code=2)
-    assert "cannot be read" in rnnlm("compress", str(tmp_path / "none"), f"--workdir={run}", "-o", "x", code=2)
+    assert "could not be read (No such file" in rnnlm(
+        "compress", str(tmp_path / "none"), f"--workdir={run}", "-o", "x", code=2
+    )
     assert not again.exists()
     rnnlm("compress", str(text), "--online", "--config=tests/tiny.py", "-o", str(packed), "--lanes=2")
     one_core = {"prefix": ["taskset", "-c", "0"]} if len(os.sched_getaffinity(0)) > 1 else {"env": {"XLA_FLAGS": " "}}
@@ -111,7 +114,10 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
     assert still["nats"] == pytest.approx(static["nats"], rel=1e-6) and still["protocol"].startswith(
         "dynamic sgd, 1 stream, segment 20"
     )
-    assert "is without --learning_rate and --decay: give both, or let `rnnlm eval" in rnnlm(*args, code=2)
+    message = rnnlm(*args, code=2)
+    assert "keeps no settings of dynamic sgd" in message and "or let `rnnlm eval" in message
+    message = rnnlm(*args, "--segment=10", "--decay=0", code=2)
+    assert "--dynamic is without --learning_rate: give both" in message
     for extra in ("--protocol=windows", "--segment=10", "--tune"):
         assert "dynamic" in rnnlm("eval", f"--workdir={run}", extra, *args[2 : 2 + (extra[2] == "p")], code=2)
     said = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
@@ -173,3 +179,30 @@ def test_a_text_that_moved_is_named_by_a_flag(run, tmp_path, text_file):
         rnnlm(*command, f"--data={moved}")
         assert "is another text than the run's" in rnnlm(*command, f"--data={other}", code=2)
     assert "--data is for the text of a run" in rnnlm("baseline", f"--files={moved}", f"--data={moved}", code=2)
+
+
+def test_a_run_is_continued_by_its_folder_alone(run, tmp_path, text_file):
+    folder = shutil.copytree(run, tmp_path / "run")
+    rnnlm("train", f"--workdir={folder}")
+    assert rows(folder) == rows(run)
+    rnnlm("train", f"--workdir={folder}", "--config.train.steps=40")
+    once = tmp_path / "once"
+    train(once, text_file, "--config.data.symbols=byte_seen", "--config.train.steps=40")
+    assert rows(folder)[-1]["valid_nats"] == rows(once)[-1]["valid_nats"]
+    message = rnnlm("train", f"--workdir={folder}", "--config.model.hidden=13", code=2)
+    assert "model.hidden: 12 there, 13 here" in message
+    assert "did you mean train.steps" in rnnlm("train", f"--workdir={folder}", "--config.train.step=50", code=2)
+
+
+def test_a_text_that_has_moved_is_found_where_data_says(run, tmp_path, text_file):
+    """The run folder and its text, on what might be another machine."""
+    folder, text = tmp_path / "run", tmp_path / "here" / "own.txt"
+    train(folder, shutil.copy(text_file, tmp_path / "there.txt"))
+    before = json.loads(rnnlm("eval", f"--workdir={folder}", "--json"))
+    text.parent.mkdir()
+    (tmp_path / "there.txt").rename(text)
+    message = rnnlm("eval", f"--workdir={folder}", "--json", code=2)
+    assert "say where it is with --data=PATH" in message
+    assert json.loads(rnnlm("eval", f"--workdir={folder}", "--json", f"--data={text}")) == before
+    rnnlm("train", f"--workdir={folder}", "--config.train.steps=32", f"--data={text}")
+    assert rows(folder)[-1]["step"] == 32

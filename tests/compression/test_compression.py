@@ -1,6 +1,8 @@
 """A file comes back bit for bit, in as many bits as the model says, or not at all."""
 
 import dataclasses
+import json
+import zlib
 
 import jax
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnlm.compression import coder, escape, predictors
+from rnnlm.compression import codec, coder, container, escape, predictors
+from rnnlm.compression.codec import Codec
+from rnnlm.compression.container import CompressedFile
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
@@ -24,15 +28,18 @@ PREDICTORS = {
 }
 
 
-def pack(data, vocabulary=SEEN, lanes=2, predictors=None):
-    predictors = predictors or PREDICTORS[vocabulary.kind]
-    packed, tally = coder.compress(data, vocabulary, predictors.fresh, lanes, {"fingerprint": {}})
-    return packed.to_bytes(), tally
+def codec_of(vocabulary, predictor, header=None):
+    predictor = predictor or PREDICTORS[vocabulary.kind]
+    return Codec(header or {"fingerprint": {}}, vocabulary, lambda: predictor)
 
 
-def unpack(coded, vocabulary=SEEN, predictors=None):
-    predictors = predictors or PREDICTORS[vocabulary.kind]
-    return coder.decompress(coder.CompressedFile.from_bytes(coded, "x.rnz"), vocabulary, predictors.fresh, "x.rnz")
+def pack(data, vocabulary=SEEN, lanes=2, predictor=None):
+    coded = codec_of(vocabulary, predictor).compress(data, lanes, verify=False)
+    return coded, coded.tally
+
+
+def unpack(coded, vocabulary=SEEN, predictor=None):
+    return codec_of(vocabulary, predictor).decompress(coded, "x.rnz")
 
 
 TEXTS = [
@@ -56,9 +63,9 @@ def test_bytes_of_all_kinds_come_back(data, vocabulary):
 @settings(deadline=None, max_examples=200)
 def test_escapes_lose_nothing(data):
     for vocabulary in (BYTE, SEEN, CHAR):
-        ids, side = escape.split(vocabulary, data)
-        assert ids.dtype == np.int32 and escape.join(vocabulary, ids, side) == data
-        assert not side or vocabulary is not BYTE
+        ids, escapes = escape.split(vocabulary, data)
+        assert ids.dtype == np.int32 and escape.join(vocabulary, ids, escapes) == data
+        assert not escapes or vocabulary is not BYTE
 
 
 @given(st.binary(min_size=1, max_size=60), st.integers(1, 9))
@@ -99,7 +106,7 @@ def test_quantized_probabilities_are_integers_that_fill_the_range(vocab, lanes, 
     logits = scale * np.random.default_rng(seed).normal(size=(lanes, vocab))
     p = np.exp(logits - logits.max(1, keepdims=True))
     p = (p / p.sum(1, keepdims=True)).astype(np.float32)
-    n = coder.quantized(p) * coder.TOTAL
+    n = coder.quantize(p) * coder.TOTAL
     assert (n == np.round(n)).all() and (n >= 1).all() and (n.sum(1) == coder.TOTAL).all()
     assert np.abs(n / coder.TOTAL - p).max() < 2 * vocab / coder.TOTAL + 1e-6
 
@@ -134,15 +141,15 @@ def test_damage_is_noticed():
 )
 def test_a_header_that_no_encoder_writes_is_refused(wrong):
     """The checksum is no signature: it fits what anybody wrote."""
-    good = coder.CompressedFile.from_bytes(pack(make_text(500))[0], "x.rnz")
+    good = CompressedFile.from_bytes(pack(make_text(500))[0], "x.rnz")
     header = good.header | wrong
     if "side" in wrong:  # which is told by its length
-        bad = coder.CompressedFile(header, good.side, good.words)
+        bad = CompressedFile(header, good.escapes, good.words)
         with pytest.raises(ValueError):
             bad.check()
         return
     with pytest.raises(UserError, match=r"x\.rnz was not written by this version"):
-        coder.CompressedFile.from_bytes(coder.CompressedFile(header, good.side, good.words).to_bytes(), "x.rnz")
+        CompressedFile.from_bytes(CompressedFile(header, good.escapes, good.words).to_bytes(), "x.rnz")
 
 
 def test_a_header_is_small():
@@ -151,10 +158,26 @@ def test_a_header_is_small():
     online = {"model": dataclasses.asdict(config.model), "optim": dataclasses.asdict(config.optim)}
     online |= {"seed": 12345, "segment": 17, "updates": 123456}
     about = {"params": "0123456789ab", "step": 12345, "statistics": "ba9876543210", "optax": "0.2.9"}
-    for way in ({}, {"dynamic": [40, 0.00032, 0.00123]}, {"online": online}):
-        header = way | {"fingerprint": coder.fingerprint(**about)}
-        packed, _ = coder.compress(b"a", SEEN, PREDICTORS["byte_seen"].fresh, 0, header)
-        assert len(packed.to_bytes()) < 200
+    for prediction in ({}, {"dynamic": [40, 0.00032, 0.00123]}, {"online": online}):
+        header = prediction | {"fingerprint": codec.fingerprint(**about)}
+        assert len(codec_of(SEEN, None, header).compress(b"a")) < 200
+
+
+def test_a_header_without_a_version_is_read_and_a_newer_one_is_refused(monkeypatch):
+    data = make_text(500)
+    coded = pack(data)[0]
+    assert CompressedFile.from_bytes(coded, "x.rnz").header["version"] == 2
+    without = json.dumps(
+        {k: v for k, v in CompressedFile.from_bytes(coded, "x.rnz").header.items() if k != "version"} | {"side": 0}
+    ).encode()
+    body = zlib.compress(without)  # what deflate writes without a dictionary is read, too
+    body = len(body).to_bytes(4, "little") + body + CompressedFile.from_bytes(coded, "x.rnz").words
+    assert unpack(container.MAGIC + zlib.crc32(body).to_bytes(4, "little") + body) == data
+    monkeypatch.setattr(container, "VERSION", 3)
+    newer = pack(data)[0]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"x\.rnz has a header of version 3, but this rnnlm reads versions up to 2"):
+        unpack(newer)
 
 
 def test_a_vocabulary_of_one_symbol():
@@ -174,9 +197,9 @@ def test_other_params_do_not_decode():
     coded, _ = pack(make_text(2000))
     other = predictors.static(CONFIG, len(SEEN), model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(1)))
     with pytest.raises(UserError, match="x.rnz does not decode to the text that it was made from"):
-        unpack(coded, predictors=other)
+        unpack(coded, predictor=other)
     with pytest.raises(UserError, match="params was 1, here 2"):
-        coder.refuse_other({"params": 1, "jax": 3}, {"params": 2, "jax": 3}, "x.rnz")
+        codec.refuse_difference({"params": 1, "jax": 3}, {"params": 2, "jax": 3}, "x.rnz")
 
 
 @pytest.mark.parametrize("lanes", [1, 4])

@@ -1,0 +1,216 @@
+"""Compress bytes with a trained model, or with one that learns online, and decompress them.
+
+A header tells how the symbols are predicted ("dynamic" or "online", else statically), so that decompression takes no
+options; its fingerprint tells on what the probabilities depend besides.
+"""
+
+import hashlib
+import math
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from rnnlm import config as configs
+from rnnlm.cells import Params
+from rnnlm.compression import coder, escape, predictors
+from rnnlm.compression.container import CompressedFile, Header
+from rnnlm.compression.predictors import CompiledPredictor
+from rnnlm.config import Config, ModelConfig, OptimConfig
+from rnnlm.data.vocabulary import Vocabulary
+from rnnlm.errors import UserError
+from rnnlm.evaluation.dynamic import Adaptation
+from rnnlm.evaluation.tally import Tally
+from rnnlm.runs import checkpoint
+from rnnlm.runtime import devices
+
+Progress = Callable[[float], None]
+"""Receives the share that is done, from 0 to 1."""
+
+BYTES = Vocabulary("byte", tuple(range(256)))
+
+
+def ignore(share: float) -> None:
+    """Show no progress."""
+
+
+class Compressed(bytes):
+    """A compressed file as bytes, and how it came about.
+
+    tally       nats of the coded symbols under the model's quantized probabilities, and their count
+    lanes       stretches that were coded side by side
+    escapes     bytes that the symbols which the vocabulary lacks take
+    prediction  in a few words, how the symbols are predicted
+    """
+
+    tally: Tally
+    lanes: int
+    escapes: int
+    prediction: str
+
+    def __new__(cls, file: CompressedFile, tally: Tally) -> "Compressed":
+        compressed = super().__new__(cls, file.to_bytes())
+        compressed.tally, compressed.lanes = tally, file.header["lanes"]
+        compressed.escapes, compressed.prediction = len(file.escapes), describe(file.header)
+        return compressed
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model of a run: what static and dynamic prediction need. `statistics` takes the length of a segment."""
+
+    config: ModelConfig
+    vocabulary: Vocabulary
+    params: Params
+    step: int
+    statistics: Callable[[int], Params]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Code texts with one predictor. `header` tells how it predicts; `make_predictor` is called once, when needed."""
+
+    header: Header
+    vocabulary: Vocabulary
+    make_predictor: Callable[[], CompiledPredictor]
+
+    @cached_property
+    def predictor(self) -> CompiledPredictor:
+        """Build the predictor, whose compiled steps all texts share."""
+        return self.make_predictor()
+
+    def compress(self, data: bytes, lanes: int = 0, verify: bool = True, progress: Progress = ignore) -> Compressed:
+        """Compress a text in lanes that are coded side by side, 0 for as many as suit its length.
+
+        `verify` decompresses the result once. Raises UserError where the text does not come back.
+        """
+        ids, escapes = escape.split(self.vocabulary, data)
+        lanes = min(lanes or coder.default_lanes(len(ids)), max(1, len(ids)))
+        words, tally = coder.encode(self.predictor.start(lanes), ids, lanes, self.vocabulary.bos_id, progress)
+        sizes = {"bytes": len(data), "crc": zlib.crc32(data), "symbols": len(ids), "lanes": lanes}
+        compressed = Compressed(CompressedFile(self.header | sizes, escapes, words), tally)
+        if verify and self.decompress(compressed, "What was coded", progress) != data:
+            raise UserError("The text does not come back from what was coded, so nothing is kept.")
+        return compressed
+
+    def decompress(self, data: bytes, name: str, progress: Progress = ignore) -> bytes:
+        """Decompress a file, called `name` in errors. Raises UserError where the text is not the one compressed."""
+        file = CompressedFile.from_bytes(data, name)
+        h = file.header
+        try:
+            start = self.predictor.start(h["lanes"])
+            ids = coder.decode(start, file.words, h["symbols"], h["lanes"], self.vocabulary.bos_id, progress)
+            text = escape.join(self.vocabulary, ids, file.escapes)
+        except (ValueError, AssertionError, zlib.error):
+            text = b""
+        if len(text) != h["bytes"] or zlib.crc32(text) != h["crc"]:
+            raise UserError(
+                f"{name} does not decode to the text that it was made from: the probabilities here are not those of "
+                "the encoder. Decode it on the machine, with the versions and the params that it was made with."
+            )
+        return text
+
+
+def dynamic_header(adaptation: Adaptation) -> Header:
+    """Describe prediction with a trained model that adapts. Raises UserError where a header cannot describe it."""
+    if (adaptation.method, adaptation.normalize, adaptation.streams) != ("rms", "tensor", 1):
+        raise UserError(
+            f"Compression adapts all lanes together by rms with the tensor mean, not by {adaptation}: give such an "
+            "Adaptation."
+        )
+    return {"dynamic": [adaptation.segment, adaptation.learning_rate, adaptation.decay]}
+
+
+def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Header:
+    """Describe prediction with a model that learns from the text alone. Raises UserError for a config that cannot."""
+    if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
+        raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
+    updates = coder.lane_length(symbols, lanes) // segment
+    sections = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
+    return {"online": sections | {"segment": segment, "updates": updates}}
+
+
+def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
+    """Read the config sections that `online_header` wrote. Raises UserError where they are no config."""
+    return (
+        configs.build(ModelConfig, online["model"], "model."),
+        configs.build(OptimConfig, online["optim"], "optim."),
+    )
+
+
+def describe(header: Header) -> str:
+    """Describe in a few words how a header's symbols are predicted."""
+    if "online" in header:
+        return f"learning online, segment {header['online']['segment']}"
+    if "dynamic" not in header:
+        return "static"
+    segment, rate, decay = header["dynamic"]
+    return f"dynamic rms, segment {segment}, rate {rate:g}, decay {decay:g}"
+
+
+def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
+    """Build the codec that a header describes. Raises UserError where it needs a trained model and none is given."""
+    if "online" in header:
+        online = header["online"]
+        sections = read_sections(online)
+        numbers = online["segment"], online["seed"], online["updates"]
+        make = partial(predictors.online, *sections, len(BYTES), *numbers)
+        return Codec({"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}, BYTES, make)
+    if trained is None:
+        raise UserError("The file was coded with the model of a run folder: name that folder (--workdir).")
+    model = trained.config, len(trained.vocabulary), trained.params
+    digests = {"params": checkpoint.digest(trained.params)[:12], "step": trained.step}
+    if "dynamic" not in header:
+        return Codec({"fingerprint": fingerprint(**digests)}, trained.vocabulary, partial(predictors.static, *model))
+    adaptation = Adaptation("rms", *header["dynamic"])
+    rms = trained.statistics(adaptation.segment)
+    digests["statistics"] = checkpoint.digest(rms)[:12]
+    make = partial(predictors.dynamic, *model, rms, adaptation)
+    return Codec({"dynamic": header["dynamic"], "fingerprint": fingerprint(**digests)}, trained.vocabulary, make)
+
+
+def fingerprint(**digests: Any) -> Header:
+    """Collect what the probabilities depend on besides the text: versions, hardware, flags, and the digests given."""
+    return {
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "constriction": metadata.version("constriction"),
+        "device": jax.devices()[0].device_kind,
+        "cpu": devices.cpu_kind()[:8],
+        "cores": len(devices.cores()),  # how many share out a large product
+        "flags": hashlib.sha256(os.environ.get("XLA_FLAGS", "").encode()).hexdigest()[:4],
+        "quantizer": f"floor 2^{round(math.log2(coder.TOTAL))}",
+        **digests,
+    }
+
+
+def refuse_difference(theirs: Header, ours: Header, name: str) -> None:
+    """Raise UserError where the fingerprint of a file differs from the one here, naming each difference."""
+    differ = [f"{key} was {theirs.get(key)}, here {ours.get(key)}" for key in ours if theirs.get(key) != ours[key]]
+    if differ:
+        raise UserError(f"{name} cannot be decoded here, where probabilities may differ: {'; '.join(differ)}.")
+
+
+def compress_online(
+    data: bytes, config: Config, segment: int = 20, lanes: int = 0, verify: bool = True, progress: Progress = ignore
+) -> Compressed:
+    """Compress a text with a model that learns from it alone, `segment` symbols at a time; else as `Codec.compress`."""
+    lanes = min(lanes or coder.default_lanes(len(data), online=True), max(1, len(data)))
+    codec = open_codec(online_header(config, segment, len(data), lanes))
+    return codec.compress(data, lanes, verify, progress)
+
+
+def decompress(data: bytes, trained: TrainedModel | None, name: str, progress: Progress = ignore) -> bytes:
+    """Decompress a file with the codec that its header asks for, called `name` in errors.
+
+    Raises UserError where the file is damaged, or was coded with another model or on another kind of machine.
+    """
+    header = CompressedFile.from_bytes(data, name).header
+    codec = open_codec(header, trained)
+    refuse_difference(header["fingerprint"], codec.header["fingerprint"], name)
+    return codec.decompress(data, name, progress)

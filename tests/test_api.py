@@ -1,0 +1,300 @@
+"""What a Python user calls gives what the commands give, and leaves the process as it found it."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import rnnlm
+from rnnlm.commands import main
+from rnnlm.evaluation.dynamic import Adaptation
+from rnnlm.runs.trust import check_trust
+from rnnlm.runtime import quiet
+from tests.conftest import ROOT, environment, make_text, rows, tiny
+
+SGD = Adaptation("sgd", 10, 0.1, 0.001)
+
+
+def config_for(text, **overrides):
+    return tiny(data__files=str(text), data__symbols="byte_seen", **overrides)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, text_file):
+    """A run folder, the rows that `on_row` received while it was made, and what train returned."""
+    folder, received = tmp_path_factory.mktemp("api") / "run", []
+    result = rnnlm.train(config_for(text_file), folder, received.append, show=False)
+    return folder, received, result
+
+
+@pytest.fixture
+def lm(run):
+    return rnnlm.load(run[0])
+
+
+def command(capsys, *args):
+    """Run a command line in this process: -> what it printed."""
+    capsys.readouterr()
+    assert main.main([*map(str, args), "--cpu_devices=1"]) == 0
+    return capsys.readouterr().out
+
+
+def script(code):
+    """Run Python code in a process of its own, which must not warn: -> what it printed."""
+    arguments = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_rnnlm_loads_nothing_large():
+    code = """
+import sys, rnnlm
+print(*dir(rnnlm), rnnlm.__version__)
+assert not {"jax", "numpy", "flax", "absl", "importlib.metadata"} & set(sys.modules) - {"importlib.metadata"}
+"""
+    names = script(code).split()
+    public = {"load", "train", "compare", "configure", "LanguageModel", "EvalProtocol", "Adaptation", "Score"}
+    assert public <= set(names) and names[-1].count(".") == 2
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = rnnlm.lode
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(rnnlm, name) is not None for name in dir(rnnlm))
+
+
+def test_training_returns_what_the_folder_says(run):
+    folder, received, result = run
+    assert result == json.loads((folder / "result.json").read_text()) and result["step"] == 30
+    assert received == [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_training_needs_no_main_thread_and_no_config(run, tmp_path, text_file):
+    folder, _, result = run
+    found = []
+    first = replace(config_for(text_file), train=replace(config_for(text_file).train, steps=20))
+    thread = threading.Thread(target=lambda: found.append(rnnlm.train(first, tmp_path / "run", show=False)))
+    thread.start()
+    thread.join()
+    assert found[0]["step"] == 20
+    assert rnnlm.train(None, tmp_path / "run", show=False)["step"] == 20
+    # A plain dict is a config, too.
+    assert rnnlm.train(config_for(text_file).as_dict(), tmp_path / "run", show=False)["step"] == 30
+    assert rows(tmp_path / "run")[-1]["valid_bpc"] == result["valid_bpc"]
+
+
+def test_a_model_says_what_it_is(run, lm):
+    shown = f"LanguageModel(lstm 2x12, 3,166 parameters, 22 symbols (byte_seen), step {lm.train_step}, {run[0]})"
+    assert repr(lm) == shown and run[2]["parameters"] == 3166 and lm.workdir == run[0]
+
+
+@pytest.mark.parametrize(
+    "flags, options",
+    [
+        ((), {}),
+        (("--split=valid", "--lanes=3", "--warmup=7"), {"protocol": rnnlm.EvalProtocol(lanes=3, warmup=7)}),
+        (("--protocol=windows", "--window=20"), {"protocol": rnnlm.EvalProtocol("windows", window=20, stride=10)}),
+        (("--symbols_from=50", "--symbols_to=300"), {"symbols": (50, 300)}),
+        (("--dynamic=sgd", "--segment=10", "--learning_rate=0.1", "--decay=0.001"), {"dynamic": SGD}),
+    ],
+    ids=str,
+)
+def test_a_score_is_that_of_eval(capsys, run, lm, flags, options):
+    line = json.loads(command(capsys, "eval", f"--workdir={run[0]}", "--json", *flags))
+    score = lm.score("valid" if "--split=valid" in flags else "test", **options)
+    assert score.as_dict() | {"step": lm.train_step} == line
+
+
+def test_exactly_one_text_is_scored(lm, tmp_path):
+    text = make_text(700, seed=3)
+    path = tmp_path / "text"
+    path.write_bytes(text)
+    scores = [lm.score(text=text), lm.score(text=text.decode()), lm.score(path=path), lm.score(path=str(path))]
+    assert len({score.tally for score in scores}) == 1 and scores[0].tally.count == 700
+    one_lane = lm.score(text=text, protocol=rnnlm.EvalProtocol(lanes=1))
+    assert lm.bpc(text) == one_lane.tally.bpc
+    for wrong in ({}, {"split": "test", "text": "a"}, {"text": "a", "path": path}):
+        with pytest.raises(rnnlm.UserError, match="exactly one of split, text and path"):
+            lm.score(**wrong)
+    with pytest.raises(rnnlm.UserError, match="leave out protocol"):
+        lm.score("test", dynamic="rms", protocol=rnnlm.EvalProtocol())
+    with pytest.raises(rnnlm.UserError, match="leave out record"):
+        lm.score(text="a", record=True)
+    with pytest.raises(rnnlm.UserError, match="byte '#' at offset 1"):
+        lm.score(text="a#")
+
+
+def test_a_score_is_recorded_where_asked(capsys, tmp_path, run):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    (folder / "result.jsonl").unlink(missing_ok=True)
+    lm = rnnlm.load(folder)
+    score = lm.score("test")
+    assert not (folder / "result.jsonl").exists()
+    lm.score("test", record=True)
+    command(capsys, "eval", f"--workdir={folder}")
+    first, second = (json.loads(line) for line in (folder / "result.jsonl").read_text().splitlines())
+    assert {k for k in first if first[k] != second[k]} <= {"time", "seconds"} and first["nats"] == score.tally.nats
+    (row,) = rnnlm.compare([folder])
+    assert row["bpc"] == first["bpc"] and row["worse_by"] == 0
+    (folder / "result.jsonl").unlink()
+    (folder / "result.jsonl").mkdir()
+    assert lm.score("test", record=True).tally == score.tally  # it is not lost
+    assert "The score is not recorded" in capsys.readouterr().err
+
+
+def test_tuned_settings_are_found_again(lm):
+    with pytest.raises(rnnlm.UserError, match=r"keeps no settings of dynamic rms for step \d+: give --learning_rate"):
+        lm.score("test", dynamic="rms")
+    trials = {}
+    found = lm.tune_dynamic("rms", on_trial=lambda options, bpc: trials.update({options: bpc}))
+    assert trials[found] == min(trials.values()) and len(trials) > 9
+    assert lm.tuned("rms") == found
+    assert lm.score("test", dynamic="rms") == lm.score("test", dynamic=found)
+
+
+def test_samples_are_those_of_the_command(capsys, run, lm):
+    options = {"length": 70, "temperature": 0.7, "seed": 3, "top_k": 9, "top_p": 0.9}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    one = lm.sample("the ", **options)
+    assert one + "\n" == command(capsys, "sample", f"--workdir={run[0]}", "--prompt=the ", *flags)
+    assert one + "\n" == command(capsys, "sample", f"--workdir={run[0]}", "--prime=the ", *flags)
+    several = lm.sample("the ", **options, num=3)
+    assert several[0] == one and len(several) == 3
+    pieces = zip(*lm.stream("the ", **options, num=3), strict=True)
+    assert ["the " + b"".join(text).decode() for text in pieces] == several
+    for wrong in ({"length": 0}, {"num": 0}, {"temperature": -1.0}):
+        with pytest.raises(rnnlm.UserError, match="Cannot draw"):
+            lm.stream(**wrong)
+
+
+@pytest.mark.parametrize("dynamic", [None, Adaptation("rms", 8, 1e-3, 1e-3)], ids=["static", "dynamic"])
+def test_bytes_are_compressed_and_come_back(capsys, run, lm, tmp_path, dynamic):
+    data = make_text(2000, seed=5) + b"\x00\xff Zz"
+    coded = lm.compress(data, dynamic, lanes=3)
+    assert lm.decompress(coded) == data and rnnlm.decompress(coded, run[0]) == data
+    assert coded.lanes == 3 and coded.tally.count == 2001 and coded.escapes > 0
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    flags = ["--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3"] if dynamic else []
+    command(capsys, "compress", path, f"--workdir={run[0]}", "--lanes=3", f"-o={tmp_path / 'out.rnz'}", *flags)
+    assert (tmp_path / "out.rnz").read_bytes() == coded
+    with pytest.raises(rnnlm.UserError, match="The compressed file is damaged"):
+        lm.decompress(coded[:-2])
+    with pytest.raises(rnnlm.UserError, match="name that folder"):
+        rnnlm.decompress(coded)
+    if not dynamic:
+        with pytest.raises(rnnlm.UserError, match="by rms with the tensor mean, not by dynamic sgd"):
+            lm.compress(data, SGD)
+
+
+def test_online_compression_needs_no_model(text_file):
+    config, data = config_for(text_file), make_text(3000)
+    coded = rnnlm.compress_online(data, config, lanes=2)
+    assert rnnlm.decompress(coded) == data and coded.prediction == "learning online, segment 20"
+    with pytest.raises(rnnlm.UserError, match="leave dropout and ema out"):
+        rnnlm.compress_online(data, replace(config, model=replace(config.model, dropout=0.5)))
+
+
+def test_a_cell_of_someone_elses_is_imported_only_where_trusted(run, text_file):
+    config = config_for(text_file)
+    foreign = replace(config, model=replace(config.model, cell="their.cells:Mine"))
+    check_trust(run[0], config, trust_code=False)
+    check_trust(run[0], foreign, trust_code=True)
+    with pytest.raises(
+        rnnlm.UserError, match=r"the module their\.cells, which would be imported and run: give --trust"
+    ):
+        check_trust(run[0], foreign, trust_code=False)
+
+
+def test_configuring_too_late_says_so():
+    rnnlm.configure(cpu_devices=1)  # as it is already
+    with pytest.warns(UserWarning, match=r"rnnlm\.configure\(\) came too late: jax has already started"):
+        rnnlm.configure(cpu_devices=3)
+    code = """
+import warnings, jax
+jax.devices()
+import rnnlm
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    rnnlm.configure()
+print(*(warning.message for warning in caught))
+"""
+    assert "came too late" in script(code)
+
+
+def test_the_first_call_configures_jax_unless_it_has_started(run):
+    code = f"""
+import os, rnnlm
+{{}}
+lm = rnnlm.load({str(run[0])!r})
+import jax
+print(jax.device_count(), "xla" in os.environ["XLA_FLAGS"], lm.bpc("the cat"))
+"""
+    asked, started = (
+        script(code.format(first)) for first in ("rnnlm.configure(cpu_devices=2)", "import jax; jax.devices()")
+    )
+    assert asked.startswith("2 True") and started.startswith("1 False")
+    assert float(asked.split()[2]) == pytest.approx(float(started.split()[2]), rel=1e-5)
+
+
+STATE = """
+import asyncio, logging, signal, sys, warnings
+import rnnlm, rnnlm.language_model, rnnlm.api, absl.logging
+def state():
+    hooks = sys.excepthook, sys.unraisablehook, [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    return hooks, [(logger.level, list(logger.filters)) for logger in loggers], list(warnings.filters)
+before = state()
+"""
+
+
+def test_a_library_leaves_the_process_as_it_was(run, tmp_path):
+    code = f"""{STATE}
+config = rnnlm.load({str(run[0])!r}).config
+assert state() == before
+during = []
+def look(row):
+    during.append(state())
+assert rnnlm.train(config, {str(tmp_path / "run")!r}, look, show=False)["step"] == 30
+assert state() == before and during and all(seen != before for seen in during)
+"""
+    script(code)
+
+
+def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(str(error[1])))
+    before = sys.excepthook
+    with contextlib.ExitStack() as stack:
+        quiet.install_hooks(stack)
+        for text in ("Event loop is closed", "something else"):
+            sys.excepthook(RuntimeError, RuntimeError(text), None)
+    assert seen == ["something else"] and sys.excepthook is before
+    with contextlib.ExitStack() as stack:
+        quiet.install_hooks(stack)
+        other = sys.excepthook = lambda *error: None
+    assert sys.excepthook is other
+
+
+def test_states_of_a_text(lm):
+    """Carries and log probabilities agree with stepping through the text."""
+    pytest.skip("comes with captured intermediates")
+
+
+def test_steps_agree_with_scores(lm):
+    text = make_text(60, seed=9)
+    nats, x = 0.0, lm.vocabulary.bos_id
+    for y in lm.vocabulary.encode(text):
+        nats, x = nats - lm.step(int(x))[y], y
+    assert nats == pytest.approx(lm.score(text=text).tally.nats, rel=1e-5)
+    lm.reset()
+    first = lm.step("t")
+    lm.reset()
+    np.testing.assert_array_equal(first, lm.step(b"t"))
