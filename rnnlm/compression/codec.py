@@ -9,7 +9,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -131,15 +131,15 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
     if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
         raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
     updates = coder.lane_length(symbols, lanes) // segment
-    sections = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
+    sections = {"model": configs.compact(config.model), "optim": configs.compact(config.optim), "seed": config.seed}
     return {"online": sections | {"segment": segment, "updates": updates}}
 
 
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections that `online_header` wrote. Raises UserError where they are no config."""
     return (
-        configs.build(ModelConfig, online["model"], "model."),
-        configs.build(OptimConfig, online["optim"], "optim."),
+        configs.build_saved(ModelConfig, online["model"], "model."),
+        configs.build_saved(OptimConfig, online["optim"], "optim."),
     )
 
 
