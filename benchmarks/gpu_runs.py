@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks.contest import ROOT
 from benchmarks.gpu_scale import REPEATABLE, Row, Run
+from rnnlm.runs.layout import RunDir
+from rnnlm.runs.metrics import read_rows
 
 
 @contextlib.contextmanager
@@ -42,9 +44,7 @@ def wait_for_success(process: subprocess.Popen[str]) -> str:
 
 def metrics(workdir: Path) -> list[Row]:
     """Read the whole rows of a run so far."""
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return read_rows(RunDir(workdir).metrics)[0]
 
 
 def train(run: Run) -> int:
@@ -102,7 +102,7 @@ def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
         with train_shortly(run, killed, flag) as process:
             while process.poll() is None and len(metrics(killed)) < 0.6 * run.scale.resume_steps:
                 time.sleep(0.005)
-        in_time = process.returncode == -signal.SIGKILL and not (killed / "result.json").exists()
+        in_time = process.returncode == -signal.SIGKILL and not RunDir(killed).result.exists()
         with train_shortly(run, killed, flag) as process:
             wait_for_success(process)
         return in_time, *differences(whole, killed)
@@ -117,9 +117,9 @@ def train_shortly(run: Run, workdir: Path, flag: str) -> contextlib.AbstractCont
 
 def differences(a: Path, b: Path) -> tuple[int, int | None]:
     """-> (arrays of the last checkpoint that differ, by their digests; the first step whose loss differs)."""
-    newest = max(int(path.name) for path in (a / "checkpoints").iterdir() if path.name.isdecimal())
+    newest = max(int(path.name) for path in RunDir(a).checkpoints.iterdir() if path.name.isdecimal())
     left, right = (
-        json.loads((folder / "checkpoints" / str(newest) / "meta" / "metadata").read_text()) for folder in (a, b)
+        json.loads((RunDir(folder).checkpoints / str(newest) / "meta" / "metadata").read_text()) for folder in (a, b)
     )
     rows = zip(metrics(a), metrics(b), strict=True)
     first = next((x["step"] for x, y in rows if x["loss"] != y["loss"]), None)

@@ -77,8 +77,7 @@ def test_training_returns_what_the_folder_says(run):
 
 
 def test_training_needs_no_main_thread_and_no_config(run, tmp_path, text_file):
-    folder, _, result = run
-    found = []
+    result, found = run[2], []
     first = replace(config_for(text_file), train=replace(config_for(text_file).train, steps=20))
     thread = threading.Thread(target=lambda: found.append(rnnlm.train(first, tmp_path / "run", show=False)))
     thread.start()

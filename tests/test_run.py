@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rnnlm as api
-from rnnlm.runs import results
+from rnnlm.runs import layout, results
 from rnnlm.runs.checkpoint import steps as saved
 from tests import conftest
 from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
@@ -290,7 +290,7 @@ def test_evaluations_are_noted_and_stay(tmp_path, text_file):
     args = ("--protocol=windows", "--window=20", "--stride=5", "--symbols_from=50", f"--by-block={curve}")
     rnnlm("eval", f"--workdir={workdir}", "--json", *args)
     train(workdir, text_file)
-    found = results.read_results(workdir)
+    found = results.read_results(layout.load_run(workdir))
     assert [row["count"] for row in found] == [600, 100, 550]
     assert {k: found[0][k] for k in first} == first
     assert found[2]["protocol"] == "windows of 20, stride 5, symbols 50..600" and found[2]["symbols"] == [50, 600]

@@ -31,7 +31,8 @@ def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def evaluate(task: dict[str, Any]) -> Work:
     settings, params, text_slice = model_and_text(task)
-    from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+    from rnnlm.evaluation.evaluator import Evaluator
+    from rnnlm.evaluation.protocol import EvalProtocol
     from rnnlm.runtime import parallel
 
     evaluator, placed = Evaluator(settings, len(LETTERS)), parallel.replicate(params)

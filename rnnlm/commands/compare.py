@@ -1,4 +1,4 @@
-"""rnnlm compare: runs side by side by their bits per character."""
+"""rnnlm compare: compare runs by bpc, with 95 % confidence intervals."""
 
 import csv
 import json
@@ -12,11 +12,14 @@ from rnnlm.errors import UserError
 
 
 def main(argv: list[str]) -> int:
+    """Print one row a run, best first."""
     values = flags.FlagValues()
-    flags.DEFINE_string("split", "test", "the part that they were scored on", flag_values=values)
+    flags.DEFINE_string("split", "test", "the split that they were scored on", flag_values=values)
     flags.DEFINE_integer("symbols_from", 0, "which of its symbols, as in eval", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
     flags.DEFINE_string("protocol", "carry", "what the protocol's name begins with", flag_values=values)
+    data = "where the runs' text is now; nothing of it is read, but its digest is checked"
+    flags.DEFINE_string("data", "", data, flag_values=values)
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)
     workdirs = parse("compare", values, argv, positional=1000)
@@ -26,7 +29,12 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--plot={values.plot} is no figure: give a name that ends in .png, .svg or .pdf.")
 
     from rnnlm.runs import compare
+    from rnnlm.runs.layout import load_run
 
+    if values.data:
+        saved = [load_run(Path(workdir)) for workdir in workdirs]
+        for run in {run.sha256: run for run in saved}.values():
+            run.find_corpus(values.data)
     only = (values.symbols_from, values.symbols_to)
     runs = [compare.open_run(Path(workdir), values.split, only, values.protocol) for workdir in workdirs]
     rows = compare.table(runs)

@@ -1,4 +1,4 @@
-"""rnnlm data: the corpora, or one of them fetched, checked and described."""
+"""rnnlm data: list the corpora, or fetch, check and describe one of them."""
 
 from absl import flags
 
@@ -10,15 +10,15 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     rest = parse("data", values, argv, positional=1)
 
-    from rnnlm.data import corpora, splits, text
+    from rnnlm.data import corpora, published, splits, text
 
     if not rest:
         for name in corpora.NAMES:
             if name == "stdlib":
                 print(f"{name:16} {'':>13}        here   the running interpreter's own source code")
                 continue
-            source = corpora.SOURCES[name]
-            path = corpora.find_local(name)
+            source = published.SOURCES[name]
+            path = published.find_local(name)
             print(f"{name:16} {source.size:>13,} bytes  {f'here   {path}' if path else f'absent {source.url}'}")
         return 0
     corpus = corpora.by_name(rest[0])

@@ -41,17 +41,13 @@ class Dataset:
         return chunks(self.corpus.path, *self.byte_splits[name])
 
 
-def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, sha256: str = "") -> Dataset:
-    """Find the corpus of a config and map it through a vocabulary, by default through its own.
+def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, corpus: Corpus | None = None) -> Dataset:
+    """Map a corpus, by default that of the config, through a vocabulary, by default the corpus's own.
 
-    Raises UserError if `sha256` is given and the corpus has another one.
+    The config gives the split spec. `RunInfo.open_dataset` opens the text of a run. Raises UserError if the corpus
+    cannot be had or does not fit the split spec or the vocabulary.
     """
-    corpus = corpora.open_corpus(config)
-    if sha256 not in ("", corpus.sha256):
-        raise UserError(
-            f"{corpus.name} has changed since the run began: the sha256 of {corpus.path} was {sha256} and is "
-            f"{corpus.sha256}. Put the old text back, or train in a new folder."
-        )
+    corpus = corpus or corpora.open_corpus(config)
     byte_splits = split_offsets(config.split, corpus)
     vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols)
     text = open_text(corpus.path, corpus.sha256, vocabulary)

@@ -1,4 +1,4 @@
-"""Dynamic evaluation: a part is scored by a model that goes on learning from it, each symbol after it was predicted.
+"""Dynamic evaluation: score a text slice with a model that goes on learning from each segment after it is scored.
 
 Krause et al. 2018, "Dynamic evaluation of neural sequence models", arXiv 1709.07432. After each segment, with the
 gradient g of its mean cost,
@@ -7,12 +7,12 @@ gradient g of its mean cost,
   sgd   theta += lambda * (theta_0 - theta) - eta * g
 
 M is the root of the mean square of such gradients over the training text; D is M over its mean, 1 / lambda at most, so
-that what moves readily is also pulled back harder.
+that params which move much also decay faster to theta_0.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -25,27 +25,31 @@ from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindow, EvalWindows, TrainWindows
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
-from rnnlm.evaluation.evaluator import Score, accumulate_nats
+from rnnlm.evaluation.evaluator import accumulate_nats
+from rnnlm.evaluation.protocol import Score
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
 
 SEGMENTS = 32
 """Segments in one dispatch."""
 EPSILON = 2e-5
-TUNED_SEGMENTS, TUNED_SYMBOLS = (40, 20, 10), 20_000
-"""What tuning tries, as long as shorter segments, which take longer, gain; and how many symbols of the validation part
-it reads."""
+TUNED_SEGMENTS = (40, 20, 10)
+"""Segment lengths that tuning tries, longest first, since shorter ones take longer."""
+TUNED_SYMBOLS = 20_000
+"""Symbols of the validation split that a trial of tuning scores."""
+TUNING_START = {"rms": (4e-5, 1e-3), "sgd": (0.1, 1e-3)}
+"""(learning rate, decay) that tuning tries first, by method."""
 STATISTICS_LANES, STATISTICS_SEGMENTS = 64, 500
-"""Of the training text, for the statistics of the gradient."""
+"""Lanes and segments of the training split from which the gradient statistics of a run are computed."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How a model adapts: method "rms" or "sgd", symbols of a segment, eta, lambda; `streams` parts side by side that
-    each adapt on their own, from `warmup` symbols before them.
+    """Options of dynamic evaluation: method "rms" or "sgd", symbols of a segment, eta (learning_rate), lambda (decay).
 
-    `normalize` says what mean D is over: "tensor" is Krause's mean over tensors of each tensor's mean, "global" Melis'
-    mean over all parameters.
+    `streams` stretches of the text are read side by side, each with params of its own that adapt from `warmup` symbols
+    before it. `normalize` is for rms: "tensor" divides M by the mean over tensors of each tensor's mean (Krause),
+    "global" by the mean over all params (Melis). Raises UserError for values out of range.
     """
 
     method: str
@@ -57,7 +61,6 @@ class Adaptation:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError for what cannot be adapted by."""
         if self.method not in ("rms", "sgd") or self.normalize not in ("tensor", "global"):
             raise UserError(f"Cannot adapt by {self.method}, {self.normalize}: rms or sgd, tensor or global.")
         rate = 0 <= self.learning_rate < math.inf
@@ -68,15 +71,22 @@ class Adaptation:
                 "from 0 to 1."
             )
 
-    def of(self, symbols: int) -> "Adaptation":
-        """The same with no more streams than symbols; one alone needs no warm-up."""
+    def resolve(self, symbols: int) -> "Adaptation":
+        """Limit the streams to a number of symbols and round the warm-up up to segments; one stream needs none."""
         streams = min(self.streams, symbols)
         warmup = -(-min(self.warmup, symbols) // self.segment) * self.segment if streams > 1 else 0
-        return Adaptation(self.method, self.segment, self.learning_rate, self.decay, self.normalize, streams, warmup)
+        return replace(self, streams=streams, warmup=warmup)
 
     @property
     def lanes(self) -> int:
+        """Streams, which are the lanes of a result."""
         return self.streams
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the protocol as fields of a result; `normalize` is null for sgd, which has no mean."""
+        options = asdict(self) | {"normalize": self.normalize if self.method == "rms" else None}
+        del options["warmup"]  # a field of the result itself
+        return {"protocol_name": "dynamic", "window": None, "stride": None, "separator": None, "dynamic": options}
 
     def __str__(self) -> str:
         streams = f"{self.streams} streams, {self.warmup} warm-up" if self.streams > 1 else "1 stream"
@@ -87,59 +97,54 @@ class Adaptation:
 
 
 class Adapter:
-    """Scores texts under one model that learns from them; the compiled steps are kept."""
+    """Scores text slices by dynamic evaluation under one model config; its steps are compiled once."""
 
     def __init__(self, config: ModelConfig, vocab: int):
         self.config = config
         self._forward = model.apply(config, vocab)
-        self._adapt = parallel.shard_local(self._streams, (0, 0, None, None, None, 0), (0, 0, 0))
-        self._square = jax.jit(self._squared)
+        self._adapt = parallel.shard_local(self._adapt_streams, (0, 0, None, None, None, 0), (0, 0, 0))
+        self._square = jax.jit(self._add_squares)
 
-    def _cost(
-        self, params: Params, carry: Any, x_T: jax.Array, y_T: jax.Array, reset_T: jax.Array, real_T: jax.Array
-    ) -> Any:
-        carry, logits_BTV = self._forward(params, carry, x_T[None], reset_T[None])
-        nats_T = tally.nats(logits_BTV, y_T[None])[0]
-        return jnp.sum(jnp.where(real_T, nats_T, 0.0)) / len(x_T), (carry, nats_T)
+    def __call__(
+        self,
+        params: Params,
+        rms: Params,
+        text_slice: TextSlice,
+        options: Adaptation,
+        only: tuple[int, int] = (0, 0),
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Score:
+        """Score a slice of a text, each symbol once and before the model learns from it.
 
-    def _streams(
-        self, params: Params, carry: Any, start: Params, decay_rates: Params, step_sizes: Params, lanes: Any
-    ) -> Any:
-        """The same for K streams, each with its own params."""
-        if len(lanes[0]) > 1:
-            return jax.vmap(self._segments, (0, 0, None, None, None, 0))(
-                params, carry, start, decay_rates, step_sizes, lanes
-            )
-        # No products with a batch axis for a single one.
-        one: Any = jax.tree.map(lambda a: a[0], (params, carry, lanes))
-        after = self._segments(one[0], one[1], start, decay_rates, step_sizes, one[2])
-        return jax.tree.map(lambda a: a[None], after)
+        `rms` are the `statistics`; sgd needs any PyTree like `params` in their place. `only` = (from, to) restricts the
+        score to those symbols of the slice, to=0 for its end. Raises UserError if there are none.
+        """
+        scored = text_slice.subrange(*only)
+        options = options.resolve(len(scored))
+        k = options.streams
+        windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
+        decay_rates, step_sizes = per_param_rates(rms, options)
+        adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
+        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
+        adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
+        fixed = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
 
-    def _segments(
-        self, params: Params, carry: Any, start: Params, decay_rates: Params, step_sizes: Params, lanes: Any
-    ) -> Any:
-        """Some segments of one stream, [S, T] each: -> (params, carry, nats [S, T])."""
+        def step(window: EvalWindow) -> jax.Array:
+            nonlocal adapted, carry
+            real = (window.position >= scored.begin) & (window.position < scored.end)
+            lanes = tuple(a.reshape(k, SEGMENTS, options.segment) for a in (window.x, window.y, window.reset, real))
+            adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.put_lanes(k, 0, lanes))
+            return nats_KST
 
-        def segment(now: tuple[Params, Any], symbols: Any) -> Any:
-            params, carry = now
-            grads, (carry, nats_T) = jax.grad(self._cost, has_aux=True)(params, carry, *symbols)
-            return (adapt_params(params, start, decay_rates, step_sizes, grads), carry), nats_T
-
-        (params, carry), nats_ST = jax.lax.scan(segment, (params, carry), lanes)
-        return params, carry, nats_ST
-
-    def _squared(self, params: Params, carry: Any, x: jax.Array, y: jax.Array, reset: jax.Array, summed: Params) -> Any:
-        def cost(params: Params) -> Any:
-            after, logits_BTV = self._forward(params, carry, x, reset)
-            return jnp.mean(tally.nats(logits_BTV, y)), after
-
-        grads, carry = jax.grad(cost, has_aux=True)(params)
-        return carry, jax.tree.map(lambda s, g: s + g * g, summed, grads)
+        found = accumulate_nats(windows, k, step, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
+        assert found is not None  # nothing told it to stop
+        return Score.of_subrange(text_slice, scored, options, *found)
 
     def statistics(self, params: Params, text_slice: TextSlice, segment: int, batch: int, segments: int) -> Params:
-        """Return M: the root mean square of the gradient of a segment's mean cost, over `batch` lanes of a slice.
+        """Return M, the root mean square of the gradient of a segment's mean cost: a PyTree like `params`.
 
-        Raises UserError for a segment longer than the slice.
+        The mean is over `segments` steps of `batch` lanes of the slice, or as many as it has. Raises UserError for a
+        segment longer than the slice.
         """
         symbols = len(text_slice)
         if segment > symbols:
@@ -152,80 +157,135 @@ class Adapter:
             carry, summed = self._square(params, carry, *windows.window(i, slice(0, windows.batch)), summed)
         return jax.tree.map(lambda s: np.sqrt(np.asarray(s) / count), summed)
 
-    def __call__(
+    def _adapt_streams(
         self,
         params: Params,
-        rms: Params,
-        text_slice: TextSlice,
-        options: Adaptation,
-        only: tuple[int, int] = (0, 0),
-        progress: Callable[[float], None] = lambda share: None,
-    ) -> Score:
-        """Score a slice of a text, or its symbols `only` = (from, to), to=0 for its end.
+        carry: model.Stack,
+        start: Params,
+        decay_rates: Params,
+        step_sizes: Params,
+        streams: tuple[jax.Array, ...],
+    ) -> tuple[Params, model.Stack, jax.Array]:
+        """Adapt K streams by S segments each, [K, S, T]: -> (params, carry, nats [K, S, T]), K of each."""
+        if len(streams[0]) > 1:
+            return jax.vmap(self._adapt_segments, (0, 0, None, None, None, 0))(
+                params, carry, start, decay_rates, step_sizes, streams
+            )
+        # One stream is read without the batch axis of vmap, which would make its products slower.
+        params, carry, streams = jax.tree.map(lambda a: a[0], (params, carry, streams))
+        after = self._adapt_segments(params, carry, start, decay_rates, step_sizes, streams)
+        return jax.tree.map(lambda a: a[None], after)
 
-        `rms` are the `statistics`, of which sgd takes the shape alone.
-        """
-        scored = text_slice.subrange(*only)
-        options = options.of(len(scored))
-        k = options.streams
-        windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
-        decay_rates, step_sizes = per_param_rates(rms, options)
-        adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
-        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
-        adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
-        fixed = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
+    def _adapt_segments(
+        self,
+        params: Params,
+        carry: model.Stack,
+        start: Params,
+        decay_rates: Params,
+        step_sizes: Params,
+        segments: tuple[jax.Array, ...],
+    ) -> tuple[Params, model.Stack, jax.Array]:
+        """Adapt one stream by S segments, [S, T]: -> (params, carry, nats [S, T])."""
 
-        def read(window: EvalWindow) -> jax.Array:
-            nonlocal adapted, carry
-            real = (window.position >= scored.begin) & (window.position < scored.end)
-            lanes = tuple(a.reshape(k, SEGMENTS, options.segment) for a in (window.x, window.y, window.reset, real))
-            adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.put_lanes(k, 0, lanes))
-            return nats_KST
+        def step(state: tuple[Params, model.Stack], segment: tuple[jax.Array, ...]) -> Any:
+            params, carry = state
+            grads, (carry, nats_T) = jax.grad(self._segment_cost, has_aux=True)(params, carry, *segment)
+            return (adapt_params(params, start, decay_rates, step_sizes, grads), carry), nats_T
 
-        found = accumulate_nats(windows, k, read, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
-        assert found is not None  # nothing told it to stop
-        return Score.of(text_slice, scored, options, *found)
+        (params, carry), nats_ST = jax.lax.scan(step, (params, carry), segments)
+        return params, carry, nats_ST
+
+    def _segment_cost(
+        self, params: Params, carry: model.Stack, x_T: jax.Array, y_T: jax.Array, reset_T: jax.Array, real_T: jax.Array
+    ) -> tuple[jax.Array, tuple[model.Stack, jax.Array]]:
+        """Return (the nats of a segment's real targets over its length, (carry, nats [T]))."""
+        carry, logits_BTV = self._forward(params, carry, x_T[None], reset_T[None])
+        nats_T = tally.nats(logits_BTV, y_T[None])[0]
+        return jnp.sum(jnp.where(real_T, nats_T, 0.0)) / len(x_T), (carry, nats_T)
+
+    def _add_squares(
+        self, params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array, summed: Params
+    ) -> tuple[model.Stack, Params]:
+        """Return (carry, `summed` plus the squared gradient of a window's mean cost)."""
+
+        def cost(params: Params) -> tuple[jax.Array, model.Stack]:
+            after, logits_BTV = self._forward(params, carry, x, reset)
+            return jnp.mean(tally.nats(logits_BTV, y)), after
+
+        grads, carry = jax.grad(cost, has_aux=True)(params)
+        return carry, jax.tree.map(lambda s, g: s + g * g, summed, grads)
 
 
 def adapt_params(params: Params, start: Params, decay_rates: Params, step_sizes: Params, grads: Params) -> Params:
-    """The params after one update by the `per_param_rates`."""
+    """Return the params after one update by `per_param_rates`; `start` are those before the first (theta_0)."""
     return jax.tree.map(lambda p, p0, a, b, g: p + a * (p0 - p) - b * g, params, start, decay_rates, step_sizes, grads)
 
 
-def per_param_rates(rms: Params, how: Adaptation) -> tuple[Params, Params]:
-    """(the decay_rates to the prior, the step along the gradient) of each parameter."""
-    if how.method == "sgd":
-        decay, rate = np.float32(how.decay), np.float32(how.learning_rate)
+def per_param_rates(rms: Params, options: Adaptation) -> tuple[Params, Params]:
+    """Return (decay_rates to theta_0, step_sizes along the gradient), PyTrees like `rms`."""
+    if options.method == "sgd":
+        decay, rate = np.float32(options.decay), np.float32(options.learning_rate)
         return jax.tree.map(lambda m: decay, rms), jax.tree.map(lambda m: rate, rms)
     leaves = [np.asarray(m, np.float64) for m in jax.tree.leaves(rms)]
     means, sizes = [m.mean() for m in leaves], [m.size for m in leaves]
-    mean = np.mean(means) if how.normalize == "tensor" else np.average(means, weights=sizes)
-    decay_rates = jax.tree.map(lambda m: np.minimum(how.decay * m / mean, 1.0).astype(np.float32), rms)
-    step_sizes = jax.tree.map(lambda m: (how.learning_rate / (m + EPSILON)).astype(np.float32), rms)
+    mean = np.mean(means) if options.normalize == "tensor" else np.average(means, weights=sizes)
+    decay_rates = jax.tree.map(lambda m: np.minimum(options.decay * m / mean, 1.0).astype(np.float32), rms)
+    step_sizes = jax.tree.map(lambda m: (options.learning_rate / (m + EPSILON)).astype(np.float32), rms)
     return decay_rates, step_sizes
+
+
+def tune_adaptation(
+    score: Callable[[Adaptation], float],
+    method: str,
+    normalize: str = "tensor",
+    on_trial: Callable[[Adaptation, float], None] = lambda options, bpc: None,
+) -> tuple[float, Adaptation]:
+    """Find the segment, learning rate and decay of least bpc: -> (bpc, options for one stream).
+
+    `score` returns the bpc of options, on TUNED_SYMBOLS of the validation split; `on_trial` receives each trial.
+    Shorter segments are tried as long as they gain. Raises UserError if no bpc is a number.
+    """
+    trials: dict[Adaptation, float] = {}
+    best: Adaptation | None = None
+    rate, decay = TUNING_START[method]
+    for segment in TUNED_SEGMENTS:
+
+        def cost(rate: float, decay: float, segment: int = segment) -> float:
+            options = Adaptation(method, segment, rate, decay, normalize)
+            trials[options] = score(options)
+            on_trial(options, trials[options])
+            return trials[options]
+
+        rate, decay, _ = tune(cost, rate, decay)
+        found = Adaptation(method, segment, rate, decay, normalize)
+        if not trials[found] < (trials[best] if best else math.inf):
+            break
+        best = found
+    if best is None:
+        raise UserError("Tuning found no settings under which the cost is a number: the model has diverged.")
+    return trials[best], best
 
 
 def tune(
     cost: Callable[[float, float], float], rate: float, decay: float, factor: float = 2.0
 ) -> tuple[float, float, int]:
-    """The (rate, decay) of least cost found by steps of a factor in one and then the other, and how many were tried.
+    """Minimize a cost of (rate, decay) by steps of a factor in one and then the other: -> (rate, decay, trials).
 
-    A cost that is no number is the worst; no decay above 1 is tried.
+    NaN is the worst cost; a decay above 1 is not tried.
     """
-    seen: dict[tuple[float, float], float] = {}
+    costs: dict[tuple[float, float], float] = {}
 
-    def at(point: tuple[float, float]) -> float:
-        if point not in seen:
+    def cost_of(point: tuple[float, float]) -> float:
+        if point not in costs:
             found = cost(*point)
-            seen[point] = math.inf if math.isnan(found) else found
-        return seen[point]
+            costs[point] = math.inf if math.isnan(found) else found
+        return costs[point]
 
-    now = (rate, decay)
+    point = (rate, decay)
     while True:
-        around = [(now[0] * f, now[1]) for f in (factor, 1 / factor)] + [
-            (now[0], now[1] * f) for f in (factor, 1 / factor)
-        ]
-        best = min([now, *(point for point in around if point[1] <= 1)], key=at)
-        if best == now:
-            return *now, len(seen)
-        now = best
+        neighbours = [(point[0] * f, point[1]) for f in (factor, 1 / factor)]
+        neighbours += [(point[0], point[1] * f) for f in (factor, 1 / factor)]
+        best = min([point, *(near for near in neighbours if near[1] <= 1)], key=cost_of)
+        if best == point:
+            return *point, len(costs)
+        point = best

@@ -1,4 +1,4 @@
-"""The only place where nats become bits: the cost of symbols under logits, as a sum and a count."""
+"""The cost of symbols as a sum and a count: the only place where nats become bits."""
 
 import math
 from dataclasses import dataclass
@@ -8,19 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 10_000
-"""Symbols that are taken together where the spread of their cost is asked for."""
+BLOCK = 1_000
+"""Symbols of a block whose cost a result keeps."""
+STDERR_BLOCK = 10_000
+"""Symbols of a block for standard errors: long enough that the costs of neighbours hardly correlate."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What some symbols cost: the sum of -ln p in nats, and how many they were. Divided once, at the end."""
+    """The cost of `count` symbols: the sum of -ln p in nats, divided once, at the end."""
 
     nats: float
     count: int
 
     @classmethod
     def of_bits(cls, bits: float, count: int) -> "Tally":
+        """Make a tally from a sum in bits."""
         return cls(bits * math.log(2), count)
 
     @property
@@ -30,39 +33,48 @@ class Tally:
 
     @property
     def bpc(self) -> float:
-        """Bits per symbol. The name is the field's; where symbols are bytes it is bits per byte."""
+        """Bits per symbol, which the field calls bits per character; bits per byte if symbols are bytes."""
         return self.bits / self.count
 
     def per(self, n: int) -> float:
-        """Bits per one of n things that the symbols make up, such as bytes."""
+        """Return the bits per one of `n` things that the symbols make up, such as bytes."""
         return self.bits / n
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The cost of symbols in the order of the text, BLOCK by BLOCK: nats [N]; the last block may be shorter."""
+    """The cost of symbols in the order of the text, in blocks of `size` symbols: nats [N]; the last may be shorter."""
 
     nats: NDArray[np.float64]
     count: int
+    size: int = BLOCK
 
     @property
     def tally(self) -> Tally:
+        """The cost of all symbols."""
         return Tally(float(self.nats.sum()), self.count)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Symbols of each block."""
-        return np.minimum(BLOCK, self.count - BLOCK * np.arange(len(self.nats)))
+        """Symbols of each block: [N]."""
+        return np.minimum(self.size, self.count - self.size * np.arange(len(self.nats)))
 
     @property
     def bpc(self) -> NDArray[np.float64]:
-        """Bits per symbol of each block."""
+        """Bits per symbol of each block: [N]."""
         return np.asarray(self.nats / self.counts / math.log(2))
 
-    def stderr(self) -> float | None:
-        """The standard error of the whole's bpc, were the blocks drawn at random; None for fewer than two blocks.
+    def coarsen(self, size: int) -> "Blocks":
+        """Join blocks to blocks of `size` symbols. Raises ValueError if that is no multiple of the present size."""
+        if size % self.size:
+            raise ValueError(f"blocks of {self.size} symbols do not join to blocks of {size}")
+        starts = np.arange(0, len(self.nats), size // self.size)
+        return Blocks(np.add.reduceat(self.nats, starts), self.count, size)
 
-        Of a ratio of sums (Cochran 1977, 2.11), since the last block may be short.
+    def stderr(self) -> float | None:
+        """Return the standard error of the bpc of all symbols over the blocks; None for fewer than two blocks.
+
+        The bpc is a ratio of sums, since the last block may be short (Cochran 1977, 2.11).
         """
         n = len(self.nats)
         if n < 2:
@@ -71,14 +83,14 @@ class Blocks:
         return float(math.sqrt(n / (n - 1) * (away**2).sum()) / self.count)
 
     def paired_difference(self, other: "Blocks") -> tuple[float, float | None]:
-        """(bpc of this less the other's on the same symbols, the standard error of that), block by block."""
-        assert self.count == other.count and len(self.nats) == len(other.nats)
-        difference = Blocks(self.nats - other.nats, self.count)
+        """Return (own bpc minus the other's on the same symbols, its standard error over pairs of blocks)."""
+        assert (self.count, self.size) == (other.count, other.size)
+        difference = Blocks(self.nats - other.nats, self.count, self.size)
         return difference.tally.bpc, difference.stderr()
 
 
 def nats(logits_BTV: jax.Array, y_BT: jax.Array) -> jax.Array:
-    """-ln p(y) for each position: [B, T], float32."""
+    """Return -ln p(y) for each position: [B, T], float32."""
     logits_BTV = logits_BTV.astype(jnp.float32)
     hit = jnp.arange(logits_BTV.shape[-1])[None, None, :] == y_BT[:, :, None]
     chosen = jnp.sum(jnp.where(hit, logits_BTV, 0.0), axis=-1)

@@ -1,4 +1,4 @@
-"""Tuned settings and gradient statistics of dynamic evaluation, kept in a run folder by the digest of the params."""
+"""Tuned options and gradient statistics of dynamic evaluation, kept in a run folder by the digest of the params."""
 
 import io
 import zipfile
@@ -11,21 +11,49 @@ import numpy as np
 from rnnlm.cells import Params
 from rnnlm.data.text import TextSlice
 from rnnlm.errors import UserError
-from rnnlm.evaluation.dynamic import STATISTICS_LANES, STATISTICS_SEGMENTS, Adapter
+from rnnlm.evaluation.dynamic import STATISTICS_LANES, STATISTICS_SEGMENTS, TUNED_SYMBOLS, Adaptation, Adapter
 from rnnlm.files import reading, write_atomic
 from rnnlm.runs import checkpoint
+from rnnlm.runs.layout import RunDir, read_json, write_json
 
 
 def tuned_path(folder: Path, params: Params, method: str, normalize: str) -> Path:
-    """Where a run's folder keeps the settings that were found for params."""
-    return folder / "dynamic" / f"tuned-{checkpoint.digest(params)[:16]}-{method}-{normalize}.json"
+    """Return the file of the options that were tuned for params."""
+    return RunDir(folder).dynamic / f"tuned-{checkpoint.digest(params)[:16]}-{method}-{normalize}.json"
 
 
-def kept_statistics(
-    folder: Path, adapter: "Adapter", params: Params, train: Callable[[], TextSlice], segment: int
+def load_tuned(folder: Path, params: Params, method: str, normalize: str = "tensor") -> Adaptation | None:
+    """Load the options that were tuned for params, for one stream; None if there are none.
+
+    Raises UserError if their file is damaged.
+    """
+    path = tuned_path(folder, params, method, normalize)
+    if not path.exists():
+        return None
+    found = read_json(path)
+    try:
+        segment, rate, decay = found["settings"]
+        return Adaptation(method, int(segment), rate, decay, normalize)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): delete it and tune again.") from None
+
+
+def save_tuned(folder: Path, params: Params, bpc: float, options: Adaptation) -> None:
+    """Save options that were tuned for params, and the bpc that they reached. Raises WriteError."""
+    path = tuned_path(folder, params, options.method, options.normalize)
+    settings = [options.segment, options.learning_rate, options.decay]
+    write_json(path, {"bpc": bpc, "settings": settings, "symbols": TUNED_SYMBOLS})
+
+
+def load_statistics(
+    folder: Path, adapter: Adapter, params: Params, train: Callable[[], TextSlice], segment: int
 ) -> Params:
-    """`statistics` over a run's training part, as `train` finds it, collected once and kept in its folder."""
-    path = folder / "dynamic" / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
+    """Load the gradient statistics of params for a segment length: a PyTree like `params`.
+
+    If they are not in the run folder yet, compute them on the training split, which `train` opens, and save them.
+    Raises UserError if their file is damaged or of another model, and WriteError.
+    """
+    path = RunDir(folder).dynamic / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
     template, structure = jax.tree.flatten(params)
     if not path.exists():
         found = adapter.statistics(params, train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)

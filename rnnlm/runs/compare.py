@@ -1,4 +1,4 @@
-"""Runs side by side by their bits per character: only figures of the same symbols, and how sure a difference is."""
+"""Compare runs by bpc on the same symbols, with 95 % confidence intervals of the differences."""
 
 import io
 import math
@@ -12,22 +12,24 @@ import scipy.stats
 
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
-from rnnlm.evaluation.tally import Blocks
+from rnnlm.evaluation.tally import STDERR_BLOCK, Blocks
 from rnnlm.files import write_atomic
 from rnnlm.nn import model
-from rnnlm.runs import layout, logger, results
+from rnnlm.runs.layout import Row, RunDir, load_run
+from rnnlm.runs.metrics import read_rows
+from rnnlm.runs.results import read_results, row_blocks
 
 WARM = 512
-"""Symbols before a lane's part from which on it is as good as one lane."""
+"""Warm-up symbols from which on lanes read side by side give the bpc of one lane, to 1e-3."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation of one run, and what it took to get there."""
+    """One evaluation of a run (`result`, a line of result.jsonl), and what its training took up to that step."""
 
     name: str
     config: Config
-    note: dict[str, Any]
+    result: Row
     parameters: int
     symbols: int
     flops: float
@@ -35,57 +37,73 @@ class Run:
 
     @property
     def bpc(self) -> float:
-        return float(self.note["bpc"])
+        """Bits per symbol."""
+        return float(self.result["bpc"])
 
     @property
     def blocks(self) -> Blocks:
-        return Blocks(np.array(self.note["blocks"]), self.note["count"])
+        """Costs in blocks of STDERR_BLOCK symbols."""
+        return row_blocks(self.result).coarsen(STDERR_BLOCK)
+
+    @property
+    def interval(self) -> float:
+        """Half the 95 % confidence interval of the bpc; 0 for a single block."""
+        return t_quantile(len(self.blocks.nats)) * self.result["stderr"] if self.result["stderr"] else 0.0
 
     @property
     def comparison_key(self) -> tuple[str, ...]:
-        """What must be equal where figures are ranked: the text, its part, the symbols, and how they were read."""
-        note = self.note
-        protocol = note["protocol"].partition(", symbols")[0]
-        if not protocol.startswith("windows"):
-            # One lane is exact, and several are to 1e-3 where they are warm; what adapts in several does otherwise.
-            lanes = note["lanes"] > 1 and (note["warmup"] < WARM or protocol.startswith("dynamic"))
-            protocol = ",".join(protocol.split(",")[: 3 if lanes else 1])
+        """What must be equal in runs that are ranked: the text, its split, the symbols and the protocol."""
+        row = self.result
         return (
-            f"corpus {note['corpus'][:12]}",
-            f"split {note['split']} of {self.config.data.split}",
-            f"symbols {note['symbols'][0]}..{note['symbols'][1]} ({note['kind']})",
-            f"protocol {protocol}",
+            f"corpus {row['corpus'][:12]}",
+            f"split {row['split']} of {row['split_spec']}",
+            f"symbols {row['symbols'][0]}..{row['symbols'][1]} ({row['kind']})",
+            f"protocol {protocol_key(row)}",
         )
+
+
+def protocol_key(row: Row) -> str:
+    """Return a result's protocol without what does not change its bpc: lanes that are exact, or warm enough."""
+    if row["protocol_name"] == "windows":
+        return f"windows of {row['window']}, stride {row['stride']}"
+    dynamic = row["dynamic"]
+    key: str = row["protocol_name"]
+    if row["separator"]:
+        key += f" after {row['separator']!r}"
+    if dynamic:
+        key += f" {dynamic['method']}"
+    # Streams of dynamic evaluation adapt each on its own, so their number matters however warm they are.
+    if row["lanes"] > 1 and (dynamic or row["warmup"] < WARM):
+        key += f", {row['lanes']} {'streams' if dynamic else 'lanes'}, {row['warmup']} warm-up"
+    return key
 
 
 def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) -> Run:
-    """A run's newest evaluation on symbols from..to of a split (to=0: its end) under a protocol of that beginning.
+    """Open a run's newest evaluation on symbols from..to of a split (to=0: its end).
 
-    Raises UserError where there is none.
+    `protocol` is what the protocol's words begin with. Raises UserError if there is no such evaluation.
     """
-    kept, run = layout.load_run(workdir), layout.read_json(workdir / "run.json")
-    notes = results.read_results(workdir)
-    begin, end = run["split"]["symbols"].get(split, (0, 0))
-    asked = [only[0], min(only[1] or end - begin, end - begin)]
-    found = [n for n in notes if (n["split"], n["symbols"]) == (split, asked) and n["protocol"].startswith(protocol)]
+    run = load_run(workdir)
+    rows = read_results(run)
+    begin, end = run.splits.get(split, (0, 0))
+    symbols = [only[0], min(only[1] or end - begin, end - begin)]
+    found = [r for r in rows if (r["split"], r["symbols"]) == (split, symbols) and r["protocol"].startswith(protocol)]
     if not found:
-        have = sorted(
-            {f"{n['split']} {n['symbols'][0]}..{n['symbols'][1]} {n['protocol'].split(',')[0]}" for n in notes}
-        )
+        have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
-            f"{workdir} has no evaluation on {split}, symbols {asked[0]}..{asked[1]}, under {protocol}: it has "
+            f"{workdir} has no evaluation on {split}, symbols {symbols[0]}..{symbols[1]}, under {protocol}: it has "
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
-    note = found[-1]
-    rows, _ = logger.rows_until(workdir / "metrics.jsonl", note["step"])
-    symbols = note["step"] * run["symbols_per_step"]
-    flops = 3 * model.flops_per_symbol(kept.config.model, len(kept.vocabulary)) * symbols
-    seconds = rows[-1]["seconds"] if rows else None
-    return Run(str(workdir), kept.config, note, run["parameters"], symbols, flops, seconds)
+    result = found[-1]
+    trained = result["step"] * run.symbols_per_step
+    flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
+    logged, _ = read_rows(RunDir(workdir).metrics, result["step"])
+    seconds = logged[-1]["seconds"] if logged else None
+    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds)
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
-    """By bits per character, best first. Raises UserError where they were not judged by the same."""
+    """Sort runs by bpc, best first. Raises UserError if their comparison keys differ."""
     first, *others = runs
     for other in others:
         if other.comparison_key != first.comparison_key:
@@ -97,42 +115,45 @@ def rank(runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.bpc)
 
 
-def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row a run, best first; `worse_by` is the paired difference from the best, its 95 % interval beside it."""
+def table(runs: Sequence[Run]) -> list[Row]:
+    """Return one row a run, best first, ready for JSON, with the config keys in which the runs differ.
+
+    `worse_by` is the paired difference from the best run in bpc, `interval` its 95 % confidence interval.
+    """
     ranked = rank(runs)
     flat = [dict(flatten(run.config.as_dict())) for run in ranked]
     differing = [name for name in flat[0] if len({repr(values[name]) for values in flat}) > 1]
     rows = []
     for run, values in zip(ranked, flat, strict=True):
-        by, error = run.blocks.paired_difference(ranked[0].blocks)
-        away = None if error is None else error * quantile(len(run.blocks.nats))
+        delta_bpc, error = run.blocks.paired_difference(ranked[0].blocks)
+        half = None if error is None else error * t_quantile(len(run.blocks.nats))
         rows.append(
             {
                 "run": run.name,
                 "bpc": run.bpc,
-                "stderr": run.note["stderr"],
-                "worse_by": by,
-                "interval": None if away is None else [by - away, by + away],
+                "stderr": run.result["stderr"],
+                "worse_by": delta_bpc,
+                "interval": None if half is None else [delta_bpc - half, delta_bpc + half],
                 "parameters": run.parameters,
                 "symbols": run.symbols,
                 "flops": run.flops,
                 "seconds": run.seconds,
                 "symbols_per_second": run.symbols / run.seconds if run.seconds else None,
-                "protocol": run.note["protocol"],
-                "step": run.note["step"],
+                "protocol": run.result["protocol"],
+                "step": run.result["step"],
                 **{name: values[name] for name in differing},
             }
         )
     return rows
 
 
-def quantile(blocks: int) -> float:
-    """How many standard errors a 95 % interval goes to either side: Student's, since the spread is from the blocks."""
+def t_quantile(blocks: int) -> float:
+    """Return half a 95 % confidence interval in standard errors: Student's t, since the spread is from the blocks."""
     return float(scipy.stats.t.ppf(0.975, blocks - 1))
 
 
-def format_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """The same as text: a heading, then the rows."""
+def format_rows(rows: list[Row]) -> list[list[str]]:
+    """Format the rows of `table` as text: a heading, then the rows."""
 
     def cell(name: str, value: Any) -> str:
         forms: dict[str, Callable[[Any], str]] = {
@@ -152,8 +173,10 @@ def format_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
-    """(a, b) of y = a x^-b by least squares of the logarithms; None where fewer than three x differ, since a law
-    through two points says nothing."""
+    """Fit (a, b) of y = a x^-b by least squares of the logarithms; None if fewer than three x differ.
+
+    A law through two points says nothing.
+    """
     if len(set(x)) < 3:
         return None
     slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
@@ -161,38 +184,42 @@ def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | N
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """bpc against parameters, training compute and time, each with its power law. Raises WriteError."""
-    from matplotlib import ticker
+    """Plot bpc against parameters, training compute and time, each with its power law. Raises WriteError."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
-    judged = rank(runs)[0].comparison_key
-    asked: dict[str, Sequence[float | None]] = {
+    key = rank(runs)[0].comparison_key
+    costs: dict[str, Sequence[float | None]] = {
         "parameters": [float(run.parameters) for run in runs],
         "training FLOPs": [run.flops for run in runs],
         "training seconds": [run.seconds for run in runs],
     }
-    for ax, (name, known) in zip(axes, asked.items(), strict=True):
-        those = [(run, at) for run, at in zip(runs, known, strict=True) if at]
-        x, bpc = [at for _, at in those], [run.bpc for run, _ in those]
-        error = [quantile(len(run.blocks.nats)) * run.note["stderr"] if run.note["stderr"] else 0.0 for run, _ in those]
-        ax.errorbar(x, bpc, yerr=error, fmt="o", capsize=3)
-        for run, at in those:
-            ax.annotate(Path(run.name).name, (at, run.bpc), xytext=(5, 5), textcoords="offset points", fontsize=8)
-        law = power_law(x, bpc)
-        if law:
-            line = np.geomspace(min(x), max(x), 50)
-            ax.plot(line, law[0] * line ** -law[1], "--", color="gray", label=f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$")
-            ax.legend()
-        ax.set_xscale("log")
-        ax.margins(x=0.15)  # room for names
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-        ax.set_xlabel(name)
+    for ax, (name, values) in zip(axes, costs.items(), strict=True):
+        plot_axis(ax, name, [(run, x) for run, x in zip(runs, values, strict=True) if x])
     axes[0].set_ylabel("bits per character, 95 % interval")
-    figure.suptitle(", ".join(judged), fontsize=9)
+    figure.suptitle(", ".join(key), fontsize=9)
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:])
     write_atomic(path, [image.getvalue()])
+
+
+def plot_axis(ax: Any, name: str, points: Sequence[tuple[Run, float]]) -> None:
+    """Draw the bpc of runs against a cost, on a logarithmic axis."""
+    from matplotlib import ticker
+
+    x, bpc = [cost for _, cost in points], [run.bpc for run, _ in points]
+    ax.errorbar(x, bpc, yerr=[run.interval for run, _ in points], fmt="o", capsize=3)
+    for run, cost in points:
+        ax.annotate(Path(run.name).name, (cost, run.bpc), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    law = power_law(x, bpc)
+    if law:
+        line = np.geomspace(min(x), max(x), 50)
+        ax.plot(line, law[0] * line ** -law[1], "--", color="gray", label=f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$")
+        ax.legend()
+    ax.set_xscale("log")
+    ax.margins(x=0.15)  # room for names
+    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    ax.set_xlabel(name)

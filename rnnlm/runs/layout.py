@@ -1,50 +1,118 @@
-"""The run folder: what its run is (config.json, vocab.json, run.json), and that no other run gets into it."""
+"""The run folder: the name of each of its files, what its run is, and that no other run gets into it."""
 
 import fcntl
+import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from rnnlm.config import RUN_LENGTH, Config, differences
-from rnnlm.data.splits import Dataset
+from rnnlm.data.corpora import Corpus
+from rnnlm.data.locate import find_corpus
+from rnnlm.data.splits import Dataset, Offsets, open_dataset
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, reading, write_atomic
 from rnnlm.runs.provenance import provenance
 
 Row = dict[str, Any]
+"""A JSON object."""
 
 
-class RunInfo(NamedTuple):
-    """What a run folder says of its run. `sha256` is that of its text."""
+class RunDir:
+    """The paths of all files in a run folder."""
 
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.json"
+        self.vocabulary = path / "vocab.json"
+        self.run = path / "run.json"  # text, splits, parameter count, and the provenance of each start
+        self.metrics = path / "metrics.jsonl"  # a line for each row of training and each validation
+        self.events = path / "events"  # TensorBoard's mirror of the metrics
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.damaged = path / "damaged"  # checkpoints that were found damaged
+        self.result = path / "result.json"  # of the training, at its end
+        self.results = path / "result.jsonl"  # a line for each evaluation
+        self.dynamic = path / "dynamic"  # tuned settings and gradient statistics of dynamic evaluation
+        self.lock = path / "lock"  # held by the process that trains
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run folder says of its run.
+
+    `corpus` is the text as it was when the run last started, `splits` are in symbols, `config_sha256` is the digest of
+    config.json as canonical JSON, and `started_in` is the working directory of the last start, if recorded.
+    """
+
+    folder: Path
     config: Config
     vocabulary: Vocabulary
-    sha256: str
+    corpus: Corpus
+    splits: Offsets
+    parameters: int
+    symbols_per_step: int
+    config_sha256: str
+    started_in: Path | None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the run's text."""
+        return self.corpus.sha256
+
+    def open_dataset(self, data: str = "") -> Dataset:
+        """Open the run's text, wherever it lies now, with the run's vocabulary and splits.
+
+        `data` (a file, folder or glob) says where. Raises UserError if another text is there, or if none is found.
+        """
+        return open_dataset(self.config.data, self.vocabulary, self.find_corpus(data))
+
+    def find_corpus(self, data: str = "") -> Corpus:
+        """Find the run's text by its digest: at `data` if given, else where it was or near the run folder."""
+        folder = self.folder.absolute()
+        near = [*([self.started_in] if self.started_in else []), folder, *folder.parents]
+        return find_corpus(self.config.data, self.corpus, near, data)
 
 
 def find_run(folder: Path) -> RunInfo | None:
-    """The run that a folder holds; None where it holds none yet, or one that was cut off before it saved anything."""
-    checkpoints_dir = folder / "checkpoints"
-    begun = (folder / "run.json").exists() or (checkpoints_dir.is_dir() and any(checkpoints_dir.iterdir()))
+    """Load the run of a folder; None if it holds none yet, or one that was cut off before it saved anything.
+
+    Raises UserError if files of the run are missing or damaged.
+    """
+    run_dir = RunDir(folder)
+    checkpoints = run_dir.checkpoints
+    begun = run_dir.run.exists() or (checkpoints.is_dir() and any(checkpoints.iterdir()))
     return load_run(folder) if begun else None
 
 
 def load_run(folder: Path) -> RunInfo:
-    """The same where it must hold one, or a UserError."""
-    config, vocabulary = read_json(folder / "config.json"), read_json(folder / "vocab.json")
-    run = read_json(folder / "run.json")
+    """Load the run of a folder. Raises UserError if the folder has none, or if files of it are missing or damaged."""
+    run_dir = RunDir(folder)
+    config, vocabulary, run = map(read_json, (run_dir.config, run_dir.vocabulary, run_dir.run))
     try:
-        return RunInfo(Config.from_dict(config), Vocabulary.from_dict(vocabulary), run["corpus"]["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+        corpus, start = run["corpus"], run["starts"][-1]
+        return RunInfo(
+            folder=folder,
+            config=Config.from_dict(config),
+            vocabulary=Vocabulary.from_dict(vocabulary),
+            corpus=Corpus(corpus["name"], Path(corpus["path"]), corpus["bytes"], corpus["sha256"]),
+            splits={name: (begin, end) for name, (begin, end) in run["split"]["symbols"].items()},
+            parameters=run["parameters"],
+            symbols_per_step=run["symbols_per_step"],
+            config_sha256=json_digest(config),
+            started_in=Path(start["cwd"]) if start.get("cwd") else None,
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder}/vocab.json or run.json is damaged ({type(error).__name__}: {error}): restore it from a copy."
         ) from None
 
 
-def refuse_other(folder: Path, kept: Config, given: Config) -> None:
-    """Raises UserError where a run's config and the one given differ in more than the run's length."""
-    found = [d for d in differences(kept.as_dict(), given.as_dict()) if d[0] not in RUN_LENGTH]
+def refuse_other(folder: Path, saved: Config, given: Config) -> None:
+    """Raise UserError if the saved config of a run and the given one differ in more than the run's length."""
+    found = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in RUN_LENGTH]
     if found:
         lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
         raise UserError(
@@ -53,13 +121,13 @@ def refuse_other(folder: Path, kept: Config, given: Config) -> None:
 
 
 def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, start: Row) -> None:
-    """Write what the run is; run.json gets one more entry for this start of it."""
-    vocabulary, corpus = dataset.text.vocabulary, dataset.corpus
-    starts = read_json(folder / "run.json")["starts"] if (folder / "run.json").exists() else []
-    write_json(folder / "vocab.json", vocabulary.as_dict())
-    write_json(folder / "config.json", config.as_dict())
+    """Write config.json, vocab.json and run.json; run.json keeps its earlier starts and gets one more."""
+    run_dir, vocabulary, corpus = RunDir(folder), dataset.text.vocabulary, dataset.corpus
+    starts = read_json(run_dir.run)["starts"] if run_dir.run.exists() else []
+    write_json(run_dir.vocabulary, vocabulary.as_dict())
+    write_json(run_dir.config, config.as_dict())
     write_json(
-        folder / "run.json",
+        run_dir.run,
         {
             "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
             "split": {"name": dataset.split_spec, "symbols": dataset.splits, "bytes": dataset.byte_splits},
@@ -71,10 +139,10 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, s
 
 
 def lock_run_dir(folder: Path) -> IO[bytes]:
-    """Make the run folder and lock it while the file returned is open. Raises UserError where that cannot be."""
+    """Make the run folder and lock it until the returned file is closed. Raises UserError if that cannot be done."""
     try:
         make_folder(folder)
-        lock = (folder / "lock").open("wb")
+        lock = RunDir(folder).lock.open("wb")
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"--workdir={folder} is not a folder: name a new folder, or one that holds a run.") from None
     except OSError as error:
@@ -90,13 +158,18 @@ def lock_run_dir(folder: Path) -> IO[bytes]:
     return lock
 
 
-def write_json(path: Path, value: Any) -> None:
-    """All of it or nothing."""
+def json_digest(value: Row) -> str:
+    """Return the sha256 of a JSON object in canonical form: sorted keys, no spaces, ASCII."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_json(path: Path, value: Row) -> None:
+    """Write a JSON object, whole or not at all. Raises WriteError."""
     write_atomic(path, [json.dumps(value, indent=1).encode(), b"\n"])
 
 
 def read_json(path: Path) -> Row:
-    """Raises UserError where there is no such file or it holds no JSON object."""
+    """Read a JSON object of a run folder. Raises UserError if there is no such file or it holds none."""
     if not path.exists():
         raise UserError(
             f"{path.parent} holds no whole run: it has no {path.name}. Name the folder of a training run, or "

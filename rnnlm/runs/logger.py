@@ -1,6 +1,6 @@
-"""What happens in a run: metrics.jsonl, which is the truth, TensorBoard events that mirror it, samples/, result.json.
+"""Log a training: metrics.jsonl, which is the truth, TensorBoard events that mirror it, samples/ and result.json.
 
-It receives floats, never device arrays.
+The logger receives floats, never device arrays.
 """
 
 import json
@@ -12,7 +12,8 @@ from typing import Any
 
 from rnnlm.config import flatten
 from rnnlm.files import reading, sync_folder, write_atomic, writing
-from rnnlm.runs.layout import Row, write_json
+from rnnlm.runs.layout import Row, RunDir, write_json
+from rnnlm.runs.metrics import read_rows, validation_scores
 
 # tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.
 torch = sys.modules.get("torch")
@@ -28,27 +29,27 @@ finally:
 
 
 class RunLogger:
-    """Writes what happens to a run, from `step` on; what is there of later steps, of a run cut off, is dropped.
+    """Logs a run from `step` on, and drops the rows and samples of later steps that a run cut off has left.
 
-    Only the main process of a run writes: `write` is false in the others.
+    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step.
+    Raises UserError and WriteError.
     """
 
     def __init__(self, folder: Path, step: int, write: bool):
-        self.folder, self.write = folder, write
-        kept, size = rows_until(folder / "metrics.jsonl", step)
-        self._began = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
-        self.scores: dict[int, float] = scores_of(kept)
-        """Validation bpc by step."""
+        self.folder, self.write = RunDir(folder), write
+        earlier, size = read_rows(self.folder.metrics, step)
+        self._began = time.perf_counter() - (earlier[-1]["seconds"] if earlier else 0.0)
+        self.scores: dict[int, float] = validation_scores(earlier)
         if write:
-            self._path = folder / "metrics.jsonl"
+            self._path = self.folder.metrics
             with writing(self._path):
                 self._metrics = self._path.open("a")
                 self._metrics.truncate(size)
                 sync_folder(folder)
-            self._events = Events(folder)
-            for row in kept:
+            self._events = Events(self.folder.events)
+            for row in earlier:
                 self._mirror(row)
-            for path in sorted((folder / "samples").glob("*.txt")):
+            for path in sorted(self.folder.samples.glob("*.txt")):
                 if not path.stem.isdecimal():
                     continue
                 if int(path.stem) > step:
@@ -60,11 +61,11 @@ class RunLogger:
                     self._events.text("samples", text, int(path.stem))
 
     def seconds_at(self, now: float) -> float:
-        """Seconds of this run at a reading of time.perf_counter(), earlier starts included up to their last row."""
+        """Return the run's seconds at a reading of time.perf_counter(), earlier starts counted to their last row."""
         return now - self._began
 
     def write_row(self, values: Row) -> None:
-        """Append a row, which has a step, and mirror its numbers as scalars."""
+        """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""
         if "valid_bpc" in values:
             self.scores[values["step"]] = values["valid_bpc"]
         if self.write:
@@ -74,37 +75,39 @@ class RunLogger:
             self._mirror(values)
 
     def _mirror(self, row: Row) -> None:
+        """Write the numbers of a row as TensorBoard scalars."""
         group = "valid" if "valid_bpc" in row else "train"
         for name, value in row.items():
             if isinstance(value, int | float) and name != "step":
                 self._events.scalar(f"{group}/{name.removeprefix('valid_')}", value, row["step"])
 
     def sample_path(self, step: int) -> Path:
-        return self.folder / "samples" / f"{step:09d}.txt"
+        """Return the file of the samples of a step."""
+        return self.folder.samples / f"{step:09d}.txt"
 
     def sample(self, step: int, texts: dict[float, str]) -> None:
-        """Keep what was drawn at each temperature."""
+        """Write the samples of a step, by temperature. Raises WriteError."""
         if self.write:
             text = "".join(f"----- step {step}, temperature {t} -----\n{s}\n\n" for t, s in texts.items())
             write_atomic(self.sample_path(step), [text.encode(errors="replace")])
             self._events.text("samples", text, step)
 
     def flush(self) -> None:
-        """Sync to the disk, so that neither a checkpoint nor result.json knows more than the records."""
+        """Sync the rows to the disk, so that no checkpoint or result.json is ahead of them. Raises WriteError."""
         if self.write:
             with writing(self._path):
                 os.fsync(self._metrics.fileno())
             self._events.flush()
 
     def finish(self, config: Row, result: Row) -> None:
-        """Write result.json, and the row of TensorBoard's table of runs."""
+        """Write result.json and the row of TensorBoard's table of runs. Raises WriteError."""
         if self.write:
             self.flush()
-            write_json(self.folder / "result.json", result)
+            write_json(self.folder.result, result)
             self._events.hparams(dict(flatten(config)), result)
 
     def close(self) -> None:
-        """Close the files. Raises WriteError where what they have buffered cannot be written."""
+        """Close the files. Raises WriteError if what they have buffered cannot be written."""
         if self.write:
             try:
                 with writing(self._path):
@@ -114,13 +117,13 @@ class RunLogger:
 
 
 class Events:
-    """TensorBoard events, written at once by the thread that has them, so that a full disk is noticed.
+    """Writes TensorBoard events at once, in the calling thread, so that a full disk is noticed as a WriteError.
 
-    What earlier event files of the folder hold is void: a new one begins with the whole history.
+    A new event file makes those that are in the folder void: the logger repeats the history in it.
     """
 
     def __init__(self, folder: Path):
-        self._path = folder / "events"
+        self._path = folder
         with writing(self._path):
             self._writer = EventsWriter(str(self._path), f".{os.getpid()}")
         self._put(step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
@@ -130,47 +133,28 @@ class Events:
             self._writer.write_event(event_pb2.Event(wall_time=time.time(), **event))
 
     def scalar(self, name: str, value: float, step: int) -> None:
+        """Write a number at a step."""
         self._put(summary=summary.scalar(name, value), step=step)
 
     def text(self, name: str, text: str, step: int) -> None:
+        """Write a text at a step, shown verbatim."""
         self._put(summary=summary.text(name, f"```\n{text}\n```"), step=step)
 
     def hparams(self, config: Row, result: Row) -> None:
-        """A config, and the bpc that it came to, as final/NAME."""
+        """Write a config, and each bpc of its result as final/NAME."""
         plain = {name: value if isinstance(value, int | float | str) else str(value) for name, value in config.items()}
         numbers = {f"final/{name}": v for name, v in result.items() if "bpc" in name and v is not None}
-        for part in summary.hparams(plain, numbers):
-            self._put(summary=part, step=result["step"])
+        for event in summary.hparams(plain, numbers):
+            self._put(summary=event, step=result["step"])
         for name, value in numbers.items():
             self.scalar(name, value, result["step"])
 
     def flush(self) -> None:
+        """Write what is buffered."""
         with writing(self._path):
             self._writer.flush()
 
     def close(self) -> None:
+        """Close the event file."""
         with writing(self._path):
             self._writer.close()
-
-
-def scores_of(rows: list[Row]) -> dict[int, float]:
-    """Validation bpc by step."""
-    return {row["step"]: row["valid_bpc"] for row in rows if "valid_bpc" in row}
-
-
-def rows_until(path: Path, step: int) -> tuple[list[Row], int]:
-    """The rows of steps up to `step`, and how many bytes they take; a torn last line does not count."""
-    rows: list[Row] = []
-    size = 0
-    with reading(path):
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    for line in lines:
-        try:
-            row = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            row = None
-        if row is None or row["step"] > step:
-            break
-        rows.append(row)
-        size += len(line)
-    return rows, size

@@ -1,5 +1,6 @@
 """Record where, when and from what code a run was started."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,10 +13,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rnnl
 
 
 def provenance() -> dict[str, Any]:
-    """Where, when and from what a run was started."""
+    """Return time, command line, working directory, git commit, versions and platform, ready for JSON."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "argv": sys.argv,
+        "cwd": working_dir(),
         "git": git(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
@@ -23,15 +25,24 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def working_dir() -> str | None:
+    """Return the working directory; None if it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
 def version(package: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed, as rnnlm in its source tree."""
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # rnnlm itself, run from its source tree
+    except metadata.PackageNotFoundError:
         return None
 
 
 def git() -> dict[str, Any] | None:
-    """The commit of rnnlm's own source tree and what differs from it; None outside a checkout."""
+    """Return the commit of rnnlm's own source tree and what differs from it; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
 
     def ask(*words: str) -> str:

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
 from rnnlm.runs.checkpoint import Leaves, digests, name_of, short_reason, steps
+from rnnlm.runs.layout import RunDir
 from rnnlm.runtime import parallel
 from rnnlm.runtime.quiet import silence_orbax
 
@@ -144,7 +145,7 @@ def quarantine(folder: Path, after: int) -> None:
     """
     for step in steps(folder):
         if step > after:
-            aside = folder.parent / "damaged"
+            aside = RunDir(folder.parent).damaged
             with writing(aside):
                 make_folder(aside)
                 target = next(p for i in range(10**6) if not (p := aside / f"{step}.{i}").exists())

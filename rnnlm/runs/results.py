@@ -1,40 +1,131 @@
-"""result.jsonl: one line for each evaluation of a run."""
+r"""result.jsonl of a run folder: a line of JSON for each evaluation. This is its schema, version 2.
 
+version        2; lines without it (version 1) are upgraded when they are read
+split          train, valid or test
+split_spec     the run's data.split, by which the split's symbols are defined
+symbols        [from, to): which symbols of the split were scored
+kind           kind of the vocabulary: byte, byte_seen or char
+protocol       the protocol in words, which are not to be parsed
+protocol_name  carry, windows, records or dynamic
+lanes, warmup  stretches that were read side by side (dynamic: streams), and symbols read before each
+window, stride symbols of a window and how many of them count; null but for windows
+separator      the symbol that ends a record; null but for records
+dynamic        null but for dynamic: {method, segment, learning_rate, decay, normalize (rms only), streams}
+count          symbols scored
+nats           their cost, the sum of -ln p
+bpc, bpb       bits per symbol and bits per byte
+stderr         standard error of the bpc over blocks of 10,000 symbols; null for a single block
+block          symbols of a block: 1,000; 10,000 in version 1
+blocks         nats of each block in the order of the text; the last block may be shorter
+step           the checkpoint's step
+params         digest of the params (checkpoint.digest)
+trained_as     {config: sha256 of the run's config.json as canonical JSON, parent: null}; null in version 1
+corpus         sha256 of the text
+git            commit of rnnlm, with -dirty if its source tree differed; null outside a checkout
+time, seconds  when the evaluation ended, and how long it took
+"""
+
+import ast
 import contextlib
 import json
+import re
 from pathlib import Path
 
+import numpy as np
+
+from rnnlm.evaluation.protocol import Score
+from rnnlm.evaluation.tally import Blocks
 from rnnlm.files import append_line, reading
-from rnnlm.runs.layout import Row
+from rnnlm.runs.layout import Row, RunDir, RunInfo
+from rnnlm.runs.provenance import provenance
 
-RESULT_FIELDS = {
-    "split",
-    "protocol",
-    "symbols",
-    "kind",
-    "lanes",
-    "warmup",
-    "step",
-    "corpus",
-    "count",
-    "bpc",
-    "stderr",
-    "blocks",
-}
+VERSION = 2
+VERSION_1_FIELDS = {
+    "split", "protocol", "symbols", "kind", "lanes", "warmup", "step", "corpus", "count", "bpc", "stderr", "blocks",
+}  # fmt: skip
+"""Fields without which a line of version 1 is skipped."""
+FIELDS = VERSION_1_FIELDS | {
+    "version", "split_spec", "protocol_name", "window", "stride", "separator", "dynamic", "nats", "bpb", "block",
+    "params", "trained_as", "git", "time", "seconds",
+}  # fmt: skip
+"""Fields of a line of version 2."""
+VERSION_1_BLOCK = 10_000
 
 
-def append_result(folder: Path, found: Row) -> None:
-    """Append what was found out about a run's model to its result.jsonl. Raises WriteError."""
-    append_line(folder / "result.jsonl", json.dumps(found).encode())
+def result_row(score: Score, run: RunInfo, params_digest: str, step: int, seconds: float) -> Row:
+    """Make a line of result.jsonl from the score of a run's checkpoint; `seconds` is how long the evaluation took."""
+    where = provenance()
+    commit = where["git"]
+    return score.as_dict() | {
+        "version": VERSION,
+        "split_spec": run.config.data.split,
+        "symbols": [score.begin, score.end],
+        "kind": run.vocabulary.kind,
+        "lanes": score.protocol.lanes,
+        "warmup": score.protocol.warmup,
+        **score.protocol.as_fields(),
+        "step": step,
+        "params": params_digest,
+        "trained_as": {"config": run.config_sha256, "parent": None},
+        "corpus": run.sha256,
+        "git": commit and commit["sha"] + ("-dirty" if commit["diff"] else ""),
+        "time": where["time"],
+        "seconds": seconds,
+        "block": score.blocks.size,
+        "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()],
+    }
 
 
-def read_results(folder: Path) -> list[Row]:
-    """The lines of result.jsonl; one that was cut off, or tells too little, does not count."""
-    path = folder / "result.jsonl"
-    rows = []
+def append_result(folder: Path, row: Row) -> None:
+    """Append a line to the result.jsonl of a run folder. Raises WriteError."""
+    append_line(RunDir(folder).results, json.dumps(row).encode())
+
+
+def read_results(run: RunInfo) -> list[Row]:
+    """Read the lines of a run's result.jsonl, old ones upgraded to the present schema.
+
+    A line that was cut off or lacks fields is skipped. Raises UserError if the file cannot be read.
+    """
+    path, rows = RunDir(run.folder).results, []
     with reading(path):
         lines = path.read_bytes().splitlines() if path.exists() else []
     for line in lines:
         with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict) and row.keys() >= RESULT_FIELDS]
+            row = json.loads(line)
+            if isinstance(row, dict) and row.keys() >= (FIELDS if "version" in row else VERSION_1_FIELDS):
+                rows.append(upgrade_row(row, run.config.data.split))
+    return rows
+
+
+def upgrade_row(row: Row, split_spec: str) -> Row:
+    """Return a line of version 1 in the present schema; later versions stay as they are.
+
+    The protocol's fields are read from its words; what version 1 did not record is null. `split_spec` is the run's.
+    """
+    if "version" in row:
+        return row
+    defaults = dict.fromkeys(FIELDS) | {"block": VERSION_1_BLOCK}
+    added = {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
+    return defaults | row | added
+
+
+def parse_protocol(words: str, lanes: int) -> Row:
+    """Read the protocol's fields from the words of version 1; what the words do not tell is null."""
+    fields: Row = dict.fromkeys(("window", "stride", "separator", "dynamic"))
+    fields["protocol_name"] = words.replace(",", " ").split()[0]
+    if found := re.match(r"windows of (\d+), stride (\d+)", words):
+        fields |= {"window": int(found[1]), "stride": int(found[2])}
+    elif found := re.match(r"records after (.+), \d+ lane", words):
+        fields["separator"] = ast.literal_eval(found[1])
+    elif found := re.match(
+        r"dynamic (\w+), .*segment (\d+), rate ([^,]+), decay ([^,]+)(?:, (tensor|global) mean)?", words
+    ):
+        method, segment, rate, decay, normalize = found.groups()
+        options = {"method": method, "segment": int(segment), "learning_rate": float(rate), "decay": float(decay)}
+        fields["dynamic"] = options | {"normalize": normalize, "streams": lanes}
+    return fields
+
+
+def row_blocks(row: Row) -> Blocks:
+    """Return the blocks of a line in the present schema."""
+    return Blocks(np.array(row["blocks"], np.float64), row["count"], row["block"])

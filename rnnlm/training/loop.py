@@ -14,7 +14,8 @@ from rnnlm.config import Config
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
-from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+from rnnlm.evaluation.evaluator import Evaluator
+from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import make_folder, writing
 from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
@@ -48,7 +49,7 @@ class Trainer:
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
-        self.folder = workdir / "checkpoints"
+        self.folder = layout.RunDir(workdir).checkpoints
         self.prime = vocabulary.prompt(config.sample.prime)
         self.run_info = {
             "parameters": model.count_params(config.model, len(vocabulary)),
@@ -259,7 +260,7 @@ class Trainer:
         row = {"step": step, "epoch": epoch, **values, "seconds": self.logger.seconds_at(time.perf_counter())}
         self.write_row(row)
         count = f"{found.tally.count:,} symbols"
-        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.how})")
+        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.sentence})")
         return True
 
     def sample(self, step: int, now: TrainState) -> None:
@@ -313,7 +314,7 @@ def train(
         kept = layout.find_run(workdir)
         if kept:
             layout.refuse_other(workdir, kept.config, config)
-        dataset = open_dataset(config.data, *(kept[1:] if kept else ()))
+        dataset = kept.open_dataset(data) if kept else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()

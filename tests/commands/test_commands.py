@@ -160,7 +160,25 @@ def test_baselines_of_a_runs_own_text(run):
     assert found["4-gram"]["bpc"] < found["2-gram"]["bpc"] < found["1-gram"]["bpc"]
     assert found["xz -9e, after train"]["bytes"] < found["xz -9e"]["bytes"]
     assert "Give one text" in rnnlm("baseline", code=2)
-    assert "leave out --parts and --symbols" in rnnlm("baseline", f"--workdir={run}", "--symbols=char", code=2)
+    assert "leave out --split_spec and --symbols" in rnnlm("baseline", f"--workdir={run}", "--symbols=char", code=2)
+
+
+def test_the_old_name_of_a_split_spec_still_works(text_file):
+    args = ("baseline", f"--files={text_file}", "--order=2", "--json")
+    found = [rnnlm(*args, flag) for flag in ("--parts=0.5/0.3/0.2", "--split-spec=0.5/0.3/0.2")]
+    assert found[0] == found[1] and json.loads(found[0].splitlines()[0])["count"] == 1200
+    assert "give one of them" in rnnlm(*args, "--parts=0.5/0.3/0.2", "--split_spec=0.5/0.3/0.2", code=2)
+
+
+def test_a_text_that_moved_is_named_by_a_flag(run, tmp_path, text_file):
+    moved, other = tmp_path / "moved.txt", tmp_path / "other.txt"
+    moved.write_bytes(text_file.read_bytes())
+    other.write_bytes(make_text(6000, seed=1))
+    rnnlm("eval", f"--workdir={run}", "--json")
+    for command in (("baseline", f"--workdir={run}", "--order=2"), ("compare", str(run))):
+        rnnlm(*command, f"--data={moved}")
+        assert "is another text than the run's" in rnnlm(*command, f"--data={other}", code=2)
+    assert "--data is for the text of a run" in rnnlm("baseline", f"--files={moved}", f"--data={moved}", code=2)
 
 
 def test_a_run_is_continued_by_its_folder_alone(run, tmp_path, text_file):

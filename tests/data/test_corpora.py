@@ -10,7 +10,8 @@ import pytest
 
 from rnnlm.config import DataConfig
 from rnnlm.data import corpora
-from rnnlm.data.corpora import Source, by_name, from_files
+from rnnlm.data.corpora import by_name, from_files
+from rnnlm.data.published import SOURCES, Source
 from rnnlm.errors import UserError
 
 TEXT = b"a published text\n" * 1000
@@ -47,7 +48,7 @@ def publish(monkeypatch, tmp_path):
     def add(url, member="", size=17_000, digest=None):
         digest = digest or "sha256:" + hashlib.sha256(TEXT).hexdigest()
         source = Source("text.txt", url, size, digest, member, 10**6)
-        monkeypatch.setitem(corpora.SOURCES, "published", source)
+        monkeypatch.setitem(SOURCES, "published", source)
 
     return add
 

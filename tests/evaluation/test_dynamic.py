@@ -10,9 +10,18 @@ import pytest
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.evaluation import evaluator, tally
-from rnnlm.evaluation.dynamic import EPSILON, Adaptation, Adapter, per_param_rates, tune
-from rnnlm.evaluation.evaluator import EvalProtocol, Evaluator
+from rnnlm.evaluation import evaluator, protocol, tally
+from rnnlm.evaluation.dynamic import (
+    EPSILON,
+    TUNED_SEGMENTS,
+    Adaptation,
+    Adapter,
+    per_param_rates,
+    tune,
+    tune_adaptation,
+)
+from rnnlm.evaluation.evaluator import Evaluator
+from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
 from tests.conftest import make_text, tiny
@@ -99,7 +108,7 @@ def test_statistics_are_the_root_of_the_mean_square():
 
 @pytest.mark.parametrize("method", ["rms", "sgd"])
 def test_without_a_learning_rate_it_is_static_to_the_last_bit(method, monkeypatch):
-    monkeypatch.setattr(evaluator, "TIME", 10)  # read in the same pieces
+    monkeypatch.setattr(protocol, "TIME", 10)  # read in the same pieces
     static = Evaluator(CONFIG, V)(parallel.replicate(PARAMS), TextSlice(TEXT, 3000, 3700), EvalProtocol(lanes=1))
     found = adapt(3000, 3700, method, 0.0)
     assert found.tally.nats == static.tally.nats
@@ -138,6 +147,24 @@ def test_tuning_finds_the_valley():
     assert rate == 0.08 and 0.0012 < decay < 0.0026 and tried < 40
     assert tune(lambda rate, decay: -decay + np.log(rate / 0.01) ** 2, 0.01, 0.25)[:2] == (0.01, 1.0)  # and no further
     assert tune(lambda rate, decay: np.nan if rate > 0.1 else -rate, 0.01, 0.5)[0] == 0.08
+
+
+def bpc_of(options):
+    """A made-up bpc with its least at segment 20, rate 0.08 and decay 0.002."""
+    return 2 + abs(options.segment - 20) / 50 + np.log(options.learning_rate / 0.08) ** 2 + abs(options.decay - 0.002)
+
+
+def test_tuning_ends_where_shorter_segments_do_not_gain():
+    trials = []
+    bpc, options = tune_adaptation(bpc_of, "sgd", on_trial=lambda options, bpc: trials.append((options, bpc)))
+    assert options.segment == 20 and options.learning_rate == pytest.approx(0.1) and options.streams == 1
+    assert bpc == min(cost for _, cost in trials) == bpc_of(options)
+    assert len({tried for tried, _ in trials}) == len(trials) and all(bpc_of(tried) == cost for tried, cost in trials)
+    assert [segment for segment in TUNED_SEGMENTS if segment in {tried.segment for tried, _ in trials}] == [40, 20, 10]
+    trials.clear()
+    tune_adaptation(lambda options: -bpc_of(options) + options.segment, "sgd", on_trial=lambda *t: trials.append(t))
+    with pytest.raises(UserError, match="found no settings"):
+        tune_adaptation(lambda options: np.nan, "rms")
 
 
 def test_what_cannot_be_adapted_by():

@@ -1,4 +1,4 @@
-"""Nats, bits, and what uniform logits cost."""
+"""Tally and blocks: nats, bits, what uniform logits cost, and standard errors."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm.evaluation import tally
-from rnnlm.evaluation.tally import Tally
+from rnnlm.evaluation.tally import Blocks, Tally
 
 
 @pytest.mark.parametrize("vocab", [2, 65, 256])
@@ -36,3 +36,21 @@ def test_bits_per_symbol_and_per_byte_are_of_the_same_bits(nats, count, size):
     tally = Tally(nats, count)
     assert tally.bpc * count == pytest.approx(nats / math.log(2))
     assert tally.per(size) * size == pytest.approx(tally.bpc * count)
+
+
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=60), st.integers(1, 7), st.integers(1, 5))
+def test_coarsened_blocks_are_those_of_the_larger_size(nats, size, factor):
+    def direct(size):
+        cut = [nats[i : i + size] for i in range(0, len(nats), size)]
+        return Blocks(np.array([math.fsum(block) for block in cut]), len(nats), size)
+
+    got, expected = direct(size).coarsen(size * factor), direct(size * factor)
+    np.testing.assert_allclose(got.nats, expected.nats, rtol=1e-12)
+    assert (got.size, got.count) == (expected.size, expected.count) and got.counts.tolist() == expected.counts.tolist()
+    if (expected.stderr() or 0) > 1e-6:
+        assert got.stderr() == pytest.approx(expected.stderr(), rel=1e-6)
+
+
+def test_blocks_are_not_coarsened_to_another_multiple():
+    with pytest.raises(ValueError, match="blocks of 4 symbols do not join to blocks of 10"):
+        Blocks(np.ones(5), 20, 4).coarsen(10)

@@ -1,4 +1,4 @@
-"""Runs are ranked only by the same symbols, and the law drawn through them is the one they follow."""
+"""Comparisons: runs are ranked by the same symbols and protocol only, old and new result lines alike."""
 
 import dataclasses
 
@@ -6,19 +6,29 @@ import numpy as np
 import pytest
 
 from rnnlm.errors import UserError
-from rnnlm.evaluation.tally import BLOCK
 from rnnlm.runs import compare
+from rnnlm.runs.results import upgrade_row
 from tests.conftest import tiny
 
+BLOCK = 10_000
 
-def made(name="a", shift=0.0, noise=0.0, **note):
-    """A run whose blocks cost 2 bits a symbol, and a little more."""
+
+def made(name="a", shift=0.0, noise=0.0, **fields):
+    """Make a run whose blocks cost 2 bits a symbol and a little more, from a line without a version."""
     nats = BLOCK * np.log(2) * (2 + shift + noise * np.random.default_rng(0).normal(size=30))
-    about = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
-    about |= {"lanes": 7, "warmup": 512, "step": 5}
-    about |= {"protocol": "carry, 7 lanes, 512 warm-up", "bpc": nats.sum() / np.log(2) / (30 * BLOCK)}
-    note = about | {"count": 30 * BLOCK, "blocks": nats.tolist()} | note
-    return compare.Run(name, tiny(), note, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
+    row = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
+    row |= {"lanes": 7, "warmup": 512, "step": 5}
+    row |= {"protocol": "carry, 7 lanes, 512 warm-up", "bpc": nats.sum() / np.log(2) / (30 * BLOCK)}
+    row |= {"count": 30 * BLOCK, "blocks": nats.tolist()} | fields
+    result = upgrade_row(row, "0.8/0.1/0.1")
+    return compare.Run(name, tiny(), result, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
+
+
+def finer(run):
+    """Cut a run's blocks into blocks of 1,000 symbols of unequal cost."""
+    shares = 0.1 + 0.05 * np.sin(np.arange(10))
+    nats = np.outer(run.result["blocks"], shares / shares.sum()).ravel()
+    return dataclasses.replace(run, result=run.result | {"block": 1_000, "blocks": nats.tolist()})
 
 
 def test_a_power_law_is_found_again():
@@ -38,7 +48,7 @@ def test_the_paired_difference_is_surer_than_each_figure():
     low, high = apart[1]["interval"]
     spread = 0.1 * np.random.default_rng(0).normal(size=30).std(ddof=1)
     assert high - low == pytest.approx(2 * 2.045 * spread / np.sqrt(30), rel=1e-3)  # Student's t of 29
-    assert compare.quantile(2) == pytest.approx(12.706, abs=1e-3)
+    assert compare.t_quantile(2) == pytest.approx(12.706, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +59,7 @@ def test_the_paired_difference_is_surer_than_each_figure():
         {"kind": "char"},
         {"corpus": "0" * 64},
         {"protocol": "windows of 512, stride 256"},
-        {"protocol": "dynamic rms, 1 stream, segment 20", "lanes": 1, "warmup": 0},
+        {"protocol": "dynamic rms, 1 stream, segment 20, rate 1e-05, decay 0.1, tensor mean", "lanes": 1, "warmup": 0},
         {"protocol": "carry, 7 lanes, 8 warm-up", "warmup": 8},
     ],
     ids=lambda other: "-".join(map(str, other.values()))[:30],
@@ -59,7 +69,8 @@ def test_what_was_judged_otherwise_is_not_ranked(other):
         compare.rank([made(), made("b", **other)])
     exact = made("b", protocol="carry, 1 lane", lanes=1, warmup=0)  # as many lanes with a warm-up are to 1e-3
     assert len(compare.rank([made(), exact])) == 2
-    streams = [{"protocol": f"dynamic rms, {n} streams, 512 warm-up, segment 20", "lanes": n} for n in (2, 3)]
+    words = "dynamic rms, {} streams, 512 warm-up, segment 20, rate 1e-05, decay 0.1, tensor mean"
+    streams = [{"protocol": words.format(n), "lanes": n} for n in (2, 3)]
     with pytest.raises(UserError, match="a and b were not judged by the same"):
         compare.rank([made("a", **streams[0]), made("b", **streams[1])])
 
@@ -68,3 +79,27 @@ def test_only_settings_that_differ_are_shown():
     wider = dataclasses.replace(made("b"), config=tiny(model__hidden=20))
     assert [row["model.hidden"] for row in compare.table([made(), wider])] == [12, 20]
     assert not any("." in name for name in compare.table([made(), made("b")])[0])
+
+
+def test_old_and_new_lines_give_the_same_table():
+    old = [made("a", 0.02, 0.1), made("b", 0.0, 0.2)]
+    expected = compare.format_rows(compare.table(old))
+    assert compare.format_rows(compare.table([finer(run) for run in old])) == expected
+    assert compare.format_rows(compare.table([old[0], finer(old[1])])) == expected
+
+
+def test_an_old_line_is_compared_with_what_it_says():
+    """The keys of version 1, which were cut out of the sentence."""
+    keys = {
+        "carry, 1 lane": ({"lanes": 1, "warmup": 0}, "carry"),
+        "carry, 7 lanes, 8 warm-up, symbols 0..300000": ({"warmup": 8}, "carry, 7 lanes, 8 warm-up"),
+        "records after '\\n', 7 lanes, 512 warm-up": ({}, "records after '\\n'"),
+        "windows of 512, stride 256": ({"warmup": 0}, "windows of 512, stride 256"),
+        "dynamic sgd, 1 stream, segment 20, rate 0.1, decay 0.001": ({"lanes": 1, "warmup": 0}, "dynamic sgd"),
+        "dynamic rms, 2 streams, 520 warm-up, segment 20, rate 2e-05, decay 0.001, tensor mean": (
+            {"lanes": 2, "warmup": 520},
+            "dynamic rms, 2 streams, 520 warm-up",
+        ),
+    }
+    for protocol, (fields, key) in keys.items():
+        assert made(protocol=protocol, **fields).comparison_key[3] == f"protocol {key}"

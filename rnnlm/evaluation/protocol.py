@@ -1,0 +1,148 @@
+"""Evaluation protocols, and the score of a text slice under one."""
+
+import typing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnnlm.data.text import TextSlice
+from rnnlm.data.windows import EvalWindows
+from rnnlm.errors import UserError
+from rnnlm.evaluation.tally import STDERR_BLOCK, Blocks, Tally
+
+TIME = 128
+"""Symbols of each lane in one dispatch."""
+MOST_LANES = 128
+
+
+@dataclass(frozen=True)
+class EvalProtocol:
+    """How a text slice is read. Compare scores of the same protocol only, or of exact ones.
+
+    carry    from the first symbol to the last with the carry, cut into `lanes` stretches side by side, each warmed up
+             on the `warmup` symbols before it; exact in one lane. lanes=0 chooses as many as keep the warm-up at an
+             eighth of the work at most
+    windows  `window` symbols at a time, each time from a reset carry; the last `stride` of them count, so every symbol
+             has window - stride symbols of context or more, but for the slice's first ones (as transformer papers do)
+    records  like carry, but with a reset at each symbol `separator`, which is the first input of the next record;
+             exact in one lane, and where no record is longer than the warm-up
+
+    Raises UserError for values that make no protocol.
+    """
+
+    name: str = "carry"
+    lanes: int = 0
+    warmup: int = 512
+    window: int = 512
+    stride: int = 256
+    separator: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in ("carry", "windows", "records"):
+            raise UserError(f"There is no protocol {self.name!r}: it is carry, windows or records.")
+        if min(self.lanes, self.warmup) < 0 or not 0 < self.stride <= self.window:
+            raise UserError(
+                f"Cannot read in lanes={self.lanes} with warmup={self.warmup}, window={self.window}, "
+                f"stride={self.stride}: lanes and warm-up are from 0 up, the stride from 1 up to the window."
+            )
+        if bool(self.separator) != (self.name == "records"):
+            raise UserError("The protocol records, and no other one, takes a separator: the symbol that ends a record.")
+
+    def resolve(self, symbols: int) -> "EvalProtocol":
+        """Choose the lanes for a number of symbols; one lane needs no warm-up."""
+        most = self.lanes or MOST_LANES
+        if self.name == "windows":
+            return replace(self, lanes=min(most, -(-symbols // self.stride)), warmup=0)
+        lanes = min(self.lanes or max(1, min(most, symbols // (8 * max(1, self.warmup)))), symbols)
+        return replace(self, lanes=lanes, warmup=self.warmup if lanes > 1 else 0)
+
+    def windows(self, text_slice: TextSlice) -> EvalWindows:
+        """Return the windows that read a slice under a resolved protocol.
+
+        Raises UserError where the separator is not one symbol of the vocabulary.
+        """
+        symbols = len(text_slice)
+        if self.name == "windows":
+            stride, context = min(self.stride, symbols), min(self.window - self.stride, symbols)
+            return EvalWindows(text_slice, stride, context, self.lanes, TIME)
+        stride, vocabulary = -(-symbols // self.lanes), text_slice.text.vocabulary
+        separator = vocabulary.encode_one(self.separator) if self.separator else None
+        return EvalWindows(text_slice, stride, min(self.warmup, symbols), self.lanes, TIME, separator)
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the protocol as fields of a result; null where a field is of another protocol."""
+        windows = self.name == "windows"
+        return {
+            "protocol_name": self.name,
+            "window": self.window if windows else None,
+            "stride": self.stride if windows else None,
+            "separator": self.separator or None,
+            "dynamic": None,
+        }
+
+    def __str__(self) -> str:
+        if self.name == "windows":
+            return f"windows of {self.window}, stride {self.stride}"
+        lanes = f"{self.lanes} lanes, {self.warmup} warm-up" if self.lanes > 1 else "1 lane"
+        after = f" after {self.separator!r}" if self.separator else ""
+        return f"{self.name}{after}, {lanes}"
+
+
+class ResolvedProtocol(typing.Protocol):
+    """A static or dynamic protocol with its lanes chosen: `str` gives the sentence that a score is reported with."""
+
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    def as_fields(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """The cost of symbols begin..end of a text slice, counted from the slice's first, under a protocol.
+
+    `whole` is true if these are all of the slice's symbols, and `bytes` is how many bytes they are.
+    """
+
+    split: str
+    protocol: ResolvedProtocol
+    begin: int
+    end: int
+    whole: bool
+    blocks: Blocks
+    bytes: int
+
+    @classmethod
+    def of_subrange(
+        cls, text_slice: TextSlice, scored: TextSlice, protocol: ResolvedProtocol, blocks: Blocks, size: int
+    ) -> "Score":
+        """Make the score of `scored`, a subrange of `text_slice` that has `size` bytes."""
+        begin, end = scored.begin - text_slice.begin, scored.end - text_slice.begin
+        return cls(text_slice.split, protocol, begin, end, len(scored) == len(text_slice), blocks, size)
+
+    @property
+    def tally(self) -> Tally:
+        """Nats and count of all symbols."""
+        return self.blocks.tally
+
+    @property
+    def stderr(self) -> float | None:
+        """Standard error of the bpc over blocks of STDERR_BLOCK symbols; None for a single block."""
+        return self.blocks.coarsen(STDERR_BLOCK).stderr()
+
+    @property
+    def sentence(self) -> str:
+        """The protocol in words, with the symbols if they are not the whole slice."""
+        return f"{self.protocol}" + ("" if self.whole else f", symbols {self.begin}..{self.end}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the score as it is printed with --json."""
+        return {
+            "split": self.split,
+            "protocol": self.sentence,
+            "count": self.tally.count,
+            "nats": self.tally.nats,
+            "bpc": self.tally.bpc,
+            "bpb": self.tally.per(self.bytes),
+            "stderr": self.stderr,
+        }

@@ -1,0 +1,34 @@
+"""Read metrics.jsonl, the rows that a training has logged; `logger` writes them."""
+
+import json
+import math
+from pathlib import Path
+
+from rnnlm.files import reading
+from rnnlm.runs.layout import Row
+
+
+def read_rows(path: Path, last: float = math.inf) -> tuple[list[Row], int]:
+    """Read the rows of steps up to `last`: -> (rows, the bytes that they take in the file).
+
+    A last line that was cut off does not count, and a missing file has no rows. Raises UserError if it cannot be read.
+    """
+    rows: list[Row] = []
+    size = 0
+    with reading(path):
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            row = None
+        if row is None or row["step"] > last:
+            break
+        rows.append(row)
+        size += len(line)
+    return rows, size
+
+
+def validation_scores(rows: list[Row]) -> dict[int, float]:
+    """Return the validation bpc by step."""
+    return {row["step"]: row["valid_bpc"] for row in rows if "valid_bpc" in row}
