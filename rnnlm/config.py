@@ -1,51 +1,107 @@
-"""What a config may say: one frozen dataclass a section, without defaults, each value checked where it is held.
+"""Every key of a config, once: its name, type, default, unit and reason. It knows no jax.
 
-The defaults are in `configs/base.py`, once. `Config.from_dict` takes the plain dict that a config file or a run folder
-gives, so that a missing, unknown, mistyped or impossible entry ends as one sentence and not as a run.
+A section is a frozen dataclass that checks its values. `Config.from_dict` reads what a config file gives, where a
+missing key has its default; `Config.from_saved` reads what a run folder keeps, where a missing key has the value under
+which the program behaved before it had the key. An existing key never changes its meaning.
 """
 
 import dataclasses
 import difflib
+import textwrap
 import typing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rnnlm.errors import UserError
 
+VERSION = 2
+"""Version of saved configs. 1, which they did not carry, had `model.forget_bias` and `sample.prime`."""
+
+RENAMED = {"model.forget_bias": "model.lstm.forget_bias", "sample.prime": "sample.prompt"}
+"""Old names of keys, which config files, overrides and saved configs may still have."""
+
+RUN_LENGTH = ("train.steps",)
+"""The keys that may differ when a run is resumed."""
+
+MAX_SEED = 2**32 - 1
+
+
+def key(default: Any, about: str, before: Any = dataclasses.MISSING, follows: str = "") -> Any:
+    """Declare a key: its default, and its unit and reason in words.
+
+    A key that was added after version 1 states `before`, the value that configs without it mean. One that `follows`
+    another key of its section has that one's value unless it is set.
+    """
+    metadata = {"about": about, "before": before, "follows": follows}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=None if follows else default, metadata=metadata)
+
+
+class Section:
+    """A part of a config whose values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            follows = field.metadata.get("follows")
+            if follows and getattr(self, field.name) is None:
+                object.__setattr__(self, field.name, getattr(self, follows))
+        self.check()
+
+    def check(self) -> None:
+        """Raise UserError for an impossible value."""
+
 
 @dataclass(frozen=True)
-class DataConfig:
-    corpus: str
-    files: str
-    split: str
-    symbols: str
+class DataConfig(Section):
+    """Which text is read, as which symbols."""
+
+    corpus: str = key("stdlib", "a name that `rnnlm data` lists")
+    files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
+    split: str = key("0.9/0.05/0.05", "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5")
+    symbols: str = key("byte_seen", "byte (256 symbols), byte_seen (those of the corpus), char (its Unicode ones)")
 
     def check(self) -> None:
         one_of("data.symbols", self.symbols, ("byte", "byte_seen", "char"))
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    cell: str
-    layers: int
-    hidden: int
-    sizes: tuple[int, ...]
-    embedding: int
-    tied: bool
-    forget_bias: float
-    dropout: float
-    dropout_input: float
-    dropout_output: float
-    dropout_mask: str
-    dtype: str
+class LSTMOptions(Section):
+    """Options of the cell `lstm`."""
+
+    forget_bias: float = key(1.0, "initial bias of the forget gate, so that a cell remembers before it has learned to")
+    biases: int = key(1, "bias vectors: 1, or 2 as in char-rnn, PyTorch and cuDNN", before=1)
+
+    def check(self) -> None:
+        if self.biases not in (1, 2):
+            raise UserError(f"model.lstm.biases={self.biases} is impossible: it is 1 or 2.")
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """The network."""
+
+    cell: str = key("lstm", "a name in rnnlm/cells, or package.module:Name of a cell of one's own")
+    layers: int = key(2, "recurrent layers")
+    hidden: int = key(128, "units in each layer")
+    sizes: tuple[int, ...] = key((), "units layer by layer, in place of `layers` times `hidden`")
+    embedding: int = key(0, "width of the embedding; 0: one-hot symbols")
+    tied: bool = key(False, "output weights = embedding, which must be as wide as the last layer")
+    lstm: LSTMOptions = dataclasses.field(default_factory=LSTMOptions)
+    options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
+    dropout: float = key(0.0, "share of units dropped after each layer")
+    dropout_input: float = key(0.0, "share of units dropped from what the first layer reads")
+    dropout_output: float = key(0.0, "share of units dropped after the last layer", follows="dropout")
+    dropout_mask: str = key("step", "a new mask each step, or one for the whole window (variational)")
+    dtype: str = key("float32", "dtype of products, or bfloat16; params and carry stay float32")
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
-        """The width of each layer."""
+        """Width of each layer."""
         return self.sizes or (self.hidden,) * self.layers
 
     def check(self) -> None:
-        one_of("model.cell", self.cell, ("rnn", "lstm", "gru", "gru_before"))
         one_of("model.dropout_mask", self.dropout_mask, ("step", "window"))
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         at_least("model.layers", self.layers, 1)
@@ -63,20 +119,30 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    batch: int
-    window: int
-    steps: int
-    accumulate: int
-    remat: int
-    drop_state: float
+class TrainConfig(Section):
+    """Batches, windows and steps."""
+
+    batch: int = key(50, "lanes, over all devices together")
+    window: int = key(50, "time steps between carry hand-overs (truncated BPTT)")
+    steps: int = key(10_000, "windows to train on")
+    accumulate: int = key(1, "pieces that a batch is taken in, to save memory; the numbers stay the same")
+    remat: int = key(
+        0,
+        "time steps in a chunk that the backward pass recomputes, 0: off; least memory near sqrt(window), least time "
+        "in few large chunks; the numbers stay the same but for the masks of dropout_mask=step",
+    )
+    drop_state: float = key(
+        0.0,
+        "probability that a lane is reset at the start of a window (lamb's drop_state_probability); at 0 a lane is "
+        "reset once an epoch, and a model that hardly learns to start may fall into a state that it never leaves",
+    )
 
     def check(self) -> None:
         for name in ("batch", "window", "steps", "accumulate"):
             at_least(f"train.{name}", getattr(self, name), 1)
         if self.batch % self.accumulate:
             raise UserError(
-                f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal parts: "
+                f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal pieces: "
                 "choose a divisor."
             )
         within("train.drop_state", self.drop_state, 0, 1)
@@ -89,22 +155,24 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class OptimConfig:
-    name: str
-    learning_rate: float
-    schedule: str
-    warmup: int
-    final: float
-    decay: float
-    decay_after: float
-    b1: float
-    b2: float
-    eps: float
-    momentum: float
-    weight_decay: float
-    clip_norm: float
-    clip_value: float
-    ema: float
+class OptimConfig(Section):
+    """The optimizer and its learning rate."""
+
+    name: str = key("adam", "adam, adamw, rmsprop, sgd")
+    learning_rate: float = key(2e-3, "peak of the learning rate")
+    schedule: str = key("constant", "constant, cosine, exponential, epoch")
+    warmup: int = key(0, "steps of linear rise")
+    final: float = key(0.1, "cosine: the last rate, as a share of the peak")
+    decay: float = key(0.97, "exponential, epoch: factor of the rate for each epoch")
+    decay_after: float = key(10.0, "exponential, epoch: epochs before the decay sets in")
+    b1: float = key(0.9, "adam, adamw: decay of the mean of gradients")
+    b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squares")
+    eps: float = key(1e-8, "keeps a division from failing")
+    momentum: float = key(0.9, "sgd")
+    weight_decay: float = key(0.01, "adamw")
+    clip_norm: float = key(1.0, "largest global norm of a gradient; 0: not clipped by norm")
+    clip_value: float = key(0.0, "largest entry of a gradient instead; 0: not clipped by value")
+    ema: float = key(0.0, "decay of a moving average of the params, which evaluation then uses; 0: none")
 
     def check(self) -> None:
         one_of("optim.name", self.name, ("adam", "adamw", "rmsprop", "sgd"))
@@ -126,11 +194,13 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    every: int
-    lanes: int
-    warmup: int
-    max_symbols: int
+class EvalConfig(Section):
+    """Validation while training, and how `rnnlm eval` reads unless told."""
+
+    every: int = key(500, "steps between validations; 0: never")
+    lanes: int = key(0, "lanes read side by side; 0: as many as the length of the split allows")
+    warmup: int = key(512, "symbols read before each lane's own, so that its carry is right")
+    max_symbols: int = key(500_000, "symbols of the validation split, while training; 0: all")
 
     def check(self) -> None:
         for name in ("every", "lanes", "warmup", "max_symbols"):
@@ -138,9 +208,11 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
-class CheckpointConfig:
-    every: int
-    keep: int
+class CheckpointConfig(Section):
+    """When checkpoints are saved, and how many stay."""
+
+    every: int = key(500, "steps between checkpoints")
+    keep: int = key(2, "latest checkpoints that stay; the best by validation bpc stays besides")
 
     def check(self) -> None:
         at_least("checkpoint.every", self.every, 1)
@@ -148,11 +220,13 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
-class SampleConfig:
-    every: int
-    length: int
-    temperatures: tuple[float, ...]
-    prime: str
+class SampleConfig(Section):
+    """Samples while training."""
+
+    every: int = key(500, "steps between samples; 0: never")
+    length: int = key(300, "symbols")
+    temperatures: tuple[float, ...] = key((0.5, 1.0), "one sample for each")
+    prompt: str = key("", "what each sample begins with")
 
     def check(self) -> None:
         at_least("sample.every", self.every, 0)
@@ -162,33 +236,51 @@ class SampleConfig:
 
 
 @dataclass(frozen=True)
-class LogConfig:
-    every: int
+class LogConfig(Section):
+    """What is logged."""
+
+    every: int = key(50, "steps between rows of metrics.jsonl")
 
     def check(self) -> None:
         at_least("log.every", self.every, 1)
 
 
+def section(cls: type) -> Any:
+    """Declare a section of the config with its defaults."""
+    return dataclasses.field(default_factory=cls)
+
+
 @dataclass(frozen=True)
-class Config:
-    data: DataConfig
-    model: ModelConfig
-    train: TrainConfig
-    optim: OptimConfig
-    eval: EvalConfig
-    checkpoint: CheckpointConfig
-    sample: SampleConfig
-    log: LogConfig
-    seed: int
+class Config(Section):
+    """All that a run is: `Config()` has every default."""
+
+    data: DataConfig = section(DataConfig)
+    model: ModelConfig = section(ModelConfig)
+    train: TrainConfig = section(TrainConfig)
+    optim: OptimConfig = section(OptimConfig)
+    eval: EvalConfig = section(EvalConfig)
+    checkpoint: CheckpointConfig = section(CheckpointConfig)
+    sample: SampleConfig = section(SampleConfig)
+    log: LogConfig = section(LogConfig)
+    seed: int = key(0, "of all that is drawn at random")
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """Raises UserError that names the entry."""
-        return typing.cast(Config, build(cls, values, ""))
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Read a config that a person gives; a missing key has its default. Raises UserError that names the key."""
+        return typing.cast(Config, build(cls, rename_keys(values)))
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any]) -> "Config":
+        """Read a config that a run folder keeps, of this version or an older one. Raises UserError."""
+        return typing.cast(Config, build_saved(cls, values))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return the values as plain dicts, ready for JSON."""
         return dataclasses.asdict(self)
+
+    def as_saved(self) -> dict[str, Any]:
+        """Return what a run folder keeps: the values and their version."""
+        return {"version": VERSION, **self.as_dict()}
 
     def check(self) -> None:
         at_least("seed", self.seed, 0)
@@ -196,38 +288,82 @@ class Config:
             raise UserError(f"seed={self.seed} is impossible: it must be at most {MAX_SEED}.")
 
 
-MAX_SEED = 2**32 - 1
+def build(cls: type, values: Mapping[str, Any], prefix: str = "", saved: bool = False) -> Any:
+    """Make a section from its dict. Raises UserError for a key or a value that it does not take.
 
-RUN_LENGTH = ("train.steps",)
-"""The entries in which a run may differ when it is resumed."""
-
-
-def build(cls: type, values: dict[str, Any], prefix: str) -> Any:
-    """A section from its dict, or a UserError."""
-    fields = typing.get_type_hints(cls)
+    A missing key has its default or, where `saved`, the value that it had before it existed; one that version 1 had
+    must be there.
+    """
+    hints = typing.get_type_hints(cls)
     for name in values:
-        if name not in fields:
-            raise UserError(unknown_key_message(prefix + name, [prefix + field for field in fields]))
+        if name not in hints:
+            raise UserError(unknown_key_message(prefix + name, [prefix + field for field in hints]))
     made = {}
-    for name, kind in fields.items():
-        if name not in values:
-            raise UserError(f"The config has no {prefix}{name}: start from configs/base.py, which holds every key.")
-        value = values[name]
+    for field in dataclasses.fields(cls):
+        name, kind = field.name, hints[field.name]
         if dataclasses.is_dataclass(kind):
-            if not isinstance(value, dict):
+            value = values.get(name, {})
+            if not isinstance(value, Mapping):
                 raise UserError(f"{prefix}{name} is {value!r}, but it is a section with keys of its own.")
-            made[name] = build(typing.cast(type, kind), value, f"{prefix}{name}.")
-        else:
-            made[name] = coerce(prefix + name, value, kind)
-    section = cls(**made)
-    section.check()
-    return section
+            made[name] = build(typing.cast(type, kind), value, f"{prefix}{name}.", saved)
+        elif name in values:
+            made[name] = coerce(prefix + name, values[name], kind)
+        elif saved and field.metadata["before"] is dataclasses.MISSING:
+            raise UserError(f"The saved config has no {prefix}{name}: restore it from a copy of the run.")
+        elif saved:
+            made[name] = field.metadata["before"]
+    return cls(**made)
+
+
+def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Make a config, or the section with that prefix, from what was saved. Raises UserError for a newer version."""
+    values = dict(values)
+    version = values.pop("version", 1)
+    if not isinstance(version, int) or version > VERSION:
+        raise UserError(
+            f"The config is of version {version}, but this rnnlm knows versions up to {VERSION}: use a newer rnnlm."
+        )
+    nested = values
+    for name in reversed(prefix.split(".")[:-1]):
+        nested = {name: nested}
+    nested = rename_keys(nested)
+    for name in prefix.split(".")[:-1]:
+        nested = nested[name]
+    return build(cls, nested, prefix, saved=True)
+
+
+def rename_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move the values of keys with old names to the new ones. Raises UserError where both are set."""
+    renamed = copy_sections(values)
+    for old, new in RENAMED.items():
+        *path, name = old.split(".")
+        holder = renamed
+        for step in path:
+            holder = holder.get(step, {}) if isinstance(holder, dict) else {}
+        if not isinstance(holder, dict) or name not in holder:
+            continue
+        value = holder.pop(name)
+        *path, name = new.split(".")
+        holder = renamed
+        for step in path:
+            holder = holder.setdefault(step, {})
+        if name in holder and holder[name] not in (value, dict(default_values())[new]):
+            raise UserError(f"{old} is the old name of {new}, and both are set: leave out {old}.")
+        holder[name] = value
+    return renamed
+
+
+def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy nested dicts, so that the copy can be changed."""
+    return {name: copy_sections(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
-    """The value as the field's type, where nothing is lost by it."""
+    """Return the value as the type of its key, where nothing is lost by it. Raises UserError."""
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
+    if typing.get_origin(kind) is dict and isinstance(value, Mapping):
+        return dict(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
@@ -237,14 +373,65 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
 
 
 def unknown_key_message(name: str, known: list[str]) -> str:
-    """The sentence for a key that does not exist."""
+    """Say that a key does not exist, and which one is near."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
     return f"There is no config key {name}; {hint}"
 
 
+def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Yield (dotted name, field, type) of every key, in order."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from fields(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field, hints[field.name]
+
+
+def default_values() -> list[tuple[str, Any]]:
+    """Return (dotted name, default) of every key."""
+    defaults = Config()
+    found = []
+    for name, _, _ in fields():
+        value: Any = defaults
+        for step in name.split("."):
+            value = getattr(value, step)
+        found.append((name, value))
+    return found
+
+
+def default_config() -> Any:
+    """Return all defaults as an ml_collections ConfigDict, for config files to change."""
+    from ml_collections import ConfigDict
+
+    config = ConfigDict()
+    defaults = dict(default_values())
+    for name, field, _ in fields():
+        *path, last = name.split(".")
+        holder = config
+        for step in path:
+            if step not in holder:
+                holder[step] = ConfigDict()
+            holder = holder[step]
+        follows = field.metadata["follows"]
+        holder[last] = holder.get_ref(follows).identity() if follows else defaults[name]
+    return config
+
+
+def describe_keys() -> str:
+    """Return the name, default, unit and reason of each key, in lines of at most 120 characters."""
+    defaults, lines = dict(default_values()), []
+    for name, field, _ in fields():
+        follows = field.metadata["follows"]
+        default = f"(follows {follows})" if follows else repr(defaults[name])
+        head = f"{f'{name} = {default}':42} "
+        lines += textwrap.wrap(head + field.metadata["about"], 120, subsequent_indent=" " * 43)
+    return "\n".join(lines)
+
+
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, value in a, value in b) for each entry in which two configs differ."""
+    """Return (key, value in a, value in b) for each key in which two configs differ."""
     found = []
     for name in sorted(a.keys() | b.keys()):
         x, y = a.get(name), b.get(name)
@@ -256,7 +443,7 @@ def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """(key, value) for each entry, keys as "model.hidden"."""
+    """Return (key, value) for each entry, keys as "model.hidden"."""
     flat: list[tuple[str, Any]] = []
     for name, value in config.items():
         flat += flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
@@ -264,15 +451,18 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise UserError unless the value is allowed."""
     if value not in allowed:
         raise UserError(f"{name} is {value!r}: expected one of {', '.join(allowed)}.")
 
 
 def at_least(name: str, value: float, least: float) -> None:
+    """Raise UserError unless the value is finite and not below `least`."""
     if not value >= least or value == float("inf"):
         raise UserError(f"{name}={value} is impossible: it must be at least {least}.")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise UserError unless low <= value < high."""
     if not low <= value < high:
         raise UserError(f"{name}={value} is impossible: it must be at least {low} and below {high}.")

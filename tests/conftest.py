@@ -66,8 +66,11 @@ def tiny(**overrides: Any) -> Any:
 
     config = importlib.import_module("tests.tiny").get_config()
     for name, value in overrides.items():
-        section, _, key = name.rpartition("__")
-        setattr(config[section] if section else config, key, value)
+        *sections, key = name.split("__")
+        section = config
+        for step in sections:
+            section = section[step]
+        section[key] = value
     return Config.from_dict(config.to_dict())
 
 

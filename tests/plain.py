@@ -7,10 +7,11 @@ from rnnlm.nn import scan
 
 
 def scan_steps(
-    cell: Cell, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array, dtype: object
+    cell: Cell, hidden: int, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: object
 ) -> tuple[Carry, jax.Array]:
-    def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
-        carry, _ = scan.one_step(cell, params, scan.reset(carry, now[1]), now[0], dtype)
-        return carry, carry[0]
+    recurrence = scan.Recurrence(cell, hidden, dtype)
 
-    return jax.lax.scan(step, carry, (u_TBG, fresh_TB))
+    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+        return scan.one_step(recurrence, params, scan.reset(recurrence, carry, inputs[1]), inputs[0])[:2]
+
+    return jax.lax.scan(step, carry, (u_TBG, reset_TB))

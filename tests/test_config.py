@@ -6,7 +6,7 @@ import json
 import pytest
 
 from configs import base
-from rnnlm.config import Config, differences
+from rnnlm.config import Config, default_values, describe_keys, differences, fields
 from rnnlm.errors import UserError
 from tests.conftest import ROOT, tiny
 
@@ -26,15 +26,48 @@ def test_base_holds_every_key_and_survives_json():
     } <= names  # fmt: skip
 
 
-def test_no_key_has_a_default():
-    for section in [Config, *(f.type for f in dataclasses.fields(Config) if isinstance(f.type, type))]:
-        if dataclasses.is_dataclass(section):
-            assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(section))
-    for section in ("data", "model", "optim"):
-        config = values()
-        del config[section][next(iter(config[section]))]
-        with pytest.raises(UserError, match=f"The config has no {section}"):
-            Config.from_dict(config)
+def test_each_key_states_its_reason_and_what_it_meant_before_it_was_there():
+    """Keys of version 1 have no `before`, since every saved config has them; later ones must."""
+    first = set(json.loads((ROOT / "tests/fixtures/config_keys_version_1.json").read_text()))
+    for name, field, _ in fields():
+        assert field.metadata["about"]
+        assert (field.metadata["before"] is dataclasses.MISSING) == (name in first), name
+
+
+def test_a_missing_key_has_its_default_where_a_person_leaves_it_out():
+    assert Config.from_dict({}) == Config() == Config.from_dict(values())
+    assert Config.from_dict({"model": {"dropout": 0.5}}).model.dropout_output == 0.5
+
+
+def test_saved_configs_of_each_version_are_read():
+    config = tiny(model__lstm__forget_bias=2.0, model__lstm__biases=2, sample__prompt="a")
+    saved = json.loads(json.dumps(config.as_saved()))
+    assert Config.from_saved(saved) == config
+    first = json.loads((ROOT / "tests/fixtures/lstm_4_layers/config.json").read_text())
+    read = Config.from_saved(first)
+    assert (read.model.lstm.forget_bias, read.model.lstm.biases, read.model.options) == (1.5, 1, {})
+    with pytest.raises(UserError, match="of version 99, but this rnnlm knows versions up to 2"):
+        Config.from_saved(saved | {"version": 99})
+    del saved["train"]["batch"]
+    with pytest.raises(UserError, match="The saved config has no train.batch"):
+        Config.from_saved(saved)
+
+
+def test_old_names_are_mapped_and_both_are_an_error():
+    assert Config.from_dict({"model": {"forget_bias": 3.0}}).model.lstm.forget_bias == 3.0
+    config = base.get_config()
+    config.model.forget_bias, config.sample.prime = 3.0, "x"  # as config files of version 1 do
+    read = Config.from_dict(config.to_dict())
+    assert (read.model.lstm.forget_bias, read.sample.prompt) == (3.0, "x")
+    config.model.lstm.forget_bias = 2.0
+    with pytest.raises(UserError, match="model.forget_bias is the old name of model.lstm.forget_bias, and both"):
+        Config.from_dict(config.to_dict())
+
+
+def test_base_prints_every_key():
+    printed = describe_keys()
+    assert all(f"{name} = " in printed for name, _ in default_values())
+    assert max(map(len, printed.splitlines())) <= 120
 
 
 @pytest.mark.parametrize(
@@ -49,7 +82,7 @@ def test_no_key_has_a_default():
         ("model.dropout", 1.5, "model.dropout=1.5 is impossible: it must be at least 0 and below 1"),
         ("model.dropout", 1.0, "impossible"),
         ("model.dropout", float("nan"), "impossible"),
-        ("model.cell", "lstn", "model.cell is 'lstn': expected one of rnn, lstm, gru"),
+        ("model.lstm.biases", 3, "model.lstm.biases=3 is impossible: it is 1 or 2"),
         ("model.tied", True, "model.embedding=0 differs from the last layer's width 128"),
         ("model.dtype", "float16", "expected one of float32, bfloat16"),
         ("train.remat", 20, "train.window=50 cannot be cut into chunks of train.remat=20 steps"),
@@ -67,8 +100,11 @@ def test_no_key_has_a_default():
 )
 def test_impossible_values_are_refused(name, value, complaint):
     config = values()
-    section, _, key = name.rpartition(".")
-    (config[section] if section else config)[key] = value
+    *sections, key = name.split(".")
+    section = config
+    for step in sections:
+        section = section[step]
+    section[key] = value
     with pytest.raises(UserError, match=complaint):
         Config.from_dict(config)
 
@@ -86,4 +122,4 @@ def test_every_config_is_whole(path):
     Config.from_dict(module.get_config().to_dict())
     assert module.__doc__
     source = path.read_text()
-    assert "import rnnlm" not in source and "from rnnlm" not in source
+    assert path.stem == "base" or ("import rnnlm" not in source and "from rnnlm" not in source)

@@ -7,17 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Work
-from rnnlm.config import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from rnnlm.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -28,51 +18,16 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
 def config(task: dict[str, Any]) -> Config:
     """What every peer builds: embedding as wide as the layers, LSTM, softmax; clipped Adam."""
     return Config(
-        data=DataConfig(corpus="", files="", split="", symbols="byte"),
+        data=DataConfig(corpus="", symbols="byte"),
         model=ModelConfig(
             cell=task.get("cell", "lstm"),
             layers=task["layers"],
             hidden=task["hidden"],
-            sizes=(),
             embedding=task["hidden"],
-            tied=False,
-            forget_bias=1.0,
-            dropout=0.0,
-            dropout_input=0.0,
-            dropout_output=0.0,
-            dropout_mask="step",
             dtype=task.get("dtype", "float32"),
         ),
-        train=TrainConfig(
-            batch=task.get("batch", 1),
-            window=task.get("window", 1),
-            steps=10**9,
-            accumulate=1,
-            remat=task.get("remat", 0),
-            drop_state=0.0,
-        ),
-        optim=OptimConfig(
-            name="adam",
-            learning_rate=1e-3,
-            schedule="constant",
-            warmup=0,
-            final=0.0,
-            decay=1.0,
-            decay_after=0.0,
-            b1=0.9,
-            b2=0.999,
-            eps=1e-8,
-            momentum=0.0,
-            weight_decay=0.0,
-            clip_norm=1.0,
-            clip_value=0.0,
-            ema=0.0,
-        ),
-        eval=EvalConfig(every=0, lanes=0, warmup=0, max_symbols=0),
-        checkpoint=CheckpointConfig(every=1, keep=1),
-        sample=SampleConfig(every=0, length=1, temperatures=(), prime=""),
-        log=LogConfig(every=1),
-        seed=0,
+        train=TrainConfig(batch=task.get("batch", 1), window=task.get("window", 1), remat=task.get("remat", 0)),
+        optim=OptimConfig(learning_rate=1e-3),
     )
 
 

@@ -1,43 +1,41 @@
-"""The recurrences, one file each, and their table by name.
-
-A carry is a tuple of [B, H] arrays whose first is the output h; u_BG is the input's part of the gates with the bias
-added, x_BD @ W_x + b. A cell gives its recurrence in one of two forms:
-
-  mix(u_BG, z_BG) -> a_BA and update(vectors, carry, a_BA) -> carry
-      one product z = h @ W_h, then elementwise work. `mix` is linear, with any axes before the last; `vectors` holds
-      the layer's params but for the matrices and b. From this form `scan` makes a backward pass that touches W_h once
-      for the whole window.
-  step(params, carry, u_BG, dtype) -> carry
-      anything that treats each row alone, since the backward pass runs it on the rows of all steps at once.
-"""
+"""The recurrences, one file each, and their table by name; `cell` says what a cell says of itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-import jax
-from jax.typing import DTypeLike
+from rnnlm.cells import foreign, gru, lstm, rnn
+from rnnlm.cells.cell import Carry, Cell, Params
+from rnnlm.config import ModelConfig
+from rnnlm.errors import UserError
 
-from rnnlm.cells import gru, lstm, rnn
+__all__ = ["CELLS", "Carry", "Cell", "Params", "cell_of", "is_foreign"]
 
-Params = dict[str, jax.Array]
-Carry = tuple[jax.Array, ...]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One recurrence: G = gates * H, `states` arrays in the carry, `biases` vectors of G each ("b", then "b_h")."""
-
-    gates: int
-    states: int
-    biases: int
-    mix: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    update: Callable[[Params, Carry, jax.Array], Carry] | None = None
-    step: Callable[[Params, Carry, jax.Array, DTypeLike], Carry] | None = None
-
-
-CELLS: dict[str, Cell] = {
-    "rnn": Cell(gates=1, states=1, biases=1, mix=rnn.mix, update=rnn.update),
-    "lstm": Cell(gates=4, states=2, biases=1, mix=lstm.mix, update=lstm.update),
-    "gru": Cell(gates=3, states=1, biases=2, mix=gru.mix, update=gru.update),
-    "gru_before": Cell(gates=3, states=1, biases=1, step=gru.step_before),
+CELLS: dict[str, Callable[[Any], Cell]] = {
+    "rnn": rnn.make_cell,
+    "lstm": lstm.make_cell,
+    "gru": gru.make_cell,
+    "gru_before": gru.make_cell_before,
 }
+"""The cell of each name, made from its options `model.NAME`, or None where it has none."""
+
+_make = lru_cache(lambda name, options: CELLS[name](options))
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether `model.cell` names a cell outside this package, whose import runs its code."""
+    return ":" in name
+
+
+def cell_of(config: ModelConfig) -> Cell:
+    """Return the cell that a config names, with its options. Raises UserError where there is none."""
+    if is_foreign(config.cell):
+        return foreign.load_cell(config.cell, config.options)
+    if config.cell not in CELLS:
+        raise UserError(
+            f"model.cell is {config.cell!r}: expected one of {', '.join(CELLS)}, or package.module:Name of a cell of "
+            "your own."
+        )
+    if config.options:
+        raise UserError(f"model.options are for a cell of your own, but model.cell is {config.cell}: leave them out.")
+    return _make(config.cell, getattr(config, config.cell, None))

@@ -10,32 +10,68 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
 from rnnlm.product import product
 
 
+def make_cell(options: None = None) -> Cell:
+    """Make the cell that resets after the product; it has no options."""
+    return Cell(params, vector_carry("h"), mix=mix, update=update, gates=gates)
+
+
+def make_cell_before(options: None = None) -> Cell:
+    """Make the cell that resets before the product; it has no options."""
+    return Cell(params_before, vector_carry("h"), step=step_before, gates=gates_before)
+
+
+def params_before(inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x, W_h and b."""
+    return {
+        "W_x": Param((inputs, 3 * hidden), uniform(hidden)),
+        "W_h": Param((hidden, 3 * hidden), uniform(hidden)),
+        "b": Param((3 * hidden,), zeros),
+    }
+
+
+def params(inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x, W_h, b, and b_h of the recurrent product, which the candidate's reset gate scales."""
+    return params_before(inputs, hidden) | {"b_h": Param((3 * hidden,), zeros)}
+
+
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
-    """The candidate's two parts stay apart, since the reset gate comes between them: A = 4 H."""
+    """Add the two shares, but keep the candidate's apart, since the reset gate comes between them: A = 4 H."""
     hidden = u_BG.shape[-1] // 3
     gates = u_BG[..., : 2 * hidden] + z_BG[..., : 2 * hidden]
     return jnp.concatenate([gates, u_BG[..., 2 * hidden :], z_BG[..., 2 * hidden :]], axis=-1)
 
 
-def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BA: jax.Array) -> tuple[jax.Array, ...]:
-    (h_BH,) = carry
+def gates(vectors: Params, carry: Carry, a_BA: jax.Array) -> Gates:
+    """Return the activations of the gates."""
     b_r, b_z, b_n = jnp.split(vectors["b_h"][None, :], 3, axis=-1)
     r, z, u_n, z_n = jnp.split(a_BA, 4, axis=-1)
-    n = jnp.tanh(u_n + jax.nn.sigmoid(r + b_r) * (z_n + b_n))
-    z = jax.nn.sigmoid(z + b_z)
-    return ((1 - z) * n + z * h_BH,)
+    r = jax.nn.sigmoid(r + b_r)
+    n = jnp.tanh(u_n + r * (z_n + b_n))
+    return {"r": r, "z": jax.nn.sigmoid(z + b_z), "n": n}
 
 
-def step_before(
-    params: dict[str, jax.Array], carry: tuple[jax.Array, ...], u_BG: jax.Array, dtype: DTypeLike
-) -> tuple[jax.Array, ...]:
+def update(vectors: Params, carry: Carry, a_BA: jax.Array) -> Carry:
+    """Return (h,) after one step."""
+    gate = gates(vectors, carry, a_BA)
+    return ((1 - gate["z"]) * gate["n"] + gate["z"] * carry[0],)
+
+
+def gates_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates of `gru_before`."""
     (h_BH,) = carry
     hidden = h_BH.shape[-1]
     w_HG = params["W_h"]
-    gates = jax.nn.sigmoid(u_BG[:, : 2 * hidden] + product(h_BH, w_HG[:, : 2 * hidden], dtype))
-    r, z = jnp.split(gates, 2, axis=-1)
+    rz = jax.nn.sigmoid(u_BG[:, : 2 * hidden] + product(h_BH, w_HG[:, : 2 * hidden], dtype))
+    r, z = jnp.split(rz, 2, axis=-1)
     n = jnp.tanh(u_BG[:, 2 * hidden :] + product(r * h_BH, w_HG[:, 2 * hidden :], dtype))
-    return ((1 - z) * n + z * h_BH,)
+    return {"r": r, "z": z, "n": n}
+
+
+def step_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h,) after one step of `gru_before`."""
+    gate = gates_before(params, carry, u_BG, dtype)
+    return ((1 - gate["z"]) * gate["n"] + gate["z"] * carry[0],)

@@ -4,22 +4,49 @@ Gate order i, f, g, o, as PyTorch's and cuDNN's:
 c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
+from rnnlm.config import LSTMOptions
+
+
+def make_cell(options: LSTMOptions) -> Cell:
+    """Make the cell with the given options."""
+    return Cell(partial(params, options), vector_carry("h", "c"), mix=mix, update=update, gates=gates)
+
+
+def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x, W_h and b, whose forget gate starts at `forget_bias`; with two biases b_h, added to b."""
+
+    def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.zeros(shape).at[hidden : 2 * hidden].set(options.forget_bias)
+
+    declared = {
+        "W_x": Param((inputs, 4 * hidden), uniform(hidden)),
+        "W_h": Param((hidden, 4 * hidden), uniform(hidden)),
+        "b": Param((4 * hidden,), bias),
+    }
+    return declared | ({"b_h": Param((4 * hidden,), zeros)} if options.biases == 2 else {})
+
 
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
+    """Add the input's and the carry's share of the pre-activations."""
     return u_BG + z_BG
 
 
-def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
-    del vectors
-    _, c_BH = carry
+def gates(vectors: Params, carry: Carry, a_BG: jax.Array) -> Gates:
+    """Return the activations of the gates."""
+    if "b_h" in vectors:
+        a_BG = a_BG + vectors["b_h"][None, :]
     i, f, g, o = jnp.split(a_BG, 4, axis=-1)
-    c_BH = jax.nn.sigmoid(f) * c_BH + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c_BH), c_BH
+    return {"i": jax.nn.sigmoid(i), "f": jax.nn.sigmoid(f), "g": jnp.tanh(g), "o": jax.nn.sigmoid(o)}
 
 
-def forget_slice(hidden: int) -> slice:
-    """Where the forget gate's units stand in a vector of G."""
-    return slice(hidden, 2 * hidden)
+def update(vectors: Params, carry: Carry, a_BG: jax.Array) -> Carry:
+    """Return (h, c) after one step."""
+    gate = gates(vectors, carry, a_BG)
+    c_BH = gate["f"] * carry[1] + gate["i"] * gate["g"]
+    return gate["o"] * jnp.tanh(c_BH), c_BH

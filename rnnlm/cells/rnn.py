@@ -3,11 +3,28 @@
 import jax
 import jax.numpy as jnp
 
-
-def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
-    return u_BG + z_BG
+from rnnlm.cells.cell import Carry, Cell, Param, Params, uniform, vector_carry, zeros
 
 
-def update(vectors: dict[str, jax.Array], carry: tuple[jax.Array, ...], a_BG: jax.Array) -> tuple[jax.Array, ...]:
-    del vectors, carry
-    return (jnp.tanh(a_BG),)
+def make_cell(options: None = None) -> Cell:
+    """Make the cell, which has no options."""
+    return Cell(params, vector_carry("h"), mix=mix, update=update)
+
+
+def params(inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x, W_h and b."""
+    return {
+        "W_x": Param((inputs, hidden), uniform(hidden)),
+        "W_h": Param((hidden, hidden), uniform(hidden)),
+        "b": Param((hidden,), zeros),
+    }
+
+
+def mix(u_BH: jax.Array, z_BH: jax.Array) -> jax.Array:
+    """Add the input's and the carry's share of the pre-activations."""
+    return u_BH + z_BH
+
+
+def update(vectors: Params, carry: Carry, a_BH: jax.Array) -> Carry:
+    """Return (h,) after one step."""
+    return (jnp.tanh(a_BH),)

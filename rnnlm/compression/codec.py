@@ -138,8 +138,8 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections that `online_header` wrote. Raises UserError where they are no config."""
     return (
-        configs.build(ModelConfig, online["model"], "model."),
-        configs.build(OptimConfig, online["optim"], "optim."),
+        configs.build_saved(ModelConfig, online["model"], "model."),
+        configs.build_saved(OptimConfig, online["optim"], "optim."),
     )
 
 

@@ -28,6 +28,7 @@ from rnnlm.evaluation import tally
 from rnnlm.evaluation.evaluator import accumulate_nats
 from rnnlm.evaluation.protocol import Score
 from rnnlm.nn import model
+from rnnlm.nn.layout import named_leaves, to_version_1
 from rnnlm.runtime import parallel
 
 SEGMENTS = 32
@@ -125,7 +126,7 @@ class Adapter:
         windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
         decay_rates, step_sizes = per_param_rates(rms, options)
         adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
-        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.zero_carry(self.config, 1))
+        carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.initial_carry(self.config, 1))
         adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
         fixed = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
 
@@ -150,7 +151,7 @@ class Adapter:
         if segment > symbols:
             raise UserError(f"A segment of {segment} is longer than the training split of {symbols} symbols.")
         windows = TrainWindows(text_slice, min(batch, symbols // segment), segment)
-        carry = model.zero_carry(self.config, windows.batch)
+        carry = model.initial_carry(self.config, windows.batch)
         summed = jax.tree.map(jnp.zeros_like, params)
         count = min(segments, int(windows.steps_per_epoch))
         for i in range(count):
@@ -226,7 +227,7 @@ def per_param_rates(rms: Params, options: Adaptation) -> tuple[Params, Params]:
     if options.method == "sgd":
         decay, rate = np.float32(options.decay), np.float32(options.learning_rate)
         return jax.tree.map(lambda m: decay, rms), jax.tree.map(lambda m: rate, rms)
-    leaves = [np.asarray(m, np.float64) for m in jax.tree.leaves(rms)]
+    leaves = [np.asarray(m, np.float64) for m in to_version_1(named_leaves(rms)).values()]
     means, sizes = [m.mean() for m in leaves], [m.size for m in leaves]
     mean = np.mean(means) if options.normalize == "tensor" else np.average(means, weights=sizes)
     decay_rates = jax.tree.map(lambda m: np.minimum(options.decay * m / mean, 1.0).astype(np.float32), rms)

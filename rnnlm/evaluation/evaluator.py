@@ -50,7 +50,7 @@ class Evaluator:
         windows = protocol.windows(scored)
         padded = -(-protocol.lanes // parallel.count()) * parallel.count()
         mine = parallel.local_lanes(padded)
-        carry = parallel.shard(model.zero_carry(self.config, mine.stop - mine.start))
+        carry = parallel.shard(model.initial_carry(self.config, mine.stop - mine.start))
 
         def step(window: EvalWindow) -> jax.Array:
             nonlocal carry

@@ -113,19 +113,19 @@ def draw_chunk(
     # For all steps at once: as many small draws would take longer than the model does.
     noise_KTV = jax.vmap(noise)(keys_K) * (temperature > 0)
 
-    def step(state: tuple[list[jax.Array], jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
-        stacks, logits_KV = state
+    def step(state: tuple[model.Stack, jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
+        packed, logits_KV = state
         logits_KV = logits_KV / jnp.where(temperature > 0, temperature, 1.0)
         if truncates:
             logits_KV = truncate(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
-        carry = tuple(tuple(stack_SKH) for stack_SKH in stacks)
-        carry, logits_KTV = forward(params, carry, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
-        return (list(map(scan.stack, carry)), logits_KTV[:, 0]), drawn_K
+        before = tuple(map(scan.unpack, packed, carry))
+        after, logits_KTV = forward(params, before, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
+        return (tuple(map(scan.pack, after)), logits_KTV[:, 0]), drawn_K
 
-    start = list(map(scan.stack, carry)), logits_KV
-    (stacks, logits_KV), drawn_TK = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
-    return tuple(tuple(stack_SKH) for stack_SKH in stacks), logits_KV, drawn_TK.T
+    start = tuple(map(scan.pack, carry)), logits_KV
+    (packed, logits_KV), drawn_TK = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
+    return tuple(map(scan.unpack, packed, carry)), logits_KV, drawn_TK.T
 
 
 def truncate(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:

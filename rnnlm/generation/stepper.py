@@ -26,13 +26,13 @@ class Stepper:
     def __init__(self, config: ModelConfig, vocab: int, folded: bool = True):
         self.config, self.vocab = model.inference_config(config) if folded else config, vocab
         self.inference_params = jax.jit(partial(model.inference_params, config))
-        self.forward = model.apply(self.config, vocab)
+        self.forward = model.apply(self.config, vocab, step_by_step=folded)
         self._forward = jax.jit(self.forward)
         self._probabilities = jax.jit(self._step_and_softmax)
 
     def start(self, lanes: int = 1) -> model.Stack:
         """Return the carry before anything is read."""
-        return model.zero_carry(self.config, lanes)
+        return model.initial_carry(self.config, lanes)
 
     def step(self, params: Params, carry: model.Stack, x_L: NDArray[np.int32]) -> tuple[model.Stack, jax.Array]:
         """Read a symbol in each lane: -> (carry, logits of the next [L, V])."""

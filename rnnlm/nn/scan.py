@@ -6,19 +6,28 @@ weights' gradient after it.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
-from rnnlm.cells import Carry, Cell, Params
+from rnnlm.cells.cell import Carry, Cell, Gates, Params
 from rnnlm.product import flat, product
+
+
+class Recurrence(NamedTuple):
+    """A cell at a width, with the dtype of its products: what a scan is compiled for."""
+
+    cell: Cell
+    hidden: int
+    dtype: DTypeLike
 
 
 @jax.custom_vjp
 def embed(table_VG: jax.Array, x_TB: jax.Array) -> jax.Array:
-    """The table's row of each symbol, [T, B, G]: what a product with one-hot vectors would give."""
+    """Look up the table's row of each symbol, [T, B, G]: the product with one-hot vectors."""
     return table_VG.at[x_TB].get(mode="promise_in_bounds")
 
 
@@ -29,17 +38,17 @@ def _embed_fwd(table_VG: jax.Array, x_TB: jax.Array) -> tuple[jax.Array, tuple[j
 def _embed_bwd(residuals: tuple[jax.Array, jax.Array], d_TBG: jax.Array) -> tuple[jax.Array, None]:
     x_TB, table_VG = residuals
     # Adding row by row is a third of the product's work on a CPU. Elsewhere its order, and so its sum, would vary.
-    ways = {"cpu": partial(segment_sum, len(table_VG)), "default": partial(one_hot_matmul, len(table_VG))}
-    return jax.lax.platform_dependent(x_TB.reshape(-1), flat(d_TBG), **ways), None
+    sums = {"cpu": partial(segment_sum, len(table_VG)), "default": partial(one_hot_matmul, len(table_VG))}
+    return jax.lax.platform_dependent(x_TB.reshape(-1), flat(d_TBG), **sums), None
 
 
 def segment_sum(vocab: int, x_N: jax.Array, d_NG: jax.Array) -> jax.Array:
-    """The sum [V, G] of the rows d_NG of each symbol."""
+    """Sum the rows d_NG of each symbol: [V, G]."""
     return jnp.zeros((vocab, d_NG.shape[1]), d_NG.dtype).at[x_N].add(d_NG, mode="promise_in_bounds")
 
 
 def one_hot_matmul(vocab: int, x_N: jax.Array, d_NG: jax.Array) -> jax.Array:
-    """The same as a product."""
+    """Sum the rows d_NG of each symbol by a product with one-hot vectors: [V, G]."""
     return jnp.dot(jax.nn.one_hot(x_N, vocab, dtype=d_NG.dtype).T, d_NG, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -47,100 +56,202 @@ embed.defvjp(_embed_fwd, _embed_bwd)
 
 
 def project(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """The input's part of every gate at every step but for the bias, u_TBG = x_TBD @ W_x."""
-    return product(x_TBD, params["W_x"], dtype)
+    """Project the inputs of all steps at once, u_TBG = x_TBD @ W_x; without W_x they stay as they are."""
+    return product(x_TBD, params["W_x"], dtype) if "W_x" in params else x_TBD
 
 
-def reset(carry: Carry, fresh_B: jax.Array) -> Carry:
-    """Zero in the lanes that start afresh."""
-    return tuple(jnp.where(fresh_B[:, None], jnp.zeros_like(s), s) for s in carry)
+def scan(
+    cell: Cell,
+    hidden: int,
+    params: Params,
+    carry: Carry,
+    u_TBG: jax.Array,
+    reset_TB: jax.Array,
+    dtype: DTypeLike,
+    keys_B: jax.Array | None = None,
+) -> tuple[Carry, jax.Array]:
+    """Run the recurrence over time: -> (carry after the last step, output h_TBH).
+
+    `carry` holds arrays [B, ...]; where reset_TB is set, the lane's carry is that of the start before the step.
+    `keys_B` holds a key for each lane, which random cells fold the time into.
+    """
+    recurrence = Recurrence(cell, hidden, dtype)
+    recurrent = {name: p for name, p in params.items() if name != "W_x"}
+    if cell.random or not all(jnp.issubdtype(s.dtype, jnp.inexact) for s in carry):
+        return _scan_plain(recurrence, recurrent, carry, u_TBG, reset_TB, keys_B)
+    return _scan(recurrence, recurrent, carry, u_TBG, reset_TB)
 
 
-def stack(carry: Carry) -> jax.Array:
-    """The carry as one array [states, B, H] for a loop to hold; `tuple` undoes it.
+def trace(
+    cell: Cell, hidden: int, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
+) -> tuple[Carry, jax.Array, Carry, Gates]:
+    """Run the recurrence as `scan` does, and keep what happens inside: -> (carry, h_TBH, carry after each step [T, B,
+    ...], gates by name [T, B, ...])."""
+    recurrence = Recurrence(cell, hidden, dtype)
+
+    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
+        before = reset(recurrence, carry, inputs[1])
+        carry, h_BH, a_BA = one_step(recurrence, params, before, inputs[0])
+        gates: Gates = {}
+        if cell.gates and cell.step:
+            gates = cell.gates(params, before, add_bias(params, inputs[0]), dtype)
+        elif cell.gates:
+            gates = cell.gates(vectors_of(params), before, a_BA)
+        return carry, (h_BH, carry, gates)
+
+    carry, (h_TBH, carry_TB, gates_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
+    return carry, h_TBH, carry_TB, gates_TB
+
+
+def where_lanes(lanes_B: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return x in the lanes that are set, and y in the others; arrays are [B, ...]."""
+    return jnp.where(jnp.expand_dims(lanes_B, tuple(range(1, y.ndim))), x, y)
+
+
+def reset(recurrence: Recurrence, carry: Carry, reset_B: jax.Array) -> Carry:
+    """Return the carry with that of the start in the lanes that are reset."""
+    states = recurrence.cell.carry(recurrence.hidden).values()
+    starts = [
+        jnp.broadcast_to(jnp.asarray(state.start, s.dtype), s.shape) if np.any(state.start) else jnp.zeros_like(s)
+        for state, s in zip(states, carry, strict=True)
+    ]
+    return tuple(where_lanes(reset_B, start, s) for start, s in zip(starts, carry, strict=True))
+
+
+def block_reset(dcarry: Carry, reset_B: jax.Array) -> Carry:
+    """Return the cotangent of a carry before its reset: zero in the lanes that were reset."""
+    return tuple(where_lanes(reset_B, jnp.zeros_like(d), d) for d in dcarry)
+
+
+def pack(carry: Carry) -> Carry:
+    """Stack arrays of one shape and dtype, [S, B, H], for a loop to hold; `unpack` undoes it.
 
     XLA's CPU code would update the [B, H] arrays themselves in place, and does so one number at a time: without this,
     an LSTM of 512 units took 1.35 times as long and a GRU 1.6 times.
     """
-    return jnp.stack(carry)
+    return (jnp.stack(carry),) if is_uniform(carry) else carry
 
 
-def scan(
-    cell: Cell, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array, dtype: DTypeLike
-) -> tuple[Carry, jax.Array]:
-    """Run the recurrence over time: -> (carry after the last step, h_TBH).
-
-    `carry` holds [B, H] arrays; where fresh_TB is set the lane's carry is zeroed before that step.
-    """
-    recurrent = {name: p for name, p in params.items() if name != "W_x"}
-    return _scan(cell, dtype, recurrent, carry, u_TBG, fresh_TB)
+def unpack(packed: Carry, like: Carry) -> Carry:
+    """Undo `pack` of a carry like the one given."""
+    return tuple(packed[0]) if is_uniform(like) else packed
 
 
-def one_step(cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: DTypeLike) -> tuple[Carry, jax.Array]:
-    """-> (the carry after one step, what its backward pass needs to know besides the carry before it)."""
+def is_uniform(carry: Carry) -> bool:
+    """Return whether all arrays of a carry have one shape and dtype."""
+    return len({(s.shape, jnp.dtype(s.dtype)) for s in carry}) == 1
+
+
+def cast_recurrent(recurrence: Recurrence, params: Params) -> Params:
+    """Cast the recurrent matrices to the compute dtype, once and not at each step."""
+    names = [name for name in recurrence.cell.recurrent if name in params]
+    return params | {name: params[name].astype(recurrence.dtype) for name in names}
+
+
+def vectors_of(params: Params) -> Params:
+    """Return the params that `Cell.update` takes."""
+    return {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
+
+
+def add_bias(params: Params, u_BG: jax.Array) -> jax.Array:
+    """Add the bias to the projected input, where the cell has one."""
+    return u_BG + params["b"][None, :] if "b" in params else u_BG
+
+
+def one_step(
+    recurrence: Recurrence, params: Params, before: Carry, u_BG: jax.Array, keys_B: jax.Array | None = None
+) -> tuple[Carry, jax.Array, jax.Array | None]:
+    """Take one step: -> (carry, output h_BH, pre-activations a_BA where the cell has `update`)."""
+    cell, dtype = recurrence.cell, recurrence.dtype
+    u_BG = add_bias(params, u_BG)
     if cell.step is not None:
-        return cell.step(params, before, u_BG + params["b"][None, :], dtype), u_BG
+        carry = cell.step(params, before, u_BG, dtype, *((keys_B,) if cell.random else ()))
+        return carry, cell.output(params, carry, u_BG, dtype) if cell.output else carry[0], None
     assert cell.mix is not None and cell.update is not None
-    a_BA = cell.mix(u_BG + params["b"][None, :], product(before[0], params["W_h"], dtype))
-    return cell.update(params, before, a_BA), a_BA
+    a_BA = cell.mix(u_BG, product(before[0], params["W_h"], dtype))
+    carry = cell.update(vectors_of(params), before, a_BA)
+    return carry, carry[0], a_BA
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _scan(
-    cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
+def _scan_plain(
+    recurrence: Recurrence,
+    params: Params,
+    carry: Carry,
+    u_TBG: jax.Array,
+    reset_TB: jax.Array,
+    keys_B: jax.Array | None = None,
 ) -> tuple[Carry, jax.Array]:
-    cast = params | {"W_h": params["W_h"].astype(dtype)}  # once, not at each step
+    """The scan that jax differentiates by itself."""
+    cast = cast_recurrent(recurrence, params)
 
-    def step(carry_SBH: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        carry, _ = one_step(cell, cast, reset(tuple(carry_SBH), now[1]), now[0], dtype)
-        return stack(carry), carry[0]
+    def step(packed: Carry, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+        t, u_BG, reset_B = inputs
+        keys = None if keys_B is None else jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
+        before = reset(recurrence, unpack(packed, carry), reset_B)
+        after, h_BH, _ = one_step(recurrence, cast, before, u_BG, keys)
+        return pack(after), h_BH
 
-    carry_SBH, h_TBH = jax.lax.scan(step, stack(carry), (u_TBG, fresh_TB))
-    return tuple(carry_SBH), h_TBH
+    packed, h_TBH = jax.lax.scan(step, pack(carry), (jnp.arange(len(u_TBG)), u_TBG, reset_TB))
+    return unpack(packed, carry), h_TBH
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(
+    recurrence: Recurrence, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array
+) -> tuple[Carry, jax.Array]:
+    cast = cast_recurrent(recurrence, params)
+
+    def step(packed: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+        before = reset(recurrence, unpack(packed, carry), inputs[1])
+        after, h_BH, _ = one_step(recurrence, cast, before, inputs[0])
+        return pack(after), h_BH
+
+    packed, h_TBH = jax.lax.scan(step, pack(carry), (u_TBG, reset_TB))
+    return unpack(packed, carry), h_TBH
 
 
 def _scan_fwd(
-    cell: Cell, dtype: DTypeLike, params: Params, carry: Carry, u_TBG: jax.Array, fresh_TB: jax.Array
+    recurrence: Recurrence, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array
 ) -> tuple[tuple[Carry, jax.Array], Any]:
-    cast = params | {"W_h": params["W_h"].astype(dtype)}  # once, not at each step
+    cast = cast_recurrent(recurrence, params)
 
-    def step(carry: Carry, now: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
-        # The residual is the carry before the step, not the one after it, so that it is not updated in place.
-        before = reset(carry, now[1])
-        carry, residuals = one_step(cell, cast, before, now[0], dtype)
-        return carry, (carry[0], before, residuals)
+    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
+        # The residual is the carry before the step, not the one after it, so that it is not updated in place (`pack`).
+        before = reset(recurrence, carry, inputs[1])
+        carry, h_BH, a_BA = one_step(recurrence, cast, before, inputs[0])
+        return carry, (h_BH, before, a_BA)
 
-    carry, (h_TBH, before_TBH, residuals_TB) = jax.lax.scan(step, carry, (u_TBG, fresh_TB))
-    return (carry, h_TBH), (params, before_TBH, residuals_TB, fresh_TB)
+    carry, (h_TBH, before_TB, a_TBA) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
+    return (carry, h_TBH), (params, before_TB, u_TBG if a_TBA is None else a_TBA, reset_TB)
 
 
 def _scan_bwd(
-    cell: Cell, dtype: DTypeLike, residuals: Any, cotangents: tuple[Carry, jax.Array]
+    recurrence: Recurrence, residuals: Any, cotangents: tuple[Carry, jax.Array]
 ) -> tuple[Params, Carry, jax.Array, None]:
-    back = _back_through_updates if cell.step is None else _back_through_steps
-    params, before_TBH, residuals_TB, fresh_TB = residuals
-    dparams, dcarry, du_TBG = back(cell, dtype, params, before_TBH, residuals_TB, fresh_TB, *cotangents)
-    return dparams | {"b": jnp.sum(du_TBG, (0, 1))}, dcarry, du_TBG, None
+    backward = _back_through_updates if recurrence.cell.step is None else _back_through_steps
+    params, before_TB, inputs_TB, reset_TB = residuals
+    dparams, dcarry, du_TBG = backward(recurrence, params, before_TB, inputs_TB, reset_TB, *cotangents)
+    if "b" in params:
+        dparams |= {"b": jnp.sum(du_TBG, (0, 1))}
+    return dparams, dcarry, du_TBG, None
 
 
 _scan.defvjp(_scan_fwd, _scan_bwd)
 
 
 def _back_through_updates(
-    cell: Cell,
-    dtype: DTypeLike,
+    recurrence: Recurrence,
     params: Params,
-    before_TBH: Carry,
+    before_TB: Carry,
     a_TBA: jax.Array,
-    fresh_TB: jax.Array,
+    reset_TB: jax.Array,
     dcarry: Carry,
     dh_TBH: jax.Array,
 ) -> tuple[Params, Carry, jax.Array]:
     """For cells of one product: its gradient is one product, too, and the reverse scan holds one more."""
-    assert cell.mix is not None and cell.update is not None
-    mix, update = cell.mix, cell.update
-    w_HG = params["W_h"]
-    vectors = {name: p for name, p in params.items() if name not in ("W_h", "b")}
+    mix, update, dtype = recurrence.cell.mix, recurrence.cell.update, recurrence.dtype
+    assert mix is not None and update is not None
+    w_HG, vectors = params["W_h"], vectors_of(params)
     # Transposed once: XLA on CPU would fold it into the loop's product, which is then a third slower.
     w_GH = jax.lax.optimization_barrier(w_HG.T.astype(dtype))
 
@@ -148,47 +259,50 @@ def _back_through_updates(
         zeros = jnp.zeros((*da.shape[:-1], w_HG.shape[-1]), da.dtype)
         return jax.vjp(mix, zeros, zeros)[1](da)
 
-    def step(d: tuple[Carry, Params, jax.Array], now: Any) -> tuple[tuple[Carry, Params, jax.Array], None]:
+    def step(d: tuple[Carry, Params, jax.Array], inputs: Any) -> tuple[tuple[Carry, Params, jax.Array], None]:
         dcarry, dvectors, a_TBA = d
-        t, dh_BH, before, fresh_B = now
+        t, dh_BH, before, reset_B = inputs
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
         more, dbefore, da_BA = jax.vjp(update, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
         dbefore = (dbefore[0] + product(dz_BG, w_GH, dtype), *dbefore[1:])
         # A pre-activation is not needed again: its cotangent takes its place, and no new array is filled.
         a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
-        return (reset(dbefore, fresh_B), jax.tree.map(jnp.add, dvectors, more), a_TBA), None
+        return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, more), a_TBA), None
 
     start = (dcarry, jax.tree.map(jnp.zeros_like, vectors), a_TBA)
-    steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TBH, fresh_TB)
+    steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TB, reset_TB)
     (dcarry, dvectors, da_TBA), _ = jax.lax.scan(step, start, steps, reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
-    dw_HG = product(flat(before_TBH[0]).T, flat(dz_TBG), dtype)
+    dw_HG = product(flat(before_TB[0]).T, flat(dz_TBG), dtype)
     return dvectors | {"W_h": dw_HG}, dcarry, du_TBG
 
 
 def _back_through_steps(
-    cell: Cell,
-    dtype: DTypeLike,
+    recurrence: Recurrence,
     params: Params,
-    before_TBH: Carry,
+    before_TB: Carry,
     u_TBG: jax.Array,
-    fresh_TB: jax.Array,
+    reset_TB: jax.Array,
     dcarry: Carry,
     dh_TBH: jax.Array,
 ) -> tuple[Params, Carry, jax.Array]:
     """For any cell: the reverse scan keeps each step's cotangent; from these, all rows at once give the params'."""
 
-    def run(params: Params, before: Carry, u_BG: jax.Array) -> Carry:
-        return one_step(cell, params, before, u_BG, dtype)[0]
+    def run(params: Params, before: Carry, u_BG: jax.Array) -> tuple[Carry, jax.Array]:
+        return one_step(recurrence, params, before, u_BG)[:2]
 
-    def step(dcarry: Carry, now: Any) -> tuple[Carry, tuple[Carry, jax.Array]]:
-        dh_BH, before, u_BG, fresh_B = now
-        dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
-        dbefore, du_BG = jax.vjp(partial(run, params), before, u_BG)[1](dcarry)
-        return reset(dbefore, fresh_B), (dcarry, du_BG)
+    def step(dcarry: Carry, inputs: Any) -> tuple[Carry, tuple[Carry, jax.Array]]:
+        dh_BH, before, u_BG, reset_B = inputs
+        dbefore, du_BG = jax.vjp(partial(run, params), before, u_BG)[1]((dcarry, dh_BH))
+        return block_reset(dbefore, reset_B), (dcarry, du_BG)
 
-    start, (dcarry_TBH, du_TBG) = jax.lax.scan(step, dcarry, (dh_TBH, before_TBH, u_TBG, fresh_TB), reverse=True)
-    before, u, d = jax.tree.map(flat, (before_TBH, u_TBG, dcarry_TBH))
+    dstart, (dcarry_TB, du_TBG) = jax.lax.scan(step, dcarry, (dh_TBH, before_TB, u_TBG, reset_TB), reverse=True)
+    before, u, d = jax.tree.map(join_rows, (before_TB, u_TBG, (dcarry_TB, dh_TBH)))
     (dparams,) = jax.vjp(lambda p: run(p, before, u), params)[1](d)
-    return dparams, start, du_TBG
+    return dparams, dstart, du_TBG
+
+
+def join_rows(x: jax.Array) -> jax.Array:
+    """Join time and lanes: [T, B, ...] -> [T * B, ...]."""
+    return x.reshape(-1, *x.shape[2:])

@@ -13,6 +13,7 @@ from rnnlm.data.text import TextSlice
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import STATISTICS_LANES, STATISTICS_SEGMENTS, TUNED_SYMBOLS, Adaptation, Adapter
 from rnnlm.files import reading, write_atomic
+from rnnlm.nn.layout import from_version_1, name_of, named_leaves, to_version_1
 from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import RunDir, read_json, write_json
 
@@ -54,11 +55,11 @@ def load_statistics(
     Raises UserError if their file is damaged or of another model, and WriteError.
     """
     path = RunDir(folder).dynamic / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
-    template, structure = jax.tree.flatten(params)
+    template = to_version_1(named_leaves(params))
     if not path.exists():
         found = adapter.statistics(params, train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
         file = io.BytesIO()
-        np.savez(file, *map(np.asarray, jax.tree.leaves(found)))
+        np.savez(file, *to_version_1(named_leaves(found)).values())
         write_atomic(path, [file.getvalue()])
     try:
         with reading(path):
@@ -67,6 +68,7 @@ def load_statistics(
             leaves = [arrays[name] for name in arrays.files]
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:  # of what the file holds
         raise UserError(f"{path} is damaged ({error}): delete it, and it is made again.") from None
-    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template]:
+    if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template.values()]:
         raise UserError(f"{path} holds the statistics of another model: delete it, and it is made again.")
-    return jax.tree.unflatten(structure, leaves)
+    restored = from_version_1(dict(zip(template, leaves, strict=True)))
+    return jax.tree_util.tree_map_with_path(lambda path, _: restored[name_of(path)], params)

@@ -15,15 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
 from rnnlm.files import sync_tree
+from rnnlm.nn.layout import Leaves, named_leaves, to_version_1
 from rnnlm.runtime.quiet import silence_orbax
-
-Leaves = dict[str, NDArray[Any]]
-"""A PyTree by path, such as "params.layer_0.W_x"."""
 
 
 class LatestAndBest(NamedTuple):
@@ -79,7 +76,7 @@ class Checkpoints:
 
         Raises UserError where this save or the one before it could not be written.
         """
-        tree = leaves(state)
+        tree = named_leaves(state)
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(digests(tree)))
         self._guarded(lambda: self._manager.save(step, args=args, force=True))
 
@@ -132,24 +129,14 @@ def short_reason(error: Exception) -> str:
     return text if len(text) <= 120 else text.rsplit(": ", 1)[-1].split(" [")[0][:120]
 
 
-def leaves(tree: Any) -> Leaves:
-    """A PyTree by path."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {name_of(path): np.asarray(leaf) for path, leaf in flat}
-
-
 def digests(tree: Leaves) -> dict[str, str]:
-    """Of each leaf, over its dtype, shape and bytes."""
+    """Digest each leaf: sha256 of its dtype, shape and bytes."""
     return {
         name: hashlib.sha256(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes()).hexdigest()
         for name, x in tree.items()
     }
 
 
-def digest(tree: Any) -> str:
-    """One for all leaves of a PyTree of arrays."""
-    return hashlib.sha256(repr(sorted(digests(leaves(tree)).items())).encode()).hexdigest()
-
-
-def name_of(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+def digest(params: Any) -> str:
+    """Digest the params of a model, or a tree like them, in the layout of version 1 (`layout.to_version_1`)."""
+    return hashlib.sha256(repr(sorted(digests(to_version_1(named_leaves(params))).items())).encode()).hexdigest()

@@ -95,7 +95,7 @@ def load_run(folder: Path) -> RunInfo:
         corpus, start = run["corpus"], run["starts"][-1]
         return RunInfo(
             folder=folder,
-            config=Config.from_dict(config),
+            config=Config.from_saved(config),
             vocabulary=Vocabulary.from_dict(vocabulary),
             corpus=Corpus(corpus["name"], Path(corpus["path"]), corpus["bytes"], corpus["sha256"]),
             splits={name: (begin, end) for name, (begin, end) in run["split"]["symbols"].items()},
@@ -125,7 +125,7 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, s
     run_dir, vocabulary, corpus = RunDir(folder), dataset.text.vocabulary, dataset.corpus
     starts = read_json(run_dir.run)["starts"] if run_dir.run.exists() else []
     write_json(run_dir.vocabulary, vocabulary.as_dict())
-    write_json(run_dir.config, config.as_dict())
+    write_json(run_dir.config, config.as_saved())
     write_json(
         run_dir.run,
         {

@@ -13,7 +13,8 @@ import orbax.checkpoint as ocp
 
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
-from rnnlm.runs.checkpoint import Leaves, digests, name_of, short_reason, steps
+from rnnlm.nn.layout import Leaves, from_version_1, name_of
+from rnnlm.runs.checkpoint import digests, short_reason, steps
 from rnnlm.runs.layout import RunDir
 from rnnlm.runtime import parallel
 from rnnlm.runtime.quiet import silence_orbax
@@ -26,7 +27,9 @@ class DamagedError(Exception):
 def load(
     folder: Path, wanted: Sequence[int], report: Callable[[str], None], every_process: bool = False
 ) -> tuple[int, Leaves]:
-    """Load the first of the wanted steps that is sound: -> (step, leaves). Damaged ones are reported and passed over.
+    """Load the first of the wanted steps that is sound: -> (step, leaves by name in the present layout).
+
+    Damaged ones are reported and passed over.
 
     With `every_process` all processes of the run call this with the same steps, and get the same one. Raises UserError
     where none is sound, where one cannot be read but is not proven damaged, or where processes find different things.
@@ -47,7 +50,7 @@ def load(
                 "different disks, or one of them reads it wrong. It stays where it is."
             )
         if tree is not None:
-            return step, tree
+            return step, from_version_1(tree)
         then = f"using step {wanted[i + 1]} in its place" if i + 1 < len(wanted) else "none is left"
         report(f"The checkpoint {path} {fault}; {then}.")
     raise UserError(

@@ -1,12 +1,11 @@
-"""The loop: steps, and between them samples, evaluations and checkpoints_dir; the only place with a clock."""
+"""Run the training loop: steps, and between them samples, evaluations and checkpoints. Only this file has a clock."""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 
@@ -21,20 +20,21 @@ from rnnlm.files import make_folder, writing
 from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
 from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
-from rnnlm.runs import checkpoint, layout, restore
+from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.layout import Row
 from rnnlm.runs.logger import RunLogger
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
-from rnnlm.training import optim, state
+from rnnlm.training import optim
+from rnnlm.training.resume import refuse_difference, start_or_resume
 from rnnlm.training.state import TrainState
-from rnnlm.training.step import Metrics, state_to_devices, state_to_host, train_step
+from rnnlm.training.step import Metrics, Window, state_to_host, train_step
 
 
 class Trainer:
-    """One run in its folder: what is made once and used at every step."""
+    """Train one run in its folder, with what is made once and used at every step."""
 
     def __init__(
         self, config: Config, workdir: Path, dataset: Dataset, console: Console, on_row: Callable[[Row], None] | None
@@ -50,7 +50,7 @@ class Trainer:
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
         self.folder = layout.RunDir(workdir).checkpoints
-        self.prime = vocabulary.prompt(config.sample.prime)
+        self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
             "parameters": model.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
@@ -58,40 +58,8 @@ class Trainer:
         self.checkpoints: Checkpoints | None = None  # the main process writes them, for all
         self.failure: WriteError | None = None
 
-    def start(self) -> tuple[int, TrainState]:
-        """Make a fresh state, or restore the newest sound checkpoint: -> (step, state on the devices).
-
-        All processes restore the same one. Raises UserError in each of them where one cannot read a checkpoint, or
-        where they differ in config, text or checkpoints.
-        """
-        with parallel.sync_errors():
-            fresh = state.create(self.config, len(self.dataset.text.vocabulary), self.optimizer)
-            wanted = checkpoint.steps(self.folder)[::-1]
-        # The path of the text may differ from machine to machine; the text may not.
-        config = replace(self.config, data=replace(self.config.data, corpus="", files=""))
-        self.refuse_difference("configs", config)
-        self.refuse_difference("texts", self.dataset.corpus.sha256)
-        self.refuse_difference("checkpoints", wanted)
-        if not wanted:
-            return 0, state_to_devices(fresh)
-        step, tree = restore.load(self.folder, wanted, self.console.warn, every_process=True)
-        with parallel.sync_errors():
-            restored = restore.restore_into(fresh, tree, str(self.folder / str(step)))
-            if parallel.is_main():
-                restore.quarantine(self.folder, step)
-            self.console.say(f"going on from step {step}")
-        return step, state_to_devices(restored)
-
-    def refuse_difference(self, what: str, value: object) -> None:
-        """Raise UserError where the processes of the run do not have the same value."""
-        if not parallel.same_everywhere(value):
-            raise UserError(
-                f"The processes of this run have different {what}: start all of them with the same command, with "
-                f"{self.workdir} on a disk that they share."
-            )
-
-    def run(self, first: int, now: TrainState, stop: Callable[[], bool]) -> dict[str, Any] | None:
-        """Train from `first` to the last step: -> the result, or None where `stop` said to stop; then all is saved."""
+    def run(self, first: int, state: TrainState, stop: Callable[[], bool]) -> Row | None:
+        """Train from `first` to the last step: -> the result, or None where `stop` returned True; then all is saved."""
         self.clock = (first, time.perf_counter())
         with contextlib.ExitStack() as stack:
             with parallel.sync_errors():
@@ -102,24 +70,27 @@ class Trainer:
                         make_folder(self.folder)
                     self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep, self.logger.scores)
                     stack.callback(self.checkpoints.close)
-            self.refuse_difference("metrics", self.logger.scores)
+            refuse_difference(self.folder, "metrics", self.logger.scores)
             stack.callback(self.console.done)
-            finished = self.loop(first, now, stop)
+            finished = self.loop(first, state, stop)
             with parallel.sync_errors():
                 self.raise_failure()
                 if self.checkpoints:
                     self.checkpoints.wait()
                 return self.result(max(first, self.config.train.steps)) if finished else None
 
-    def loop(self, first: int, now: TrainState, stop: Callable[[], bool]) -> bool:
-        """Steps first..steps; whether the end was reached. The metrics of a step are read while the next one runs."""
+    def loop(self, first: int, state: TrainState, stop: Callable[[], bool]) -> bool:
+        """Train steps first + 1 to the last; return whether the end was reached.
+
+        The metrics of a step are read while the next one runs.
+        """
         steps = self.config.train.steps
-        if first and not self.run_periodic_actions(first, now, stop, saved=True):
+        if first and not self.run_periodic_actions(first, state, stop, saved=True):
             return False
         pending: tuple[int, Metrics] | None = None
         batch = self.batch(first)
         for step in range(first + 1, steps + 1):
-            now, metrics = self.step(now, *batch)
+            state, metrics = self.step(state, *batch)
             if step == first + 1:  # it was compiled just now, which is not its speed
                 self.clock = (first, time.perf_counter())
             if pending:
@@ -130,16 +101,17 @@ class Trainer:
             if stopping or self.has_periodic_action(step):
                 self.log(*pending)
                 pending = None
-                if not self.run_periodic_actions(step, now, stop, stopping):
+                if not self.run_periodic_actions(step, state, stop, stopping):
                     return False
         return True
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int) -> Window:
+        """Read the window after a step, this process's lanes, and put it on the devices."""
         window = self.windows.window(step, self.lanes)
         return parallel.shard((window.x, window.y, window.reset))
 
     def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
-        """Whether to stop: where processes must agree, they ask each other only now and then."""
+        """Return whether to stop. Several processes ask each other only every `log.every` steps."""
         if parallel.processes() == 1:
             return stop()
         if step % self.config.log.every:
@@ -151,7 +123,7 @@ class Trainer:
         return stopping
 
     def write(self, act: Callable[[], None]) -> None:
-        """Write to the records, which the main process alone does; a failure is kept until all processes can end."""
+        """Write to the log, which the main process alone does; a failure is kept until all processes can end."""
         try:
             act()
         except WriteError as error:
@@ -159,42 +131,37 @@ class Trainer:
                 raise
             self.failure = error
 
-    def write_row(self, row: Row) -> None:
-        """Write a row of metrics, and pass it to the caller's `on_row`."""
-        self.write(lambda: self.logger.write_row(row))
-        if self.on_row:
-            self.on_row(row)
-
     def raise_failure(self) -> None:
-        """Raise what `write` has kept."""
+        """Raise the failure that `write` has kept."""
         if self.failure:
             raise self.failure
 
     def is_due(self, every: int, step: int) -> bool:
+        """Return whether what is done every so many steps, and at the last, is done at this one."""
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
 
     def has_periodic_action(self, step: int) -> bool:
-        """Whether anything at this step needs the state."""
+        """Return whether anything at this step needs the state."""
         c = self.config
         return any(self.is_due(every, step) for every in (c.eval.every, c.sample.every, c.checkpoint.every))
 
     def run_periodic_actions(
-        self, step: int, now: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False
+        self, step: int, state: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False
     ) -> bool:
-        """Sample, validate and save what is due; whether to go on.
+        """Sample, validate and save what is due; return whether to go on.
 
-        What is due and on record already is not done again, so that a run which stopped here, or was cut off and
-        came back, ends as one that did not.
+        What is due and logged already is not done again, so that a run which stopped here, or was cut off and resumed,
+        ends as one that was not.
         """
         c, best = self.config, self.best()
         if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
-            self.sample(step, now)
+            self.sample(step, state)
         scored = "valid" not in self.dataset.splits or step in self.logger.scores
         if not stopping and self.is_due(c.eval.every, step) and not scored:
-            stopping = not self.validate(step, now, stop)
+            stopping = not self.validate(step, state, stop)
         improved = self.best() != best
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            whole = state_to_host(now)
+            whole = state_to_host(state)
             with parallel.sync_errors():
                 self.raise_failure()
                 self.logger.flush()
@@ -206,11 +173,11 @@ class Trainer:
         return not stopping
 
     def best(self) -> int | None:
-        """The step of the best validation so far."""
+        """Return the step of the best validation so far."""
         return checkpoint.best_of(list(self.logger.scores), self.logger.scores)
 
     def log(self, step: int, metrics: Metrics) -> None:
-        """Record the metrics of a step. Raises UserError where one of them is not finite."""
+        """Log the metrics of a step. Raises UserError where one of them is not finite."""
         loss, grad_norm, param_norm = (float(x) for x in jax.device_get(metrics))
         if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
             self.fail_diverged(
@@ -234,6 +201,12 @@ class Trainer:
             }
             self.write_row(row)
 
+    def write_row(self, row: Row) -> None:
+        """Log a row, and hand it to `on_row`."""
+        self.write(lambda: self.logger.write_row(row))
+        if self.on_row:
+            self.on_row(row)
+
     def fail_diverged(self, finding: str) -> NoReturn:
         """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
         if self.checkpoints:
@@ -243,14 +216,14 @@ class Trainer:
             "optim.learning_rate or a lower optim.clip_norm."
         )
 
-    def validate(self, step: int, now: TrainState, stop: Callable[[], bool]) -> bool:
-        """Score the validation split and record it; False where stopped before its end.
+    def validate(self, step: int, state: TrainState, stop: Callable[[], bool]) -> bool:
+        """Score the validation split and log it; return False where stopped before its end.
 
         Raises UserError where the cost is not finite, since NaN would be neither better nor worse than any other.
         """
         c = self.config.eval
         protocol, only = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
-        found = self.evaluator(now.best_params, self.dataset.slice("valid"), protocol, only, stop)
+        found = self.evaluator(state.best_params, self.dataset.slice("valid"), protocol, only, stop)
         if found is None:
             return False
         if not math.isfinite(found.tally.nats):
@@ -263,19 +236,19 @@ class Trainer:
         self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.sentence})")
         return True
 
-    def sample(self, step: int, now: TrainState) -> None:
-        """SamplingOptions at each temperature from what the model is now."""
+    def sample(self, step: int, state: TrainState) -> None:
+        """Draw a sample at each temperature, and log it."""
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(now.best_params)), {}
+        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.best_params)), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.chunks(params, self.prime, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prime + to_text(vocabulary, drawn)[0]
+            drawn = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
+            texts[temperature] = c.prompt + to_text(vocabulary, drawn)[0]
         self.write(lambda: self.logger.sample(step, texts))
 
-    def result(self, step: int) -> dict[str, Any]:
-        """What the run came to at its last step; kept in result.json."""
+    def result(self, step: int) -> Row:
+        """Return what the run came to at its last step, and write it to result.json."""
         scores = self.logger.scores
         best = self.best()
         found = {
@@ -292,7 +265,7 @@ class Trainer:
         return found
 
     def speed(self, step: int, now: float) -> float:
-        """Symbols a second since the clock was set."""
+        """Return symbols a second since the clock was set, at a reading `now` of time.perf_counter()."""
         since, then = self.clock
         return (step - since) * self.run_info["symbols_per_step"] / max(1e-9, now - then)
 
@@ -305,9 +278,9 @@ def train(
     on_row: Callable[[Row], None] | None = None,
     data: str = "",
 ) -> Row | None:
-    """Start the run of a folder, or continue it: -> its result, None where a signal said to stop.
+    """Start the run of a folder, or resume it: -> its result, None where a signal came.
 
-    The main process passes each row of metrics to `on_row`. `data` says where the text of a run to continue lies now.
+    The main process passes each row of metrics.jsonl to `on_row`. `data` says where the text of a run to resume lies.
     Raises UserError, with nothing written, where the folder holds a run of another config or text.
     """
     with parallel.sync_errors():
@@ -325,12 +298,12 @@ def train(
         )
     with lock, signals as stop:
         try:
-            first, now = trainer.start()
+            first, state = start_or_resume(config, dataset, trainer.optimizer, trainer.folder, console)
             with parallel.sync_errors():
                 if parallel.is_main():
                     start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
                     layout.write_run_info(workdir, config, dataset, trainer.run_info, start)
-            return trainer.run(first, now, stop)
+            return trainer.run(first, state, stop)
         except WriteError as error:
             last_good = checkpoint.last_good(trainer.folder)
             raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error

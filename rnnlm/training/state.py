@@ -38,6 +38,6 @@ def create(config: Config, vocab: int, optimizer: optax.GradientTransformation) 
         params=params,
         opt_state=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if config.optim.ema else None,
-        carry=model.zero_carry(config.model, config.train.batch),
+        carry=model.initial_carry(config.model, config.train.batch),
         key=key,
     )

@@ -1,115 +1,174 @@
 """One training step, pure: a state and a window in, the next state and its metrics out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from rnnlm.cells import Params, cell_of
 from rnnlm.config import Config
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
+from rnnlm.nn.model import Forward, Stack
 from rnnlm.runtime import parallel
 from rnnlm.training.state import TrainState
 
+Window = tuple[jax.Array, jax.Array, jax.Array]
+"""(x_BT, y_BT, reset_BT) of this device's lanes."""
+Keys = jax.Array | None
+"""A key for each lane; None where nothing is drawn at random."""
+Loss = Callable[[Params, Stack, Window, Keys], tuple[jax.Array, Stack]]
+"""(params, carry, window, keys_B) -> (this device's share of the mean nats a symbol, carry)."""
 REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
 
 
 class Metrics(NamedTuple):
-    """Of a step: mean nats a symbol before the update; norms of the gradient, unclipped, and of the new params."""
+    """Mean nats a symbol before the update; global norms of the gradient, unclipped, and of the new params."""
 
     loss: jax.Array
     grad_norm: jax.Array
     param_norm: jax.Array
 
 
-def train_step(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """(state, x_BT, y_BT, fresh_BT) -> (state, Metrics) over all devices, however many; each has its lanes."""
-    forward = model.apply(config.model, vocab)
+def train_step(
+    config: Config, vocab: int, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Compile a step over all devices, each with its own lanes: (state, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
     symbols = config.train.batch * config.train.window
-    parts = config.train.accumulate
-    by_step = config.model.dropout_mask == "step"
-    drops = max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
+    loss = partial(window_loss, model.apply(config.model, vocab), symbols)
+    draws = draws_masks(config) or cell_of(config.model).random
+    if config.train.remat:
+        # One mask for a whole window must be equal in each of its chunks.
+        masks_by_step = config.model.dropout_mask == "step" or not draws_masks(config)
+        loss = partial(chunked_loss, partial(recomputed_loss, loss), config.train.remat, masks_by_step)
 
-    # The arrays of a window are [B, T], those of a chunk [B, remat].
-    def chunk(params: Any, carry: Any, keys: Any, x: jax.Array, y: jax.Array, fresh: jax.Array) -> Any:
-        carry, logits_BTV = forward(params, carry, x, fresh, keys)
-        return carry, jnp.sum(tally.nats(logits_BTV, y)) / symbols
-
-    def recompute(inputs: Any, cotangents: Any) -> Any:
-        params, carry, *rest = inputs
-        _, back = jax.vjp(lambda params, carry: chunk(params, carry, *rest), params, carry)
-        return *back(cotangents), None, None, None, None
-
-    # Not jax.checkpoint, which would run the scan's forward pass for gradients twice, the first time for nothing kept.
-    again = jax.custom_vjp(chunk)
-    again.defvjp(lambda *inputs: (chunk(*inputs), inputs), recompute)
-
-    def loss(params: Any, carry: Any, x: jax.Array, y: jax.Array, fresh: jax.Array, keys: Any) -> Any:
-        if not config.train.remat:
-            carry, nats = chunk(params, carry, keys, x, y, fresh)
-            return nats, carry
-
-        def step(carry: Any, now: Any) -> Any:
-            i, *now = now
-            # A mask for the whole window is the same in each chunk.
-            mine = jax.vmap(jax.random.fold_in, (0, None))(keys, i) if drops and by_step else keys
-            return again(params, carry, mine, *now)
-
-        chunks = [a.reshape(len(a), -1, config.train.remat).swapaxes(0, 1) for a in (x, y, fresh)]
-        carry, nats = jax.lax.scan(step, carry, (jnp.arange(len(chunks[0])), *chunks))
-        return jnp.sum(nats), carry
-
-    def gradient(params: Any, *lanes: Any) -> Any:
-        if parts == 1:
-            return jax.value_and_grad(loss, has_aux=True)(params, *lanes)
-
-        def part(summed: Any, lanes: Any) -> Any:
-            (nats, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, *lanes)
-            return jax.tree.map(jnp.add, summed, (nats, grads)), carry
-
-        cut = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), lanes)
-        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-        (nats, grads), carry = jax.lax.scan(part, zero, cut)
-        return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
-
-    def step(params: Any, now: TrainState, x: jax.Array, y: jax.Array, fresh: jax.Array) -> tuple[TrainState, Metrics]:
-        keys = lane_keys(now, len(x)) if drops else None
-        (nats, carry), grads = gradient(params, now.carry, x, y, fresh, keys)
+    def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
+        keys_B = lane_keys(state, len(window[0])) if draws else None
+        (nats, carry), grads = accumulate_gradients(
+            loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
+        )
         nats, grads = parallel.psum((nats, grads))
-        updates, opt_state = optimizer.update(grads, now.opt_state, params)
-        params = optax.apply_updates(params, updates)
-        metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
-        average = update_ema(now, params, config.optim.ema)
-        return TrainState(now.step + 1, params, opt_state, average, carry, now.key), metrics
+        return apply_update(optimizer, config.optim.ema, state, params, nats, grads, carry)
 
     state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), 0, 0, 0)
     # The params are not donated: XLA's CPU code for an update in place goes one number at a time.
-    stepped = parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
-    return lambda now, *batch: stepped(now.params, now._replace(params={}), *batch)
+    compiled = parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
+    return lambda state, *window: compiled(state.params, state._replace(params={}), *window)
 
 
-def state_to_devices(host: TrainState) -> TrainState:
-    """A state with all lanes in global order onto the devices, this process's lanes split over its own."""
-    carry = jax.tree.map(lambda x: x[parallel.local_lanes(len(x))], host.carry)
-    return parallel.replicate(host._replace(carry=()))._replace(carry=parallel.shard(carry))
+def draws_masks(config: Config) -> bool:
+    """Return whether the config has dropout."""
+    return max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
 
 
-def state_to_host(now: TrainState) -> TrainState:
-    """The whole state as numpy, lanes in global order."""
-    return parallel.to_numpy(now._replace(carry=()))._replace(carry=parallel.gather(now.carry))
+def window_loss(
+    forward: Forward, symbols: int, params: Params, carry: Stack, window: Window, keys_B: Keys
+) -> tuple[jax.Array, Stack]:
+    """Return (the cost of a window or a chunk of it in nats / `symbols`, the carry after it)."""
+    x_BT, y_BT, reset_BT = window
+    carry, logits_BTV = forward(params, carry, x_BT, reset_BT, keys_B)
+    return jnp.sum(tally.nats(logits_BTV, y_BT)) / symbols, carry
 
 
-def lane_keys(now: TrainState, lanes: int) -> jax.Array:
-    """A key for each lane of this device at this step, whatever device the lane is on."""
-    key = jax.random.fold_in(now.key, now.step)
+# Not jax.checkpoint, which would run the scan's forward pass for gradients twice, the first time for nothing.
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recomputed_loss(loss: Loss, params: Params, carry: Stack, window: Window, keys_B: Keys) -> tuple[jax.Array, Stack]:
+    """Return what `loss` returns; the backward pass runs it again, and keeps its inputs only."""
+    return loss(params, carry, window, keys_B)
+
+
+def _recomputed_fwd(loss: Loss, *inputs: Any) -> tuple[tuple[jax.Array, Stack], Any]:
+    return loss(*inputs), inputs
+
+
+def _recomputed_bwd(loss: Loss, inputs: Any, cotangents: Any) -> tuple[Params, Stack, None, None]:
+    params, carry, window, keys_B = inputs
+    _, backward = jax.vjp(lambda params, carry: loss(params, carry, window, keys_B), params, carry)
+    return *backward(cotangents), None, None
+
+
+recomputed_loss.defvjp(_recomputed_fwd, _recomputed_bwd)
+
+
+def chunked_loss(
+    loss: Loss, length: int, masks_by_step: bool, params: Params, carry: Stack, window: Window, keys_B: Keys
+) -> tuple[jax.Array, Stack]:
+    """Return the loss of a window, in chunks of `length` time steps; with `masks_by_step` each has keys of its own."""
+
+    def chunk(carry: Stack, inputs: tuple[jax.Array, Window]) -> tuple[Stack, jax.Array]:
+        i, window = inputs
+        keys = keys_B
+        if keys is not None and masks_by_step:
+            keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        nats, carry = loss(params, carry, window, keys)
+        return carry, nats
+
+    x, y, reset = (a.reshape(len(a), -1, length).swapaxes(0, 1) for a in window)
+    carry, nats = jax.lax.scan(chunk, carry, (jnp.arange(len(x)), (x, y, reset)))
+    return jnp.sum(nats), carry
+
+
+def accumulate_gradients(
+    loss: Loss, pieces: int, params: Params, carry: Stack, window: Window, keys_B: Keys
+) -> tuple[tuple[jax.Array, Stack], Params]:
+    """Return ((loss, carry), gradients), the lanes taken in so many pieces one after another."""
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    if pieces == 1:
+        return value_and_grad(params, carry, window, keys_B)
+
+    def piece(summed: tuple[jax.Array, Params], lanes: tuple[Stack, Window, Keys]) -> tuple[Any, Stack]:
+        (nats, carry), grads = value_and_grad(params, *lanes)
+        return jax.tree.map(jnp.add, summed, (nats, grads)), carry
+
+    lanes = jax.tree.map(lambda a: a.reshape(pieces, -1, *a.shape[1:]), (carry, window, keys_B))
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    (nats, grads), carry = jax.lax.scan(piece, zero, lanes)
+    return (nats, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)), grads
+
+
+def apply_update(
+    optimizer: optax.GradientTransformation,
+    ema: float,
+    state: TrainState,
+    params: Params,
+    nats: jax.Array,
+    grads: Params,
+    carry: Stack,
+) -> tuple[TrainState, Metrics]:
+    """Return the state after an update of the params, and the metrics of the step."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
+    average = update_ema(state, params, ema)
+    return TrainState(state.step + 1, params, opt_state, average, carry, state.key), metrics
+
+
+def update_ema(state: TrainState, params: Params, decay: float) -> Params | None:
+    """Return the moving average of the params after a step, which moves faster at first, to forget the start.
+
+    None where the config keeps none.
+    """
+    if state.average is None:
+        return None
+    keep = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, state.average, params)
+
+
+def lane_keys(state: TrainState, lanes: int) -> jax.Array:
+    """Return a key for each lane of this device at this step, which depends on the lane and not on its device."""
+    key = jax.random.fold_in(state.key, state.step)
     return jax.vmap(lambda lane: jax.random.fold_in(key, lane))(parallel.first_lane(lanes) + jnp.arange(lanes))
 
 
-def update_ema(now: TrainState, params: Any, decay: float) -> Any:
-    """The moving average after a step; it moves faster at first, so that it does not remember the start."""
-    if now.average is None:
-        return None
-    keep = jnp.minimum(decay, (1.0 + now.step) / (10.0 + now.step))
-    return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, now.average, params)
+def state_to_devices(state: TrainState) -> TrainState:
+    """Put a state with all lanes in global order onto the devices, this process's lanes split over its own."""
+    carry = jax.tree.map(lambda x: x[parallel.local_lanes(len(x))], state.carry)
+    return parallel.replicate(state._replace(carry=()))._replace(carry=parallel.shard(carry))
+
+
+def state_to_host(state: TrainState) -> TrainState:
+    """Return the whole state as numpy arrays, lanes in global order."""
+    return parallel.to_numpy(state._replace(carry=()))._replace(carry=parallel.gather(state.carry))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm.cells import CELLS
+from rnnlm.cells import CELLS, cell_of
+from rnnlm.config import LSTMOptions, ModelConfig
 from rnnlm.nn import scan
 from tests.plain import scan_steps
 
@@ -49,58 +50,65 @@ def gru_before(p, carry, x):
     return ((1 - z) * np.tanh(u[2] + (r * h) @ W[2]) + z * h,)
 
 
-PLAIN = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before}
+def lstm_two_biases(p, carry, x):
+    return lstm(p | {"b": p["b"] + p["b_h"]}, carry, x)
+
+
+PLAIN = {"rnn": rnn, "lstm": lstm, "gru": gru, "gru_before": gru_before, "lstm_two_biases": lstm_two_biases}
+
+
+def cell_named(name):
+    if name == "lstm_two_biases":
+        return cell_of(ModelConfig(lstm=LSTMOptions(biases=2)))
+    return cell_of(ModelConfig(cell=name))
 
 
 def problem(name, seed=0):
-    """Params, carry, inputs and fresh flags in float64, with a restart in the middle of the window."""
+    """Params, carry, inputs and resets in float64, with a reset in the middle of the window."""
     draw = np.random.default_rng(seed)
-    cell = CELLS[name]
-    G = cell.gates * H
-    params = {"W_x": draw.normal(size=(D, G)), "W_h": draw.normal(size=(H, G)), "b": draw.normal(size=G)}
-    if cell.biases == 2:
-        params["b_h"] = draw.normal(size=G)
-    carry = tuple(draw.normal(size=(B, H)) for _ in range(cell.states))
-    fresh = np.zeros((T, B), bool)
-    fresh[3, 1] = fresh[5, 2] = fresh[0, 0] = True
-    return cell, params, carry, draw.normal(size=(T, B, D)), fresh
+    cell = cell_named(name)
+    params = {name: draw.normal(size=param.shape) for name, param in cell.params(D, H).items()}
+    carry = tuple(draw.normal(size=(B, H)) for _ in cell.carry(H))
+    reset = np.zeros((T, B), bool)
+    reset[3, 1] = reset[5, 2] = reset[0, 0] = True
+    return cell, params, carry, draw.normal(size=(T, B, D)), reset
 
 
-def by_hand(name, params, carry, x, fresh):
+def by_hand(name, params, carry, x, reset):
     out = []
     for t in range(T):
-        carry = tuple(np.where(fresh[t][:, None], 0, s) for s in carry)
+        carry = tuple(np.where(reset[t][:, None], 0, s) for s in carry)
         carry = PLAIN[name](params, carry, x[t])
         out.append(carry[0])
     return carry, np.stack(out)
 
 
-def run(cell, params, carry, x, fresh, dtype):
-    return scan.scan(cell, params, carry, scan.project(params, x, dtype), fresh, dtype)
+def run(cell, params, carry, x, reset, dtype):
+    return scan.scan(cell, H, params, carry, scan.project(params, x, dtype), reset, dtype)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_equals_numpy(name):
-    cell, params, carry, x, fresh = problem(name)
-    wanted, wanted_h = by_hand(name, params, carry, x, fresh)
+    cell, params, carry, x, reset = problem(name)
+    wanted, wanted_h = by_hand(name, params, carry, x, reset)
     with jax.enable_x64(True):
-        got, got_h = run(cell, params, carry, x, fresh, jnp.float64)
+        got, got_h = run(cell, params, carry, x, reset, jnp.float64)
     np.testing.assert_allclose(got_h, wanted_h, rtol=1e-12)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     narrow = jax.tree.map(lambda a: a.astype(np.float32) if a.dtype == np.float64 else a, (params, carry, x))
-    _, got_h = run(cell, *narrow, fresh, jnp.float32)
+    _, got_h = run(cell, *narrow, reset, jnp.float32)
     np.testing.assert_allclose(got_h, wanted_h, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_gradient_equals_finite_differences(name):
-    cell, params, carry, x, fresh = problem(name)
+    cell, params, carry, x, reset = problem(name)
     draw = np.random.default_rng(1)
     weights = draw.normal(size=(T, B, H))
 
     def loss(params, carry, x):
-        carry, h = run(cell, params, carry, x, fresh, jnp.float64)
+        carry, h = run(cell, params, carry, x, reset, jnp.float64)
         return jnp.sum(h * weights) + sum(jnp.sum(jnp.sin(s)) for s in carry)
 
     with jax.enable_x64(True):
@@ -117,12 +125,12 @@ def test_gradient_equals_finite_differences(name):
             assert np.sum(np.asarray(grad) * way) == pytest.approx(slope, rel=1e-7, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_written_backward_equals_jax(name):
-    cell, params, carry, x, fresh = problem(name, seed=2)
+    cell, params, carry, x, reset = problem(name, seed=2)
 
     def loss(scanned, params, carry, x):
-        carry, h = scanned(cell, params, carry, scan.project(params, x, jnp.float64), fresh, jnp.float64)
+        carry, h = scanned(cell, H, params, carry, scan.project(params, x, jnp.float64), reset, jnp.float64)
         return jnp.sum(jnp.cos(h)) + sum(jnp.sum(s**2) for s in carry)
 
     with jax.enable_x64(True):
@@ -131,13 +139,13 @@ def test_written_backward_equals_jax(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, theirs)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_bfloat16_products_keep_a_float32_carry(name):
-    cell, params, carry, x, fresh = jax.tree.map(
+    cell, params, carry, x, reset = jax.tree.map(
         lambda a: a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a, problem(name)
     )
-    _, exact = run(cell, params, carry, x, fresh, jnp.float32)
-    after, rough = run(cell, params, carry, x, fresh, jnp.bfloat16)
+    _, exact = run(cell, params, carry, x, reset, jnp.float32)
+    after, rough = run(cell, params, carry, x, reset, jnp.bfloat16)
     assert all(s.dtype == jnp.float32 for s in (*after, rough))
     error = float(jnp.max(jnp.abs(exact - rough)))
     assert 0 < error < 0.1
@@ -156,16 +164,38 @@ def test_rows_and_both_forms_of_their_gradient_are_the_one_hot_product():
         np.testing.assert_allclose(form(5, x.reshape(-1), d.reshape(-1, 4)), wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
     """What the reverse scan carries and stacks is of lanes and time: weights' gradients are made after it, at once."""
-    cell, params, carry, x, fresh = problem(name)
+    cell, params, carry, x, reset = problem(name)
 
     def loss(params):
-        return jnp.sum(run(cell, params, carry, x, fresh, jnp.float32)[1])
+        return jnp.sum(run(cell, params, carry, x, reset, jnp.float32)[1])
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(jax.tree.map(jnp.float32, params))
     loops = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
     assert any(eqn.params["reverse"] for eqn in loops)
     for eqn in loops:
         assert params["W_h"].shape not in [out.aval.shape[-2:] for out in eqn.outvars]
+
+
+def test_every_cell_has_its_equations_here():
+    assert PLAIN.keys() >= CELLS.keys()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_gates_and_carry_are_those_of_the_steps(name):
+    """What `trace` shows is what `scan` computes; the LSTM's gates make its carry."""
+    cell, params, carry, x, reset = problem(name)
+    with jax.enable_x64(True):
+        u = scan.project(params, x, jnp.float64)
+        after, h = scan.scan(cell, H, params, carry, u, reset, jnp.float64)
+        traced, traced_h, carries, gates = jax.device_get(scan.trace(cell, H, params, carry, u, reset, jnp.float64))
+    for a, b in zip((*after, h), (*traced, traced_h), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    np.testing.assert_allclose(carries[0], h, rtol=1e-12)
+    assert bool(gates) == (name != "rnn") and all(g.shape == (T, B, H) for g in gates.values())
+    if name == "lstm":
+        i, f, g = (gates[gate] for gate in "ifg")
+        before = np.where(reset[1:, :, None], 0, carries[1][:-1])
+        np.testing.assert_allclose(carries[1][1:], f[1:] * before + (i * g)[1:], rtol=1e-9)

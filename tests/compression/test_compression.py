@@ -95,7 +95,7 @@ def test_the_size_is_the_models_bits(lanes):
     for first in range(0, len(data), length):
         y = ids[first : first + length]
         x = np.concatenate([[SEEN.bos_id], y[:-1]])[None]
-        _, logits = jax.jit(forward)(params, model.zero_carry(CONFIG, 1), x, np.zeros(x.shape, bool))
+        _, logits = jax.jit(forward)(params, model.initial_carry(CONFIG, 1), x, np.zeros(x.shape, bool))
         nats -= np.asarray(jax.nn.log_softmax(logits[0]), np.float64)[np.arange(len(y)), y].sum()
     assert tally.nats == pytest.approx(nats, rel=1e-4)
 

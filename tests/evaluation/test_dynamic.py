@@ -55,7 +55,7 @@ def cost_and_gradient(params, carry, x, y, segment):
 def by_hand(begin, end, how):
     """Segment by segment, the rule in numpy: nats [end - begin]."""
     pull, push = per_param_rates(RMS, how)
-    params, carry, ids, costs = PARAMS, model.zero_carry(CONFIG, 1), VOCABULARY.encode(DATA), []
+    params, carry, ids, costs = PARAMS, model.initial_carry(CONFIG, 1), VOCABULARY.encode(DATA), []
     for first in range(begin, end, how.segment):
         last = min(end, first + how.segment)
         grads, (carry, nats) = cost_and_gradient(
@@ -90,7 +90,7 @@ def test_the_rule_of_each_parameter():
 def test_statistics_are_the_root_of_the_mean_square():
     forward = model.apply(CONFIG, V)
     ids, lane = VOCABULARY.encode(DATA), 3000 // 8
-    carry, squares = model.zero_carry(CONFIG, 8), []
+    carry, squares = model.initial_carry(CONFIG, 8), []
     for i in range(3):
         at = np.arange(8)[:, None] * lane + i * 10 + np.arange(10)
         x = np.where(at == 0, VOCABULARY.bos_id, ids[at - 1])

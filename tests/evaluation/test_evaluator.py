@@ -35,7 +35,7 @@ def params():
 
 def one_by_one(params, begin, end, fresh=()):
     """The cost of each symbol, the model fed step by step, afresh before those positions: nats [end - begin]."""
-    carry, costs = model.zero_carry(CONFIG, 1), []
+    carry, costs = model.initial_carry(CONFIG, 1), []
     ids = VOCABULARY.encode(DATA)
     for i in range(begin, end):
         x = np.array([[ids[i - 1] if i else VOCABULARY.bos_id]])

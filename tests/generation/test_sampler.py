@@ -30,7 +30,7 @@ def draw(length, temperature, seed=0, streams=1, prompt=PROMPT, **options):
 def test_reading_a_prompt_equals_stepping_through_it(length):
     ids = np.arange(length) % V
     carry, logits = STEPPER.read(PARAMS, ids, 2)
-    stepped = model.zero_carry(CONFIG, 2)
+    stepped = model.initial_carry(CONFIG, 2)
     for i in ids:
         stepped, wanted = STEPPER.step(PARAMS, stepped, np.array([i, i]))
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
@@ -83,7 +83,7 @@ def test_length_is_kept():
 def test_folding_the_embedding_changes_nothing(tied):
     config = tiny(model__embedding=12, model__hidden=12, model__tied=tied).model
     params = model.init_params(config, V, jax.random.PRNGKey(0))
-    x, carry = np.arange(40).reshape(2, 20) % V, model.zero_carry(config, 2)
+    x, carry = np.arange(40).reshape(2, 20) % V, model.initial_carry(config, 2)
     whole = model.apply(config, V)(params, carry, x, x > V)
     folded = model.apply(model.inference_config(config), V)(model.inference_params(config, params), carry, x, x > V)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, folded)

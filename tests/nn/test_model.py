@@ -5,14 +5,17 @@ import functools
 import itertools
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm.cells import CELLS
+from rnnlm.cells import CELLS, cell_of
 from rnnlm.evaluation import tally
 from rnnlm.nn import model, scan
+from rnnlm.nn.dropout import dropout
+from rnnlm.nn.layout import named_leaves
 from tests.conftest import tiny
 from tests.plain import scan_steps
 
@@ -32,16 +35,16 @@ def inputs(seed=0, batch=B, time=T):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("embedding", [0, 6])
 def test_the_future_does_not_reach_the_past(cell, embedding):
-    """The logits at t do not depend on any symbol after t, nor, past a fresh start, on any before it."""
+    """The logits at t do not depend on any symbol after t, nor, past a reset start, on any before it."""
     config, params, forward = build(cell=cell, embedding=embedding)
     x, _ = inputs(batch=1)
-    fresh = np.arange(T)[None, :] == 5
+    reset = np.arange(T)[None, :] == 5
     # One lane for each symbol changed, and the last one as it is.
     lanes = np.tile(x, (T + 1, 1))
     for s in range(T):
         lanes[s, s] = (x[0, s] + 1) % V
     params = jax.tree.map(lambda p: 3 * p, params)  # so that far effects show
-    _, logits = forward(params, model.zero_carry(config, T + 1), lanes, np.tile(fresh, (T + 1, 1)))
+    _, logits = forward(params, model.initial_carry(config, T + 1), lanes, np.tile(reset, (T + 1, 1)))
     effect = np.abs(logits[:T] - logits[T:]).max(axis=-1)
     for s, t in itertools.product(range(T), range(T)):
         assert (effect[s, t] > 1e-5) == (s <= t and not s < 5 <= t), (s, t, effect[s, t])
@@ -51,26 +54,26 @@ def test_the_future_does_not_reach_the_past(cell, embedding):
 @pytest.mark.parametrize("cuts", [(12,), (5, 7), (1, 2, 9)])
 def test_windows_with_carry_equal_one_pass(cell, cuts):
     config, params, forward = build(cell=cell, embedding=5)
-    x, fresh = inputs()
-    whole_carry, whole = forward(params, model.zero_carry(config, B), x, fresh)
-    carry, parts, begin = model.zero_carry(config, B), [], 0
+    x, reset = inputs()
+    whole_carry, whole = forward(params, model.initial_carry(config, B), x, reset)
+    carry, parts, begin = model.initial_carry(config, B), [], 0
     for cut in cuts:
-        carry, logits = forward(params, carry, x[:, begin : begin + cut], fresh[:, begin : begin + cut])
+        carry, logits = forward(params, carry, x[:, begin : begin + cut], reset[:, begin : begin + cut])
         parts.append(logits)
         begin += cut
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), carry, whole_carry)
 
 
-def test_a_fresh_lane_forgets_the_carry_in_the_middle_of_a_window():
+def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
     config, params, forward = build()
     x, _ = inputs()
-    fresh = np.zeros((B, T), bool)
-    fresh[1, 4] = True
-    loud = jax.tree.map(lambda s: s + 3.0, model.zero_carry(config, B))
-    _, got = forward(params, loud, x, fresh)
-    _, alone = forward(params, model.zero_carry(config, B), x[:, 4:], fresh[:, 4:])
-    _, through = forward(params, loud, x, np.zeros_like(fresh))
+    reset = np.zeros((B, T), bool)
+    reset[1, 4] = True
+    loud = jax.tree.map(lambda s: s + 3.0, model.initial_carry(config, B))
+    _, got = forward(params, loud, x, reset)
+    _, alone = forward(params, model.initial_carry(config, B), x[:, 4:], reset[:, 4:])
+    _, through = forward(params, loud, x, np.zeros_like(reset))
     np.testing.assert_allclose(got[1, 4:], alone[1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(got[::2], through[::2], rtol=1e-6)
     assert float(jnp.max(jnp.abs(got[1, 4:] - through[1, 4:]))) > 1e-2
@@ -89,27 +92,27 @@ def test_parameter_count_by_formula_equals_the_leaves(cell, extra):
 def test_projected_table_equals_looked_up_rows():
     """A small table is multiplied once for all symbols; a text shorter than the vocabulary looks its rows up."""
     config, params, forward = build(embedding=5)
-    x, fresh = inputs(batch=1, time=V - 1)
-    _, looked_up = forward(params, model.zero_carry(config, 1), x, fresh)
-    _, projected = forward(params, model.zero_carry(config, 4), np.tile(x, (4, 1)), np.tile(fresh, (4, 1)))
+    x, reset = inputs(batch=1, time=V - 1)
+    _, looked_up = forward(params, model.initial_carry(config, 1), x, reset)
+    _, projected = forward(params, model.initial_carry(config, 4), np.tile(x, (4, 1)), np.tile(reset, (4, 1)))
     np.testing.assert_allclose(projected, np.tile(looked_up, (4, 1, 1)), rtol=1e-5, atol=1e-6)
 
 
 def test_tied_output_is_the_embedding():
     config, params, forward = build(embedding=12, tied=True)
     assert "W" not in params["output"]
-    x, fresh = inputs()
+    x, reset = inputs()
     row = V - 1  # a symbol that is not read matters only as an output
     x = x % row
-    _, before = forward(params, model.zero_carry(config, B), x, fresh)
-    moved = params | {"embedding": params["embedding"].at[row].add(1.0)}
-    _, after = forward(moved, model.zero_carry(config, B), x, fresh)
+    _, before = forward(params, model.initial_carry(config, B), x, reset)
+    moved = params | {"embedding": {"table": params["embedding"]["table"].at[row].add(1.0)}}
+    _, after = forward(moved, model.initial_carry(config, B), x, reset)
     changed = np.abs(after - before).max(axis=(0, 1)) > 1e-6
     assert list(np.flatnonzero(changed)) == [row]
 
 
 def test_forget_bias_is_the_configs():
-    _, params, _ = build(forget_bias=2.5)
+    _, params, _ = build(lstm__forget_bias=2.5)
     np.testing.assert_array_equal(params["layer_0"]["b"], np.repeat([0, 2.5, 0, 0], 12).astype(np.float32))
 
 
@@ -119,7 +122,7 @@ KEYS = jax.random.split(jax.random.PRNGKey(3), 64)
 @pytest.mark.parametrize("window", [False, True])
 def test_dropout_keeps_the_mean_and_drops_its_share(window):
     x = jnp.ones((50, 64, 40))
-    y = np.asarray(model.dropout(KEYS, window, x, 0.3, 1))
+    y = np.asarray(dropout(KEYS, window, x, 0.3, 1))
     masks = y[:1] if window else y
     assert set(np.unique(y)) == {0.0, np.float32(2**16 / round(0.7 * 2**16))}
     assert abs((masks == 0).mean() - 0.3) < 4 * (0.21 / masks.size) ** 0.5
@@ -129,8 +132,8 @@ def test_dropout_keeps_the_mean_and_drops_its_share(window):
 
 def test_dropout_does_not_depend_on_the_other_lanes():
     x = jnp.ones((5, 64, 40))
-    whole = model.dropout(KEYS, False, x, 0.5, 2)
-    part = model.dropout(KEYS[40:50], False, x[:, 40:50], 0.5, 2)
+    whole = dropout(KEYS, False, x, 0.5, 2)
+    part = dropout(KEYS[40:50], False, x[:, 40:50], 0.5, 2)
     np.testing.assert_array_equal(whole[:, 40:50], part)
 
 
@@ -138,11 +141,11 @@ def test_dropout_does_not_depend_on_the_other_lanes():
 def test_each_dropout_acts_in_training_only(place):
     quiet = {"dropout": 0.0, "dropout_input": 0.0, "dropout_output": 0.0}
     config, params, _ = build(**quiet | {place: 0.5}, embedding=6)
-    x, fresh = inputs()
-    carry, forward = model.zero_carry(config, B), model.apply(config, V)
-    _, plain = model.apply(dataclasses.replace(config, **quiet), V)(params, carry, x, fresh, KEYS[:B])
-    _, off = forward(params, carry, x, fresh)
-    _, on = forward(params, carry, x, fresh, KEYS[:B])
+    x, reset = inputs()
+    carry, forward = model.initial_carry(config, B), model.apply(config, V)
+    _, plain = model.apply(dataclasses.replace(config, **quiet), V)(params, carry, x, reset, KEYS[:B])
+    _, off = forward(params, carry, x, reset)
+    _, on = forward(params, carry, x, reset, KEYS[:B])
     np.testing.assert_allclose(off, plain, rtol=1e-5)
     assert float(jnp.max(jnp.abs(on - off))) > 1e-3
 
@@ -153,23 +156,23 @@ def test_dropout_output_follows_dropout_unless_set():
     assert (apart.dropout, apart.dropout_output) == (0.25, 0.5)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
-    config, params, _ = build(layers=5, hidden=6, dropout=dropout)
-    assert set(params) == {"layer_0", "upper", "output"} and params["upper"]["W_h"].shape == (4, 6, 24)
-    x, fresh = inputs()
-    carry = jax.tree.map(lambda s: s + 0.1, model.zero_carry(config, B))
-    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if dropout else None
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_layers_in_a_loop_equal_layers_one_by_one(rate):
+    config, params, _ = build(layers=5, hidden=6, dropout=rate)
+    assert model.is_looped(config) and set(params) == {*(f"layer_{i}" for i in range(5)), "output"}
+    x, reset = inputs()
+    carry = jax.tree.map(lambda s: s + 0.1, model.initial_carry(config, B))
+    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if rate else None
 
     def by_hand(params):
         h, u, after = None, scan.embed(params["layer_0"]["W_x"], x.T), []
         for i in range(5):
-            layer = jax.tree.map(lambda p, i=i: p[i - 1], params["upper"]) if i else params["layer_0"]
+            layer = params[f"layer_{i}"]
             if i:
-                u = scan.project(layer, model.dropout(keys, False, h, dropout, i), jnp.float32)
-            c, h = scan_steps(CELLS["lstm"], layer, carry[i], u, fresh.T, jnp.float32)
+                u = scan.project(layer, dropout(keys, False, h, rate, i), jnp.float32)
+            c, h = scan_steps(cell_of(config), 6, layer, carry[i], u, reset.T, jnp.float32)
             after.append(c)
-        h = model.dropout(keys, False, h, dropout, 5)
+        h = dropout(keys, False, h, rate, 5)
         return tuple(after), (h @ params["output"]["W"]).swapaxes(0, 1) + params["output"]["b"][None, None, :]
 
     def loss(run, params):
@@ -177,7 +180,7 @@ def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
         return jnp.sum(jnp.sin(logits)) + sum(jnp.sum(s) for s in jax.tree.leaves(after)), (after, logits)
 
     def ours(params):
-        return model.apply(config, V)(params, carry, x, fresh, keys)
+        return model.apply(config, V)(params, carry, x, reset, keys)
 
     (_, out), grads = jax.jit(jax.value_and_grad(functools.partial(loss, ours), has_aux=True))(params)
     (_, wanted), wanted_grads = jax.jit(jax.value_and_grad(functools.partial(loss, by_hand), has_aux=True))(params)
@@ -188,12 +191,12 @@ def test_layers_in_a_loop_equal_layers_one_by_one(dropout):
 @pytest.mark.parametrize("extra", [{"layers": 5}, {"layers": 4, "embedding": 12, "tied": True}, {"sizes": (3, 9)}])
 def test_folded_params_are_the_same_function_without_a_loop_over_layers(extra):
     config, params, _ = build(**extra)
-    x, fresh = inputs()
+    x, reset = inputs()
     folded = model.inference_params(config, params)
-    assert "upper" not in folded and "embedding" not in folded
+    assert "embedding" not in folded
     ours, theirs = (
-        jax.jit(model.apply(c, V))(p, model.zero_carry(config, B), x, fresh)
-        for c, p in ((config, params), (model.inference_config(config), folded))
+        jax.jit(model.apply(c, V, steps))(p, model.initial_carry(config, B), x, reset)
+        for c, p, steps in ((config, params, False), (model.inference_config(config), folded, True))
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 
@@ -203,8 +206,8 @@ def lowered(platform, time=T, **overrides):
     config, params, _ = build(**overrides)
     forward = model.apply(config, V)
 
-    def loss(params, x, fresh):
-        return jnp.sum(tally.nats(forward(params, model.zero_carry(config, B), x, fresh)[1], x))
+    def loss(params, x, reset):
+        return jnp.sum(tally.nats(forward(params, model.initial_carry(config, B), x, reset)[1], x))
 
     args = (params, *inputs(time=time))
     return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
@@ -231,14 +234,62 @@ def test_lowers_for_accelerators(platform, cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16_gradients_are_near_and_not_rounded(cell):
     _, params, _ = build(cell=cell, embedding=6, hidden=16)
-    x, fresh = inputs()
+    x, reset = inputs()
 
     def grad(dtype):
         config = tiny(model__cell=cell, model__embedding=6, model__hidden=16, model__dtype=dtype).model
         forward = model.apply(config, V)
-        carry = model.zero_carry(config, B)
-        return jax.jit(jax.grad(lambda p: jnp.sum(tally.nats(forward(p, carry, x, fresh)[1], x))))(params)
+        carry = model.initial_carry(config, B)
+        return jax.jit(jax.grad(lambda p: jnp.sum(tally.nats(forward(p, carry, x, reset)[1], x))))(params)
 
     for rough, exact in zip(jax.tree.leaves(grad("bfloat16")), jax.tree.leaves(grad("float32")), strict=True):
         assert np.linalg.norm(rough - exact) < 0.05 * np.linalg.norm(exact)
         assert rough.dtype == jnp.float32 and np.mean(rough == rough.astype(jnp.bfloat16)) < 0.3
+
+
+@pytest.mark.parametrize("extra", [{}, {"embedding": 12, "tied": True}, {"layers": 4}, {"cell": "gru_before"}])
+def test_the_modules_are_the_functions(extra):
+    """Without capture they trace to one program; under capture layers run one by one, and logits agree."""
+    config, params, _ = build(**extra)
+    module, carry, (x, reset) = model.RecurrentLM(config, V), model.initial_carry(config, B), inputs()
+    programs = [
+        str(jax.make_jaxpr(run)(params, carry, x, reset))
+        for run in (model.apply(config, V), lambda p, *args: module.apply({"params": p}, *args))
+    ]
+    assert programs[0] == programs[1]
+    (after, logits), captured = module.apply({"params": params}, carry, x, reset, mutable=["intermediates"])
+    wanted_after, wanted = model.apply(config, V)(params, carry, x, reset)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), (after, logits), (wanted_after, wanted))
+    names = {f"layer_{i}" for i in range(len(config.hidden_sizes))}
+    assert captured["intermediates"].keys() == names
+    last = captured["intermediates"][f"layer_{len(names) - 1}"]
+    np.testing.assert_allclose(last["carry"][0]["h"][-1], after[-1][0], atol=1e-6)
+    assert set(last["gates"][0]) == ({"r", "z", "n"} if "cell" in extra else {"i", "f", "g", "o"})
+
+
+DRAWN_BY_VERSION_1 = {
+    "layer_0.W_h": 21.385955810546875,
+    "layer_1.W_h": 22.32969856262207,
+    "layer_2.W_h": 23.453746795654297,
+    "layer_3.W_h": 24.260316848754883,
+}
+"""Sums of magnitudes where layer_1 to layer_3 were stacked: four layers of 5, embedding 3, 7 symbols, key 0."""
+
+
+def test_init_params_draws_what_the_module_draws_and_what_version_1_drew():
+    config, params, _ = build(layers=4, hidden=5, embedding=3)
+    module, x = model.RecurrentLM(config, V), np.zeros((1, 1), np.int32)
+    drawn = module.init(jax.random.PRNGKey(0), model.initial_carry(config, 1), x, x > 0)["params"]
+    jax.tree.map(np.testing.assert_array_equal, drawn, params)
+    sums = {name: float(np.abs(leaf).sum()) for name, leaf in named_leaves(params).items() if name.endswith("W_h")}
+    assert sums == pytest.approx(DRAWN_BY_VERSION_1, rel=1e-6)
+
+
+def test_the_table_of_a_model_tells_its_layers():
+    config, _, _ = build(embedding=6)
+    x = np.zeros((1, 2), np.int32)
+    module = model.RecurrentLM(config, V)
+    tabulate = nn.tabulate(module, jax.random.PRNGKey(0), console_kwargs={"width": 200})
+    table = re.sub(r"\x1b\[[0-9;]*m", "", tabulate(model.initial_carry(config, 1), x, x > 0))
+    for word in ("Embedding", "RecurrentLayer", "Head", "layer_1", "W_h: float32[12,48]", "Total Parameters: 2,245"):
+        assert word in table

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rnnlm.errors import UserError
 from rnnlm.nn import model
+from rnnlm.nn.layout import named_leaves
 from rnnlm.runs import checkpoint, restore
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.restore import load
@@ -139,7 +140,7 @@ def test_a_flipped_bit_never_goes_unnoticed(tmp_path_factory, whole, two_steps, 
     files = [*arrays(folder / "3")[:6], *sorted(described)]
     flip(files[which % len(files)], at, bit)
     step, tree = load(folder, [3, 2], lambda text: None)
-    for name, leaf in checkpoint.leaves(whole).items():
+    for name, leaf in named_leaves(whole).items():
         assert np.array_equal(tree[name], leaf + (step == 2)), name
 
 
@@ -164,7 +165,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(whole, other, complaint
     config = tiny(**{f"model__{k}": v for k, v in other.items()})
     template = {"params": model.init_params(config.model, 9, jax.random.PRNGKey(0))}
     with pytest.raises(UserError, match=f"there {complaint}.*another architecture"):
-        restore.restore_into(template, checkpoint.leaves(whole), "there")
+        restore.restore_into(template, named_leaves(whole), "there")
 
 
 def test_an_empty_folder_says_to_train_first(tmp_path):

@@ -47,7 +47,7 @@ def test_the_step_is_the_textbook_one():
     got, metrics = run(3, optim__clip_norm=0.05)
     chain = optax.chain(optax.clip_by_global_norm(0.05), optax.adam(config.optim.learning_rate))
     params = state.create(config, V, chain).params
-    opt_state, carry = chain.init(params), model.zero_carry(config.model, 4)
+    opt_state, carry = chain.init(params), model.initial_carry(config.model, 4)
     forward = model.apply(config.model, V)
     windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8)
     for i in range(3):

@@ -1,0 +1,184 @@
+"""Cells from outside, by import path: flax's own give our numbers, and what does not fit is refused in a sentence."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlm.cells import cell_of
+from rnnlm.config import LSTMOptions, ModelConfig
+from rnnlm.errors import UserError
+from rnnlm.nn import model
+from tests.cells import laws
+
+V, B, T, D, H = 5, 3, 7, 6, 8
+
+
+class NormalizedCell(nn.RNNCellBase):
+    """A cell with layer normalization."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, carry, x):
+        h = jnp.tanh(nn.LayerNorm()(nn.Dense(self.features)(x) + nn.Dense(self.features, use_bias=False)(carry)))
+        return h, h
+
+    @nn.nowrap
+    def initialize_carry(self, rng, input_shape):
+        return jnp.full((*input_shape[:-1], self.features), 0.25)
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+class NoisyCell(NormalizedCell):
+    """A cell that drops units of its carry while it is trained."""
+
+    @nn.compact
+    def __call__(self, carry, x):
+        if self.has_rng("dropout"):
+            carry = nn.Dropout(0.5, deterministic=False)(carry)
+        h = jnp.tanh(nn.Dense(self.features)(x) + nn.Dense(self.features, use_bias=False)(carry))
+        return h, h
+
+
+class CountingCell(NormalizedCell):
+    """A cell with a mutable collection."""
+
+    @nn.compact
+    def __call__(self, carry, x):
+        self.variable("counts", "steps", jnp.zeros, ())
+        return carry, nn.Dense(self.features)(x)
+
+
+class AlwaysNoisyCell(NormalizedCell):
+    """A cell that draws in evaluation, too."""
+
+    @nn.compact
+    def __call__(self, carry, x):
+        h = nn.Dense(self.features)(x) + jax.random.normal(self.make_rng("dropout"), carry.shape)
+        return h, h
+
+
+def config(name, **more):
+    return ModelConfig(cell=name, layers=2, hidden=H, embedding=D, **more)
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, V, (B, T)).astype(np.int32), rng.random((B, T)) < 0.2
+
+
+def lstm_weights(p):
+    gates = "ifgo"
+    return {
+        "W_x": jnp.concatenate([p[f"i{g}.kernel"] for g in gates], 1),
+        "W_h": jnp.concatenate([p[f"h{g}.kernel"] for g in gates], 1),
+        "b": jnp.concatenate([p[f"h{g}.bias"] for g in gates]),
+    }
+
+
+def gru_weights(p):
+    zeros = jnp.zeros(2 * H)
+    return {
+        "W_x": jnp.concatenate([p[f"i{g}.kernel"] for g in "rzn"], 1),
+        "W_h": jnp.concatenate([p[f"h{g}.kernel"] for g in "rzn"], 1),
+        "b": jnp.concatenate([p[f"i{g}.bias"] for g in "rzn"]),
+        "b_h": jnp.concatenate([zeros, p["hn.bias"]]),
+    }
+
+
+def rnn_weights(p):
+    return {"W_x": p["i.kernel"], "W_h": p["h.kernel"], "b": p["i.bias"]}
+
+
+@pytest.mark.parametrize(
+    "flax_cell, ours, weights",
+    [("OptimizedLSTMCell", "lstm", lstm_weights), ("GRUCell", "gru", gru_weights), ("SimpleCell", "rnn", rnn_weights)],
+)
+def test_flax_cells_give_our_numbers_with_our_weights(flax_cell, ours, weights):
+    theirs = config(f"flax.linen:{flax_cell}")
+    params = model.init_params(theirs, V, jax.random.PRNGKey(1))
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases, too
+    mapped = {name: weights(p) if name.startswith("layer") else p for name, p in params.items()}
+    x, reset = inputs()
+
+    def run(config, params):
+        return model.apply(config, V)(params, model.initial_carry(config, B), x, reset)[1]
+
+    mine = config(ours)
+    np.testing.assert_allclose(run(theirs, params), run(mine, mapped), rtol=1e-5, atol=1e-6)
+    loss = [jax.grad(lambda p, c=c: jnp.sum(jnp.sin(run(c, p)))) for c in (theirs, mine)]
+    got, wanted = loss[0](params), loss[1](mapped)
+    got = {name: weights(p) if name.startswith("layer") else p for name, p in got.items()}
+    if ours == "gru":  # flax's has no recurrent bias of r and z
+        wanted = {n: p | {"b_h": p["b_h"].at[: 2 * H].set(0)} if "b_h" in p else p for n, p in wanted.items()}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
+
+
+def test_a_layer_normalized_cell_with_a_carry_that_starts_elsewhere():
+    laws.check_model("tests.cells.test_foreign:NormalizedCell")
+    carry = model.initial_carry(config("tests.cells.test_foreign:NormalizedCell"), 2)
+    np.testing.assert_array_equal(carry[0][1], np.full((2, H), 0.25))
+
+
+def test_a_cell_that_draws_is_differentiated_by_autodiff_and_draws_by_lane():
+    noisy = config("tests.cells.test_foreign:NoisyCell")
+    cell = cell_of(noisy)
+    assert cell.random and not cell_of(config("tests.cells.test_foreign:NormalizedCell")).random
+    params, (x, reset) = model.init_params(noisy, V, jax.random.PRNGKey(0)), inputs()
+    keys, forward = jax.random.split(jax.random.PRNGKey(2), B), model.apply(noisy, V)
+    carry = model.initial_carry(noisy, B)
+
+    def loss(params, keys=keys):
+        return jnp.sum(jnp.sin(forward(params, carry, x, reset, keys)[1]))
+
+    assert float(loss(params)) != float(loss(params, None)) != float(loss(params, keys + 1))
+    grad = jax.grad(loss)(params)
+    step, towards = 1e-2, jax.tree.map(lambda p: jnp.ones_like(p) / 10, params)
+    moved = [jax.tree.map(lambda p, d, s=s: p + s * step * d, params, towards) for s in (1, -1)]
+    slope = (float(loss(moved[0])) - float(loss(moved[1]))) / (2 * step)
+    along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(towards), strict=True))
+    assert along == pytest.approx(slope, rel=2e-2)
+    _, whole = forward(params, carry, x, reset, keys)
+    _, alone = forward(params, jax.tree.map(lambda s: s[1:2], carry), x[1:2], reset[1:2], keys[1:2])
+    np.testing.assert_allclose(whole[1], alone[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, options, complaint",
+    [
+        ("flax.linen:ConvLSTMCell", {}, "ConvLSTMCell cannot be built as Name.features=H"),
+        ("tests.cells.test_foreign:CountingCell", {}, "keeps mutable collections .counts."),
+        ("tests.cells.test_foreign:AlwaysNoisyCell", {}, "draws random numbers in evaluation, too"),
+        ("tests.cells.test_foreign:Missing", {}, "cannot be imported .AttributeError"),
+        ("no.such.module:Cell", {}, "cannot be imported .ModuleNotFoundError"),
+        ("numpy:pi", {}, "is a float: expected a Cell"),
+        ("flax.linen:GRUCell", {"a": 1}, "takes no model.options"),
+        ("lstm", {"a": 1}, "model.options are for a cell of your own"),
+        ("lstn", {}, "model.cell is 'lstn': expected one of rnn, lstm, gru, gru_before, or package.module:Name"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(name, options, complaint):
+    with pytest.raises(UserError, match=complaint) as error:
+        model.count_params(config(name, options=options), V)
+    assert "\n" not in str(error.value)
+
+
+def test_two_biases_are_one_bias_that_is_their_sum():
+    two = config("lstm", lstm=LSTMOptions(biases=2))
+    one = config("lstm")
+    params = jax.tree.map(lambda p: p + 0.1, model.init_params(two, V, jax.random.PRNGKey(0)))
+    summed = {
+        name: {k: v + p["b_h"] if k == "b" else v for k, v in p.items() if k != "b_h"}
+        if name.startswith("layer")
+        else p
+        for name, p in params.items()
+    }
+    x, reset = inputs()
+    a, b = (model.apply(c, V)(p, model.initial_carry(c, B), x, reset)[1] for c, p in ((two, params), (one, summed)))
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert model.count_params(two, V) - model.count_params(one, V) == 2 * 4 * H
