@@ -39,7 +39,7 @@ def train(
     workdir = Path(workdir)
     if config is None:
         settings = layout.load_run(workdir).config
-        check_trust(workdir, settings, trust_code)
+        check_trust(workdir, settings.model, trust_code)
     else:
         settings = as_config(config)
     # The run is continued from any working directory.

@@ -282,7 +282,7 @@ class LanguageModel:
         return codec.open_codec(header, self._trained).compress(data, lanes, verify, progress)
 
     def decompress(self, data: bytes, name: str = "The compressed file", progress: Progress = ignore) -> bytes:
-        """Decompress a file, called `name` in errors.
+        """Decompress what `compress` of this model has made; `name` is what errors call it.
 
         Raises UserError where it is damaged, or was made with another model or on another kind of machine.
         """
@@ -303,7 +303,7 @@ def load(
     rnnlm's is imported only with `trust_code`. Raises UserError where the folder holds no run or no sound checkpoint.
     """
     run = layout.load_run(Path(workdir))
-    check_trust(run.folder, run.config, trust_code)
+    check_trust(run.folder, run.config.model, trust_code)
     devices.ensure_configured()
     run_dir = RunDir(run.folder)
     found, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
@@ -345,7 +345,7 @@ def decompress(
     header = CompressedFile.from_bytes(data, name).header
     if "online" in header:
         devices.ensure_configured()
-        return codec.decompress(data, None, name, progress)
+        return codec.decompress(data, None, name, progress, trust_code)
     if workdir is None:
         raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
     lm = load(workdir, header["fingerprint"].get("step", "best"), trust_code=trust_code)
