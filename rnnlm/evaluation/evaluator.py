@@ -19,7 +19,7 @@ from rnnlm.runtime import parallel
 
 
 class Evaluator:
-    """Scores text slices under one model config; its step is compiled once."""
+    """Score text slices under one model config; the step is compiled once."""
 
     def __init__(self, config: ModelConfig, vocab: int):
         self.config = config
@@ -58,8 +58,8 @@ class Evaluator:
             carry, nats_BT = self._step(params, carry, *mapped)
             return nats_BT
 
-        found = accumulate_nats(windows, padded, step, parallel.gather, progress, stop)
-        return found and Score.of_subrange(text_slice, scored, protocol, *found)
+        costs = accumulate_nats(windows, padded, step, parallel.gather, progress, stop)
+        return costs and Score.of_subrange(text_slice, scored, protocol, *costs)
 
 
 def accumulate_nats(
