@@ -187,7 +187,9 @@ class Adapter:
     ) -> tuple[Params, model.Stack, jax.Array]:
         """Adapt one stream by S segments, [S, T]: -> (params, carry, nats [S, T])."""
 
-        def step(state: tuple[Params, model.Stack], segment: tuple[jax.Array, ...]) -> Any:
+        def step(
+            state: tuple[Params, model.Stack], segment: tuple[jax.Array, ...]
+        ) -> tuple[tuple[Params, model.Stack], jax.Array]:
             params, carry = state
             grads, (carry, nats_T) = jax.grad(self._segment_cost, has_aux=True)(params, carry, *segment)
             return (adapt_params(params, start, decay_rates, step_sizes, grads), carry), nats_T

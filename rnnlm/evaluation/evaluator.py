@@ -1,7 +1,6 @@
 """Score a text slice under a static model and an evaluation protocol."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +24,9 @@ class Evaluator:
         self.config = config
         forward = model.apply(config, vocab)
 
-        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array) -> Any:
+        def step(
+            params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array
+        ) -> tuple[model.Stack, jax.Array]:
             carry, logits_BTV = forward(params, carry, x, reset)
             return carry, tally.nats(logits_BTV, y)
 

@@ -91,10 +91,15 @@ class ResolvedProtocol(typing.Protocol):
     """Describe a static or dynamic protocol whose lanes are chosen; `str` puts it in words."""
 
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        """Return the stretches that are read side by side."""
+
     @property
-    def warmup(self) -> int: ...
-    def as_fields(self) -> dict[str, Any]: ...
+    def warmup(self) -> int:
+        """Return the symbols that are read before each stretch."""
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the protocol as fields of a result."""
 
 
 @dataclass(frozen=True)

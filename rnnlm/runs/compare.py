@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
@@ -18,6 +18,9 @@ from rnnlm.nn import model
 from rnnlm.runs.layout import Row, RunDir, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import read_results, row_blocks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WARM = 512
 """Warm-up symbols from which on lanes read side by side give the bpc of one lane, to 1e-3."""
@@ -204,7 +207,7 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     write_atomic(path, [image.getvalue()])
 
 
-def plot_axis(ax: Any, name: str, points: Sequence[tuple[Run, float]]) -> None:
+def plot_axis(ax: "Axes", name: str, points: Sequence[tuple[Run, float]]) -> None:
     """Draw the bpc of runs against a cost, on a logarithmic axis."""
     from matplotlib import ticker
 

@@ -161,8 +161,14 @@ def test_tuning_ends_where_shorter_segments_do_not_gain():
     assert bpc == min(cost for _, cost in trials) == bpc_of(options)
     assert len({tried for tried, _ in trials}) == len(trials) and all(bpc_of(tried) == cost for tried, cost in trials)
     assert [segment for segment in TUNED_SEGMENTS if segment in {tried.segment for tried, _ in trials}] == [40, 20, 10]
+
     trials.clear()
-    tune_adaptation(lambda options: -bpc_of(options) + options.segment, "sgd", on_trial=lambda *t: trials.append(t))
+    longest = tune_adaptation(lambda o: bpc_of(o) + (o.segment < 40), "sgd", on_trial=lambda *t: trials.append(t))[1]
+    assert longest.segment == 40 and {tried.segment for tried, _ in trials} == {40, 20}
+    assert tune_adaptation(lambda o: np.nan if o.learning_rate > 0.1 else bpc_of(o), "sgd")[1] == options
+
+
+def test_tuning_a_model_that_has_diverged():
     with pytest.raises(UserError, match="found no settings"):
         tune_adaptation(lambda options: np.nan, "rms")
 

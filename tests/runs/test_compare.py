@@ -19,7 +19,7 @@ def made(name="a", shift=0.0, noise=0.0, **fields):
     row = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
     row |= {"lanes": 7, "warmup": 512, "step": 5}
     row |= {"protocol": "carry, 7 lanes, 512 warm-up", "bpc": nats.sum() / np.log(2) / (30 * BLOCK)}
-    row |= {"count": 30 * BLOCK, "blocks": nats.tolist()} | fields
+    row |= {"count": 30 * BLOCK, "block": BLOCK, "blocks": nats.tolist()} | fields
     result = upgrade_row(row, "0.8/0.1/0.1")
     return compare.Run(name, tiny(), result, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
 
