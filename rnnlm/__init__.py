@@ -27,7 +27,7 @@ MODULES = {
     "load": "language_model",
     "train": "api",
 }
-"""The module of each public name, imported on first use, so that `import rnnlm` and `rnnlm --help` do not wait for jax."""
+"""The module of each public name, imported on first use, so that `import rnnlm` does not wait for jax."""
 
 __all__ = [
     "Adaptation",

@@ -30,16 +30,16 @@ def train(
 ) -> Row | None:
     """Train a model in a run folder, or continue the run that it holds: -> what result.json says, None if stopped.
 
-    `config` is a Config, a ConfigDict or a dict; None continues the folder's run with its own config. `on_row` receives
-    each row of metrics.jsonl; `data` says where the text of a run to continue lies, if it is not where it was nor near the
-    run folder; `show` prints progress. In the main thread SIGTERM and Ctrl-C save and stop the run.
-    A cell that a folder's own config takes from another module is imported only with `trust_code`. Raises UserError,
-    with nothing written, where the folder holds a run of another config or text.
+    `config` is a Config, a ConfigDict or a dict; None continues the folder's run with its own config, whose cell is
+    imported from another module only with `trust_code`. `on_row` receives each row of metrics.jsonl; `data` says where
+    the text of a run to continue lies, if not where it was or near the folder; `show` prints progress. In the main
+    thread SIGTERM and Ctrl-C save and stop the run. Raises UserError, with nothing written, where the folder holds a
+    run of another config or text.
     """
     workdir = Path(workdir)
     if config is None:
         settings = layout.load_run(workdir).config
-        check_trust(workdir, settings, trust_code)
+        check_trust(workdir, settings.model, trust_code)
     else:
         settings = as_config(config)
     # The run is continued from any working directory.

@@ -232,10 +232,10 @@ class LanguageModel:
         normalize: str = "tensor",
         on_trial: Callable[[Adaptation, float], None] = lambda options, bpc: None,
     ) -> Adaptation:
-        """Find settings of dynamic evaluation on the beginning of the validation split, and keep them in the run folder.
+        """Find settings of dynamic evaluation on the beginning of the validation split.
 
-        They hold for this checkpoint. `on_trial` receives the settings and bpc of each trial. Raises UserError where no
-        bpc is finite.
+        The run folder keeps them for this checkpoint. `on_trial` receives the settings and bpc of each trial. Raises
+        UserError where no bpc is finite.
         """
 
         def bpc(options: Adaptation) -> float:
@@ -251,9 +251,10 @@ class LanguageModel:
         options = adaptation.load_tuned(self.workdir, self.params, method, normalize)
         if options is None:
             raise UserError(
-                f"{self.workdir} keeps no settings of dynamic {method} for step {self.train_step}: give --learning_rate "
-                f"and --decay (an Adaptation), or let `rnnlm eval --workdir={self.workdir} --dynamic={method} --tune` "
-                "(tune_dynamic) find them on the validation split."
+                f"{self.workdir} keeps no settings of dynamic {method} for step {self.train_step}: give "
+                "--learning_rate and --decay (an Adaptation), or let "
+                f"`rnnlm eval --workdir={self.workdir} --dynamic={method} --tune` (tune_dynamic) find them on the "
+                "validation split."
             )
         return options
 
@@ -281,7 +282,7 @@ class LanguageModel:
         return codec.open_codec(header, self._trained).compress(data, lanes, verify, progress)
 
     def decompress(self, data: bytes, name: str = "The compressed file", progress: Progress = ignore) -> bytes:
-        """Decompress a file, called `name` in errors.
+        """Decompress what `compress` of this model has made; `name` is what errors call it.
 
         Raises UserError where it is damaged, or was made with another model or on another kind of machine.
         """
@@ -298,11 +299,11 @@ def load(
 ) -> LanguageModel:
     """Load the model of a run folder at its "best" checkpoint by validation bpc, its "latest", or that of a step.
 
-    `data` says where the run's text lies, if it is not where it was nor near the run folder. A cell that the run takes from another module is
-    imported only with `trust_code`. Raises UserError where the folder holds no run or no sound checkpoint.
+    `data` says where the run's text lies, if not where it was or near the folder. A cell of another module than
+    rnnlm's is imported only with `trust_code`. Raises UserError where the folder holds no run or no sound checkpoint.
     """
     run = layout.load_run(Path(workdir))
-    check_trust(run.folder, run.config, trust_code)
+    check_trust(run.folder, run.config.model, trust_code)
     devices.ensure_configured()
     run_dir = RunDir(run.folder)
     found, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
@@ -344,7 +345,7 @@ def decompress(
     header = CompressedFile.from_bytes(data, name).header
     if "online" in header:
         devices.ensure_configured()
-        return codec.decompress(data, None, name, progress)
+        return codec.decompress(data, None, name, progress, trust_code)
     if workdir is None:
         raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
     lm = load(workdir, header["fingerprint"].get("step", "best"), trust_code=trust_code)

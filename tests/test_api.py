@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import rnnlm
+from rnnlm.cells import foreign
 from rnnlm.commands import main
 from rnnlm.evaluation.dynamic import Adaptation
-from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import quiet
 from tests.conftest import ROOT, environment, make_text, rows, tiny
 
@@ -77,8 +77,7 @@ def test_training_returns_what_the_folder_says(run):
 
 
 def test_training_needs_no_main_thread_and_no_config(run, tmp_path, text_file):
-    folder, _, result = run
-    found = []
+    result, found = run[2], []
     first = replace(config_for(text_file), train=replace(config_for(text_file).train, steps=20))
     thread = threading.Thread(target=lambda: found.append(rnnlm.train(first, tmp_path / "run", show=False)))
     thread.start()
@@ -202,15 +201,49 @@ def test_online_compression_needs_no_model(text_file):
         rnnlm.compress_online(data, replace(config, model=replace(config.model, dropout=0.5)))
 
 
-def test_a_cell_of_someone_elses_is_imported_only_where_trusted(run, text_file):
-    config = config_for(text_file)
-    foreign = replace(config, model=replace(config.model, cell="their.cells:Mine"))
-    check_trust(run[0], config, trust_code=False)
-    check_trust(run[0], foreign, trust_code=True)
-    with pytest.raises(
-        rnnlm.UserError, match=r"the module their\.cells, which would be imported and run: give --trust"
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A module `their_cells` with a cell `Mine`, that a test may import; says whether it has been imported."""
+    (tmp_path / "their_cells.py").write_text("from rnnlm.cells import rnn\nMine = rnn.make_cell(None)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda: "their_cells" in sys.modules
+    sys.modules.pop("their_cells", None)
+
+
+def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, tmp_path, text_file):
+    folder, config = tmp_path / "run", config_for(text_file, model__cell="their_cells:Mine")
+    rnnlm.train(config, folder, show=False)  # one's own config is code anyway
+    coded = rnnlm.compress_online(b"the cat", config)
+    del sys.modules["their_cells"]
+    flag = "--cpu_devices=1"
+    foreign._load_cell.cache_clear()
+    text, packed = tmp_path / "text", tmp_path / "text.rnz"
+    text.write_bytes(b"the cat")
+    packed.write_bytes(coded)
+    sentence = r"has the cell Mine of the module their_cells, which would be imported and run: give --trust_code"
+    for act in (
+        lambda: rnnlm.load(folder),
+        lambda: rnnlm.train(None, folder, show=False),
+        lambda: rnnlm.decompress(coded),
     ):
-        check_trust(run[0], foreign, trust_code=False)
+        with pytest.raises(rnnlm.UserError, match=sentence):
+            act()
+    for args in (
+        ["train", f"--workdir={folder}"],
+        ["eval", f"--workdir={folder}"],
+        ["sample", f"--workdir={folder}"],
+        ["compress", text, f"--workdir={folder}", f"-o={tmp_path / 'out'}"],
+        ["decompress", packed, f"-o={tmp_path / 'again'}"],
+    ):
+        assert main.main([*map(str, args), flag]) == 2
+        assert "has the cell Mine of the module their_cells" in capsys.readouterr().err
+    assert not cells()
+    assert rnnlm.load(folder, trust_code=True).bpc("the cat") > 0 and cells()
+    assert rnnlm.train(None, folder, trust_code=True, show=False)["step"] == 30
+    assert rnnlm.decompress(coded, trust_code=True) == b"the cat"
+    command(capsys, "eval", f"--workdir={folder}", "--trust_code")
+    command(capsys, "decompress", packed, f"-o={tmp_path / 'again'}", "--trust_code")
+    assert (tmp_path / "again").read_bytes() == b"the cat"
 
 
 def test_configuring_too_late_says_so():

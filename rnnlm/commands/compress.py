@@ -137,7 +137,7 @@ def decompress(argv: list[str]) -> int:
 
 
 def split_positional(argv: list[str]) -> tuple[str, list[str]]:
-    """Split a command line: -> (the file, the flags with `-o FILE` as --o=FILE). Raises UserError for another number."""
+    """Split a command line: -> (the file, the flags with `-o FILE` as --o=FILE). Raises UserError for several files."""
     flagged, files = [], []
     rest = iter(argv)
     for word in rest:

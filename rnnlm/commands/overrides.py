@@ -91,6 +91,7 @@ def run_config_file(file: str) -> Any:
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=["rnnlm", word])
     try:
         values(["rnnlm", word])
+        values.config.to_dict()  # a file that failed raises here
         return values.config
     except OSError as error:
         reason = str(error).split("] ")[-1].strip()
@@ -99,7 +100,7 @@ def run_config_file(file: str) -> Any:
         reason = str(error).strip().split("\n")[-1]
         raise UserError(
             f"--config={file} is no sound config file ({type(error).__name__}: {reason}): "
-            "mend it, or name one like configs/quickstart.py."
+            "fix it, or name one like configs/quickstart.py."
         ) from error
 
 

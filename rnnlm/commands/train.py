@@ -58,5 +58,5 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
             "--config is missing: give a config file, as in --config=configs/quickstart.py, or a --workdir with a run "
             "to continue."
         )
-    check_trust(run.folder, run.config, values.trust_code)
+    check_trust(run.folder, run.config.model, values.trust_code)
     return Config.from_dict(apply_overrides(ConfigDict(run.config.as_dict()), overrides))

@@ -9,7 +9,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -27,6 +27,7 @@ from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
 from rnnlm.evaluation.tally import Tally
 from rnnlm.runs import checkpoint
+from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices
 
 Progress = Callable[[float], None]
@@ -131,15 +132,15 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
     if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
         raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
     updates = coder.lane_length(symbols, lanes) // segment
-    sections = {"model": asdict(config.model), "optim": asdict(config.optim), "seed": config.seed}
-    return {"online": sections | {"segment": segment, "updates": updates}}
+    sections = {"model": configs.compact(config.model), "optim": configs.compact(config.optim)}
+    return {"online": sections | {"seed": config.seed, "segment": segment, "updates": updates}}
 
 
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
-    """Read the config sections that `online_header` wrote. Raises UserError where they are no config."""
+    """Read the config sections of an online header, of this version or an older one. Raises UserError."""
     return (
-        configs.build(ModelConfig, online["model"], "model."),
-        configs.build(OptimConfig, online["optim"], "optim."),
+        configs.build_saved(ModelConfig, online["model"], "model."),
+        configs.build_saved(OptimConfig, online["optim"], "optim."),
     )
 
 
@@ -205,12 +206,17 @@ def compress_online(
     return codec.compress(data, lanes, verify, progress)
 
 
-def decompress(data: bytes, trained: TrainedModel | None, name: str, progress: Progress = ignore) -> bytes:
-    """Decompress a file with the codec that its header asks for, called `name` in errors.
+def decompress(
+    data: bytes, trained: TrainedModel | None, name: str, progress: Progress = ignore, trust_code: bool = False
+) -> bytes:
+    """Decompress a file with the codec that its header asks for; `name` is what errors call it.
 
-    Raises UserError where the file is damaged, or was coded with another model or on another kind of machine.
+    Raises UserError where the file is damaged, was coded with another model or on another kind of machine, or asks for
+    a cell that is not rnnlm's without `trust_code`.
     """
     header = CompressedFile.from_bytes(data, name).header
+    if "online" in header:
+        check_trust(name, read_sections(header["online"])[0], trust_code)
     codec = open_codec(header, trained)
     refuse_difference(header["fingerprint"], codec.header["fingerprint"], name)
     return codec.decompress(data, name, progress)

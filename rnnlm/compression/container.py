@@ -79,7 +79,8 @@ class CompressedFile:
         if not (0 <= symbols <= min(size, most) and 1 <= lanes <= max(1, symbols) and escapes == len(self.escapes)):
             raise ValueError(f"{symbols} symbols in {lanes} lanes for {size} bytes in {len(self.words)}")
         online, dynamic = h.get("online", {}), h.get("dynamic", [])
-        if online.keys() not in (set(), {"model", "optim", "seed", "segment", "updates"}) or len(dynamic) not in (0, 3):
+        required = {"model", "optim", "seed", "segment", "updates"}
+        if online.keys() - {"version"} not in (set(), required) or len(dynamic) not in (0, 3):
             raise ValueError("the header names an unknown kind of prediction")
         if len(self.words) % 4:
             raise ValueError("the coder's words are cut off")

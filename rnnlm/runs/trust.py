@@ -1,16 +1,17 @@
-"""Code that a run folder asks for: a cell of one's own is imported only where the user trusts it."""
+"""Code that a file asks for: a cell of someone else's module is imported only where the user trusts it."""
 
-from pathlib import Path
-
-from rnnlm.config import Config
+from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 
 
-def check_trust(workdir: Path, config: Config, trust_code: bool) -> None:
-    """Raise UserError where a run's cell is an import path, such as "package.module:Name", and code is not trusted."""
-    module, colon, name = config.model.cell.partition(":")
+def check_trust(source: object, config: ModelConfig, trust_code: bool) -> None:
+    """Raise UserError where the cell of a saved config is an import path, "package.module:Name", that is not trusted.
+
+    `source` names in the error what holds the config.
+    """
+    module, colon, name = config.cell.partition(":")
     if colon and not trust_code:
         raise UserError(
-            f"{workdir} holds a run whose cell is {name} of the module {module}, which would be imported and run: give "
-            "--trust_code, or trust_code=True in Python, if you trust that module."
+            f"{source} has the cell {name} of the module {module}, which would be imported and run: give --trust_code, "
+            "or trust_code=True in Python, if you trust that module."
         )

@@ -43,10 +43,10 @@ def configure(
     """Set devices, XLA flags and the cache of compiled programs, before anything starts jax's backend.
 
     Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many physical cores as
-    divide the `lanes` of a training batch. `compile_cache` keeps compiled programs in the user's cache folder. With a coordinator's
-    address (host:port) `processes` processes train as one; "auto" takes address and numbers from the cluster (Slurm, a
-    TPU pod). Warns where jax's backend has already started with other devices, which then stay. Raises UserError where
-    the processes do not come together.
+    divide the `lanes` of a training batch. `compile_cache` keeps compiled programs in the user's cache folder. With a
+    `coordinator` (host:port) `processes` processes train as one; "auto" takes address and numbers from the cluster
+    (Slurm, a TPU pod). Warns where jax's backend has already started with other devices, which then stay. Raises
+    UserError where the processes do not come together.
     """
     global configured
     devices = cpu_devices or (1 if coordinator else cores_for(lanes))

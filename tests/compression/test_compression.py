@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rnnlm.compression import codec, coder, container, escape, predictors
 from rnnlm.compression.codec import Codec
 from rnnlm.compression.container import CompressedFile
+from rnnlm.config import LSTMOptions
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
@@ -154,9 +155,7 @@ def test_a_header_that_no_encoder_writes_is_refused(wrong):
 
 def test_a_header_is_small():
     """So small that the whole stays within 200 bytes of the model's bits, online too."""
-    config = tiny()
-    online = {"model": dataclasses.asdict(config.model), "optim": dataclasses.asdict(config.optim)}
-    online |= {"seed": 12345, "segment": 17, "updates": 123456}
+    online = codec.online_header(tiny(), 17, 10**8, 1)["online"] | {"seed": 12345}
     about = {"params": "0123456789ab", "step": 12345, "statistics": "ba9876543210", "optax": "0.2.9"}
     for prediction in ({}, {"dynamic": [40, 0.00032, 0.00123]}, {"online": online}):
         header = prediction | {"fingerprint": codec.fingerprint(**about)}
@@ -178,6 +177,21 @@ def test_a_header_without_a_version_is_read_and_a_newer_one_is_refused(monkeypat
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"x\.rnz has a header of version 3, but this rnnlm reads versions up to 2"):
         unpack(newer)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"model__sizes": (3, 4), "model__dtype": "bfloat16"}, {"optim__name": "sgd", "optim__momentum": 0.5}],
+)
+def test_a_config_comes_back_from_a_header(changes):
+    config = tiny(**changes)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, lstm=LSTMOptions(0.5, biases=2)))
+    header = json.loads(json.dumps(codec.online_header(config, 10, 1000, 2)))
+    assert codec.read_sections(header["online"]) == (config.model, config.optim)
+    # What means the same where it is missing takes no room.
+    assert "biases" not in codec.online_header(tiny(), 10, 1000, 2)["online"]["model"]["lstm"]
+    with pytest.raises(UserError, match="of version 99"):
+        codec.read_sections(header["online"] | {"version": 99})
 
 
 def test_a_vocabulary_of_one_symbol():
