@@ -15,6 +15,7 @@ import rnnlm
 from rnnlm.cells import foreign
 from rnnlm.commands import main
 from rnnlm.evaluation.dynamic import Adaptation
+from rnnlm.generation import states
 from rnnlm.runtime import quiet
 from tests.conftest import ROOT, environment, make_text, rows, tiny
 
@@ -316,9 +317,26 @@ def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
     assert sys.excepthook is other
 
 
-def test_states_of_a_text(lm):
-    """Carries and log probabilities agree with stepping through the text."""
-    pytest.skip("comes with captured intermediates")
+def test_the_states_of_a_text_are_those_of_going_through_it(lm):
+    text = make_text(states.CHUNK + 30, seed=8)
+    chunks = list(lm.states(text))
+    assert [len(chunk.ids) for chunk in chunks] == [states.CHUNK, 30]
+    assert np.array_equal(np.concatenate([chunk.ids for chunk in chunks]), lm.vocabulary.encode(text))
+    lm.reset()
+    t = 0
+    for chunk in chunks:
+        for i, symbol in enumerate(chunk.ids):
+            lm.step(int(symbol))
+            t += 1
+            if t in (1, 17, states.CHUNK, states.CHUNK + 1, len(text)):
+                for layer, carry in enumerate(lm.carry):
+                    read = [chunk.carry[layer][name][i] for name in ("h", "c")]
+                    np.testing.assert_allclose(read, [array[0] for array in carry], rtol=1e-4, atol=1e-5)
+    for carry, gates in zip(chunks[1].carry, chunks[1].gates, strict=True):
+        h = gates["o"][1:] * np.tanh(gates["f"][1:] * carry["c"][:-1] + gates["i"][1:] * gates["g"][1:])
+        np.testing.assert_allclose(h, carry["h"][1:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(rnnlm.UserError, match="byte '#' at offset 0"):
+        lm.states("#")
 
 
 def test_steps_agree_with_scores(lm):
