@@ -4,7 +4,7 @@
     rnnlm decompress notes.rnz -o notes.txt
 
 In one lane War and Peace's last 325,825 bytes become 92,006, and the last 200,000 of enwik8's first 4,150,000 66,520
-(experiments/001_cashed_in).
+(experiments/001_compression).
 
 Only `model`, `optim` and `seed` are read. The schedule is over the updates that the text makes, one for each --segment
 of symbols in all lanes; fewer lanes and shorter segments make smaller files and take longer.

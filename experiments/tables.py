@@ -1,7 +1,7 @@
-"""The tables of the README pages, made from the results that are kept beside them.
+"""Generate the tables of the README pages from the results beside them.
 
-    python experiments/tables.py            # write them anew
-    python experiments/tables.py --check    # name the pages that differ from their results, and end with code 1
+    python experiments/tables.py            # write the tables
+    python experiments/tables.py --check    # name the pages that differ from their results, and exit with code 1
 
 A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`.
 """
@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
 MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
-CASHED_IN = ROOT / "experiments" / "001_cashed_in" / "results.jsonl"
+RESULTS = ROOT / "experiments" / "001_compression" / "results.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
 PAPER = "Karpathy, Johnson and Li 2015"
@@ -26,29 +26,32 @@ Table = list[list[str]]
 
 
 def lines(path: Path) -> list[Row]:
+    """Read a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def found(what: str, text: str, **more: Any) -> list[Row]:
-    """The experiment's results of a kind, by what else they say; of the same asked twice, the newest."""
+def results_of(what: str, text: str, **more: Any) -> list[Row]:
+    """Return the experiment's results of a kind and text with the given fields; of repeated ones, the newest."""
     rows = {}
-    for row in lines(CASHED_IN):
+    for row in lines(RESULTS):
         if (row["what"], row["text"]) == (what, text) and all(row.get(name) == value for name, value in more.items()):
             rows[tuple(row.get(name) for name in ("split", "protocol", "how", "lanes", "name"))] = row
     return list(rows.values())
 
 
 def per_symbol(row: Row) -> float:
-    """Nats, as the paper gives them."""
+    """Return nats per symbol, the unit of the paper."""
     return row["nats"] / row["count"]
 
 
 def bits(row: Row) -> str:
+    """Format a bpc with its standard error."""
     error = row.get("stderr")
     return f"{row['bpc']:.4f}" + (f" ± {error:.4f}" if error else "")
 
 
 def models() -> Table:
+    """Make the table of bpc by protocol, and of n-grams, on the test split of each text."""
     rows = [["", *(f"{name}, bpc" for name in TEXTS.values())]]
     reads = {
         "static, 1 lane": ("static", "carry, 1 lane"),
@@ -59,7 +62,7 @@ def models() -> Table:
     for name, (what, protocol) in reads.items():
         cells = []
         for text in TEXTS:
-            fits = [row for row in found(what, text, split="test") if row["protocol"].startswith(protocol)]
+            fits = [row for row in results_of(what, text, split="test") if row["protocol"].startswith(protocol)]
             cells.append(bits(fits[-1]))
         rows.append([name, *cells])
     best = {text: min(grams(text), key=lambda row: row["bpc"]) for text in TEXTS}
@@ -68,28 +71,30 @@ def models() -> Table:
 
 
 def grams(text: str, what: str = "baseline") -> list[Row]:
-    return [row for row in found(what, text) if row.get("name", "").endswith("-gram")]
+    """Return the results of n-grams on a text, by order."""
+    return [row for row in results_of(what, text) if row.get("name", "").endswith("-gram")]
 
 
 def files() -> Table:
-    """The test part as a file, smallest first, for each text."""
-    rows = [["War and Peace's test part, bytes", "bits per byte", "enwik8_head's, bytes", "bits per byte"]]
+    """Make the table of the test split's file sizes, smallest first, for each text."""
+    rows = [["War and Peace's test split, bytes", "bits per byte", "enwik8_head's, bytes", "bits per byte"]]
     columns = []
     for text in TEXTS:
-        coded = [(row["packed"], f"**rnnlm** {coding(row)}", row["bytes"]) for row in found("compress", text)]
+        coded = [(row["packed"], f"**rnnlm** {coding(row)}", row["bytes"]) for row in results_of("compress", text)]
         size = coded[0][2]
-        general = [row for row in found("baseline", text) if not row["name"].endswith("-gram")]
+        general = [row for row in results_of("baseline", text) if not row["name"].endswith("-gram")]
         coded += [(round(row["bytes"]), row["name"], size) for row in general]
         columns.append([[f"{packed:,} {name}", f"{8 * packed / size:.4f}"] for packed, name, _ in sorted(coded)])
     return rows + [[*ours, *theirs] for ours, theirs in zip(*columns, strict=True)]
 
 
 def coding(row: Row) -> str:
+    """Describe how a file was compressed."""
     return f"{row['how'].partition(',')[0]}, {row['lanes']} lane{'s' if row['lanes'] > 1 else ''}"
 
 
 def orders() -> Table:
-    """Bits per character by order; and nats on War and Peace in char-rnn's order."""
+    """Make the table of n-grams by order: bpc of each text, and nats on War and Peace, also in char-rnn's order."""
     columns = [grams("warpeace"), grams("enwik8_head"), grams("warpeace", "columns")]
     header = ["order", "War and Peace, bpc", "enwik8_head, bpc", "War and Peace, nats", "the same in columns, nats"]
     return [header] + [
@@ -99,9 +104,9 @@ def orders() -> Table:
 
 
 def paper() -> Table:
-    """War and Peace's test part in nats per character, beside the paper's."""
+    """Make the table of nats per character on War and Peace beside the paper's."""
     static, dynamic = (
-        next(row for row in found(what, "warpeace", split="test") if row["protocol"].startswith(protocol))
+        next(row for row in results_of(what, "warpeace", split="test") if row["protocol"].startswith(protocol))
         for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms"))
     )
     rows = [
@@ -112,7 +117,7 @@ def paper() -> Table:
         ("rnnlm dynamic, last 10 % of the book", per_symbol(dynamic)),
         (
             "rnnlm static, 10 % of each hundredth of the book",
-            per_symbol(found("columns", "warpeace", split="test")[-1]),
+            per_symbol(results_of("columns", "warpeace", split="test")[-1]),
         ),
         (f"best network, {PAPER}", 1.077),
     ]
@@ -120,20 +125,25 @@ def paper() -> Table:
 
 
 def training() -> Table:
+    """Make the table of the training runs."""
     rows = [["text", "parameters", "steps", "minutes", "valid bpc", "test bpc"]]
     for text, name in TEXTS.items():
-        run, test = found("train", text)[-1], found("static", text, split="test", protocol="carry, 1 lane")[-1]
+        run, test = (
+            results_of("train", text)[-1],
+            results_of("static", text, split="test", protocol="carry, 1 lane")[-1],
+        )
         numbers = [f"{run['parameters']:,}", f"{run['step']:,}", f"{run['seconds'] / 60:.1f}"]
         rows.append([name, *numbers, f"{run['valid_bpc']:.4f}", f"{test['bpc']:.4f}"])
     return rows
 
 
 def bench(what: str) -> Row:
-    """The newest figures of a kind."""
+    """Return the newest benchmark of a kind."""
     return [row for row in lines(BENCH) if row["what"] == what][-1]
 
 
 def speed() -> Table:
+    """Make the table of training speed beside the peers."""
     newest = bench("train")
     peers = {"torch": "torch", "torch_plain": "torch, as installed", "flax": "flax", "flax_plain": "flax, as installed"}
     rows = [["layers x hidden, B, T", "rnnlm ms", *peers.values(), "share"]]
@@ -145,6 +155,7 @@ def speed() -> Table:
 
 
 def reading() -> Table:
+    """Make the table of symbols read a second."""
     return [["", "symbols/s"]] + [
         [name, f"{speed:,.0f}"] for name, speed in bench("read")["rows"][0]["symbols_per_second"].items()
     ]
@@ -155,8 +166,8 @@ TABLES: dict[str, Callable[[], Table]] = {
 }
 
 
-def made(page: str) -> str:
-    """A page with its tables made anew."""
+def fill_tables(page: str) -> str:
+    """Return a page with its tables generated again."""
 
     def table(match: re.Match[str]) -> str:
         header, *rows = TABLES[match[1]]()
@@ -167,12 +178,13 @@ def made(page: str) -> str:
 
 
 def main() -> int:
-    differing = [page for page in PAGES if made(page.read_text()) != page.read_text()]
+    """Write the tables of all pages, or check them; return the exit code."""
+    differing = [page for page in PAGES if fill_tables(page.read_text()) != page.read_text()]
     for page in differing:
         if "--check" in sys.argv:
             sys.stderr.write(f"{page.relative_to(ROOT)} is not what its results say: python experiments/tables.py\n")
         else:
-            page.write_text(made(page.read_text()))
+            page.write_text(fill_tables(page.read_text()))
     return 1 if differing and "--check" in sys.argv else 0
 
 

@@ -1,4 +1,4 @@
-"""The tables that people read are what the kept results say."""
+"""Tables: the pages show what their results say."""
 
 import re
 
@@ -10,10 +10,10 @@ from experiments import tables
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: str(page.relative_to(tables.ROOT)))
 def test_a_page_shows_what_its_results_say(page):
     text = page.read_text()
-    assert tables.made(text) == text, "python experiments/tables.py writes it anew"
+    assert tables.fill_tables(text) == text, "python experiments/tables.py writes it anew"
 
 
 def test_a_changed_figure_is_noticed():
     page = (tables.ROOT / "README.md").read_text()
     tampered = re.sub(r"\| 20-gram \| \d", "| 20-gram | 9", page)
-    assert tampered != page and tables.made(tampered) == page
+    assert tampered != page and tables.fill_tables(tampered) == page

@@ -7,6 +7,7 @@ from rnnlm.errors import UserError
 
 
 def main(argv: list[str]) -> int:
+    """Print the corpora, or what is known of one."""
     values = flags.FlagValues()
     rest = parse("data", values, argv, positional=1)
 

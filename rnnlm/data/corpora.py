@@ -19,7 +19,7 @@ NAMES = (*SOURCES, "stdlib")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text in one file on this machine: `size` in bytes, and its digest."""
+    """Hold the path, size in bytes and digest of a text in one file on this machine."""
 
     name: str
     path: Path

@@ -18,7 +18,7 @@ from rnnlm.files import cache_dir, make_folder, reading, writing, writing_cache
 
 @dataclass(frozen=True)
 class Source:
-    """A published text: `size` in bytes and `digest` ("algorithm:hex") are of the text itself.
+    """Describe a published text: `size` in bytes and `digest` ("algorithm:hex") are of the text itself.
 
     `member` is its name in a zip archive of `archive_size` bytes; empty if `url` is the text itself.
     """
@@ -75,8 +75,8 @@ SOURCES = {
 
 def find_local(name: str) -> Path | None:
     """Return the path of a published text on this machine; None if it is not here."""
-    found = (folder / SOURCES[name].file for folder in search_dirs())
-    return next((path for path in found if path.is_file()), None)
+    paths = (folder / SOURCES[name].file for folder in search_dirs())
+    return next((path for path in paths if path.is_file()), None)
 
 
 def search_dirs() -> list[Path]:

@@ -18,7 +18,7 @@ Offsets = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A corpus seen through a vocabulary, and its splits: `splits` in symbols, `byte_splits` in bytes."""
+    """Hold a corpus seen through a vocabulary, and its splits: `splits` in symbols, `byte_splits` in bytes."""
 
     corpus: Corpus
     text: Text

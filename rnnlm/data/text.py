@@ -19,7 +19,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Text:
-    """A text as symbols: `units` [N] hold bytes that `table` maps to ids, or ids if `table` is None."""
+    """Hold a text as symbols: `units` [N] hold bytes that `table` maps to ids, or ids if `table` is None."""
 
     vocabulary: Vocabulary
     units: NDArray[Any]
@@ -30,7 +30,7 @@ class Text:
 
     @property
     def bos_id(self) -> int:
-        """Input before the first symbol of the text."""
+        """Return the input before the first symbol of the text."""
         return self.vocabulary.bos_id
 
     def encode(self, position: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -46,7 +46,7 @@ class Text:
 
 @dataclass(frozen=True)
 class TextSlice:
-    """The symbols begin..end of a text; `split` names them in messages and results."""
+    """Mark the symbols begin..end of a text; `split` names them in messages and results."""
 
     text: Text
     begin: int

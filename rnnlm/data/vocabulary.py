@@ -12,7 +12,7 @@ from rnnlm.errors import UserError
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols of a run in the order of their ids.
+    """List the symbols of a run in the order of their ids.
 
     `kind` is "byte" (all 256), "byte_seen" (the bytes of the corpus) or "char" (its characters). `codes` are byte
     values, or code points where kind is "char", in ascending order.
@@ -41,21 +41,21 @@ class Vocabulary:
 
     @cached_property
     def table(self) -> NDArray[np.int32]:
-        """Symbol ids by code, -1 for a code that is no symbol: [256], or [0x110000] for characters."""
+        """Return the symbol ids by code, -1 for a code that is no symbol: [256], or [0x110000] for characters."""
         table = np.full(0x110000 if self.kind == "char" else 256, -1, np.int32)
         table[np.array(self.codes)] = np.arange(len(self.codes))
         return table
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int64]:
-        """Bytes of each symbol: [V]."""
+        """Return the number of bytes of each symbol: [V]."""
         if self.kind != "char":
             return np.ones(len(self.codes), np.int64)
         return np.array([len(chr(code).encode("utf-8", "surrogatepass")) for code in self.codes])
 
     @property
     def bos_id(self) -> int:
-        """Input before the first symbol of a text: the id of the line break if it is a symbol, else 0."""
+        """Return the input before the first symbol of a text: the id of the line break if it is a symbol, else 0."""
         return max(0, int(self.table[ord("\n")]))
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:

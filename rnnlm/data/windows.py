@@ -15,7 +15,7 @@ from rnnlm.errors import UserError
 
 
 class Window(NamedTuple):
-    """One training window, all [B, T]: inputs, targets, and where the carry is reset before the input is read."""
+    """Hold a training window, all [B, T]: inputs, targets, and where the carry is reset before the input is read."""
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
@@ -23,7 +23,7 @@ class Window(NamedTuple):
 
 
 class EvalWindow(NamedTuple):
-    """One evaluation window, all [B, T]: a `Window`, which targets count, and their positions in the text."""
+    """Hold an evaluation window, all [B, T]: a `Window`, which targets count, and their positions in the text."""
 
     x: NDArray[np.int32]
     y: NDArray[np.int32]
@@ -34,7 +34,7 @@ class EvalWindow(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainWindows:
-    """Truncated BPTT: `batch` contiguous lanes through a text slice, `time` symbols at a time.
+    """Cut a text slice into `batch` contiguous lanes, read `time` symbols at a time (truncated BPTT).
 
     A lane that reaches its end begins again at its start, in the middle of a window if need be, with `reset` set
     there. The len(text_slice) % batch symbols left over are not read. With probability `drop_state`, sampled from
@@ -58,12 +58,12 @@ class TrainWindows:
 
     @property
     def lane_length(self) -> int:
-        """Symbols of each lane."""
+        """Return the symbols of each lane."""
         return len(self.text_slice) // self.batch
 
     @property
     def steps_per_epoch(self) -> float:
-        """Windows that read each lane once."""
+        """Return the windows that read each lane once, a fraction."""
         return self.lane_length / self.time
 
     def window(self, step: int, lanes: slice) -> Window:
@@ -80,7 +80,7 @@ class TrainWindows:
 
 @dataclass(frozen=True)
 class EvalWindows:
-    """Windows that make every symbol of a text slice a counted target exactly once.
+    """Cut a text slice into windows in which every symbol is a counted target exactly once.
 
     The slice is cut into pieces of `stride` symbols. Each piece is read with a reset carry from `context` symbols
     before it, which do not count, or from the slice's begin if that is nearer. The pieces lie one after another in
@@ -97,7 +97,7 @@ class EvalWindows:
 
     @property
     def lane_length(self) -> int:
-        """Symbols that a lane reads; in the last lanes fewer may count."""
+        """Return the symbols that a lane reads, of which fewer may count in the last lanes."""
         pieces = -(-len(self.text_slice) // self.stride)
         return -(-pieces // self.lanes) * (self.context + self.stride)
 

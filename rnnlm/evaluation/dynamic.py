@@ -46,7 +46,7 @@ STATISTICS_LANES, STATISTICS_SEGMENTS = 64, 500
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Options of dynamic evaluation: method "rms" or "sgd", symbols of a segment, eta (learning_rate), lambda (decay).
+    """Configure dynamic evaluation: method "rms" or "sgd", symbols of a segment, eta (learning_rate), lambda (decay).
 
     `streams` stretches of the text are read side by side, each with params of its own that adapt from `warmup` symbols
     before it. `normalize` is for rms: "tensor" divides M by the mean over tensors of each tensor's mean (Krause),
@@ -80,7 +80,7 @@ class Adaptation:
 
     @property
     def lanes(self) -> int:
-        """Streams, which are the lanes of a result."""
+        """Return the streams, which are the lanes of a result."""
         return self.streams
 
     def as_fields(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Adaptation:
 
 
 class Adapter:
-    """Scores text slices by dynamic evaluation under one model config; its steps are compiled once."""
+    """Score text slices by dynamic evaluation under one model config; the steps are compiled once."""
 
     def __init__(self, config: ModelConfig, vocab: int):
         self.config = config
@@ -137,9 +137,9 @@ class Adapter:
             adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.put_lanes(k, 0, lanes))
             return nats_KST
 
-        found = accumulate_nats(windows, k, step, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
-        assert found is not None  # nothing told it to stop
-        return Score.of_subrange(text_slice, scored, options, *found)
+        costs = accumulate_nats(windows, k, step, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)
+        assert costs is not None  # nothing told it to stop
+        return Score.of_subrange(text_slice, scored, options, *costs)
 
     def statistics(self, params: Params, text_slice: TextSlice, segment: int, batch: int, segments: int) -> Params:
         """Return M, the root mean square of the gradient of a segment's mean cost: a PyTree like `params`.
@@ -188,7 +188,9 @@ class Adapter:
     ) -> tuple[Params, model.Stack, jax.Array]:
         """Adapt one stream by S segments, [S, T]: -> (params, carry, nats [S, T])."""
 
-        def step(state: tuple[Params, model.Stack], segment: tuple[jax.Array, ...]) -> Any:
+        def step(
+            state: tuple[Params, model.Stack], segment: tuple[jax.Array, ...]
+        ) -> tuple[tuple[Params, model.Stack], jax.Array]:
             params, carry = state
             grads, (carry, nats_T) = jax.grad(self._segment_cost, has_aux=True)(params, carry, *segment)
             return (adapt_params(params, start, decay_rates, step_sizes, grads), carry), nats_T
@@ -278,8 +280,8 @@ def tune(
 
     def cost_of(point: tuple[float, float]) -> float:
         if point not in costs:
-            found = cost(*point)
-            costs[point] = math.inf if math.isnan(found) else found
+            value = cost(*point)
+            costs[point] = math.inf if math.isnan(value) else value
         return costs[point]
 
     point = (rate, decay)

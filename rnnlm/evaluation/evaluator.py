@@ -1,7 +1,6 @@
 """Score a text slice under a static model and an evaluation protocol."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,13 +18,15 @@ from rnnlm.runtime import parallel
 
 
 class Evaluator:
-    """Scores text slices under one model config; its step is compiled once."""
+    """Score text slices under one model config; the step is compiled once."""
 
     def __init__(self, config: ModelConfig, vocab: int):
         self.config = config
         forward = model.apply(config, vocab)
 
-        def step(params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array) -> Any:
+        def step(
+            params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array
+        ) -> tuple[model.Stack, jax.Array]:
             carry, logits_BTV = forward(params, carry, x, reset)
             return carry, tally.nats(logits_BTV, y)
 
@@ -58,8 +59,8 @@ class Evaluator:
             carry, nats_BT = self._step(params, carry, *mapped)
             return nats_BT
 
-        found = accumulate_nats(windows, padded, step, parallel.gather, progress, stop)
-        return found and Score.of_subrange(text_slice, scored, protocol, *found)
+        costs = accumulate_nats(windows, padded, step, parallel.gather, progress, stop)
+        return costs and Score.of_subrange(text_slice, scored, protocol, *costs)
 
 
 def accumulate_nats(

@@ -16,7 +16,7 @@ MOST_LANES = 128
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """How a text slice is read. Compare scores of the same protocol only, or of exact ones.
+    """Say how a text slice is read; only scores of the same protocol, or of exact ones, compare.
 
     carry    from the first symbol to the last with the carry, cut into `lanes` stretches side by side, each warmed up
              on the `warmup` symbols before it; exact in one lane. lanes=0 chooses as many as keep the warm-up at an
@@ -88,18 +88,23 @@ class EvalProtocol:
 
 
 class ResolvedProtocol(typing.Protocol):
-    """A static or dynamic protocol with its lanes chosen: `str` gives the sentence that a score is reported with."""
+    """Describe a static or dynamic protocol whose lanes are chosen; `str` puts it in words."""
 
     @property
-    def lanes(self) -> int: ...
+    def lanes(self) -> int:
+        """Return the stretches that are read side by side."""
+
     @property
-    def warmup(self) -> int: ...
-    def as_fields(self) -> dict[str, Any]: ...
+    def warmup(self) -> int:
+        """Return the symbols that are read before each stretch."""
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the protocol as fields of a result."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The cost of symbols begin..end of a text slice, counted from the slice's first, under a protocol.
+    """Hold the cost of symbols begin..end of a text slice, counted from the slice's first, under a protocol.
 
     `whole` is true if these are all of the slice's symbols, and `bytes` is how many bytes they are.
     """
@@ -122,17 +127,17 @@ class Score:
 
     @property
     def tally(self) -> Tally:
-        """Nats and count of all symbols."""
+        """Return the nats and the count of all symbols."""
         return self.blocks.tally
 
     @property
     def stderr(self) -> float | None:
-        """Standard error of the bpc over blocks of STDERR_BLOCK symbols; None for a single block."""
+        """Return the standard error of the bpc over blocks of STDERR_BLOCK symbols; None for a single block."""
         return self.blocks.coarsen(STDERR_BLOCK).stderr()
 
     @property
     def sentence(self) -> str:
-        """The protocol in words, with the symbols if they are not the whole slice."""
+        """Return the protocol in words, with the symbols if they are not the whole slice."""
         return f"{self.protocol}" + ("" if self.whole else f", symbols {self.begin}..{self.end}")
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ STDERR_BLOCK = 10_000
 
 @dataclass(frozen=True)
 class Tally:
-    """The cost of `count` symbols: the sum of -ln p in nats, divided once, at the end."""
+    """Hold the cost of `count` symbols: the sum of -ln p in nats, which is divided once, at the end."""
 
     nats: float
     count: int
@@ -28,12 +28,12 @@ class Tally:
 
     @property
     def bits(self) -> float:
-        """The sum in bits."""
+        """Return the sum in bits."""
         return self.nats / math.log(2)
 
     @property
     def bpc(self) -> float:
-        """Bits per symbol, which the field calls bits per character; bits per byte if symbols are bytes."""
+        """Return the bits per symbol, which the field calls bits per character; bits per byte if symbols are bytes."""
         return self.bits / self.count
 
     def per(self, n: int) -> float:
@@ -43,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The cost of symbols in the order of the text, in blocks of `size` symbols: nats [N]; the last may be shorter."""
+    """Hold the cost of consecutive blocks of `size` symbols: nats [N]; the last block may be shorter."""
 
     nats: NDArray[np.float64]
     count: int
@@ -51,17 +51,17 @@ class Blocks:
 
     @property
     def tally(self) -> Tally:
-        """The cost of all symbols."""
+        """Return the cost of all symbols."""
         return Tally(float(self.nats.sum()), self.count)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Symbols of each block: [N]."""
+        """Return the symbols of each block: [N]."""
         return np.minimum(self.size, self.count - self.size * np.arange(len(self.nats)))
 
     @property
     def bpc(self) -> NDArray[np.float64]:
-        """Bits per symbol of each block: [N]."""
+        """Return the bits per symbol of each block: [N]."""
         return np.asarray(self.nats / self.counts / math.log(2))
 
     def coarsen(self, size: int) -> "Blocks":

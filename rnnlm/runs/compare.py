@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
@@ -19,13 +19,16 @@ from rnnlm.runs.layout import Row, RunDir, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import read_results, row_blocks
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 WARM = 512
 """Warm-up symbols from which on lanes read side by side give the bpc of one lane, to 1e-3."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation of a run (`result`, a line of result.jsonl), and what its training took up to that step."""
+    """Hold one evaluation of a run (`result`, a line of result.jsonl) and what its training took up to that step."""
 
     name: str
     config: Config
@@ -37,22 +40,22 @@ class Run:
 
     @property
     def bpc(self) -> float:
-        """Bits per symbol."""
+        """Return the bits per symbol."""
         return float(self.result["bpc"])
 
     @property
     def blocks(self) -> Blocks:
-        """Costs in blocks of STDERR_BLOCK symbols."""
+        """Return the costs in blocks of STDERR_BLOCK symbols."""
         return row_blocks(self.result).coarsen(STDERR_BLOCK)
 
     @property
     def interval(self) -> float:
-        """Half the 95 % confidence interval of the bpc; 0 for a single block."""
+        """Return half the 95 % confidence interval of the bpc; 0 for a single block."""
         return t_quantile(len(self.blocks.nats)) * self.result["stderr"] if self.result["stderr"] else 0.0
 
     @property
     def comparison_key(self) -> tuple[str, ...]:
-        """What must be equal in runs that are ranked: the text, its split, the symbols and the protocol."""
+        """Return what must be equal in runs that are ranked: the text, its split, the symbols and the protocol."""
         row = self.result
         return (
             f"corpus {row['corpus'][:12]}",
@@ -109,7 +112,7 @@ def rank(runs: Sequence[Run]) -> list[Run]:
         if other.comparison_key != first.comparison_key:
             differ = [f"{a} / {b}" for a, b in zip(first.comparison_key, other.comparison_key, strict=True) if a != b]
             raise UserError(
-                f"{first.name} and {other.name} were not judged by the same: {'; '.join(differ)}. Evaluate both alike "
+                f"{first.name} and {other.name} cannot be ranked together: {'; '.join(differ)}. Evaluate both alike "
                 "(rnnlm eval), or compare each with its own kind."
             )
     return sorted(runs, key=lambda run: run.bpc)
@@ -204,7 +207,7 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     write_atomic(path, [image.getvalue()])
 
 
-def plot_axis(ax: Any, name: str, points: Sequence[tuple[Run, float]]) -> None:
+def plot_axis(ax: "Axes", name: str, points: Sequence[tuple[Run, float]]) -> None:
     """Draw the bpc of runs against a cost, on a logarithmic axis."""
     from matplotlib import ticker
 

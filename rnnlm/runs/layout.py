@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class RunDir:
-    """The paths of all files in a run folder."""
+    """Spell the path of each file in a run folder."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -41,7 +41,7 @@ class RunDir:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run folder says of its run.
+    """Hold what a run folder says of its run.
 
     `corpus` is the text as it was when the run last started, `splits` are in symbols, `config_sha256` is the digest of
     config.json as canonical JSON, and `started_in` is the working directory of the last start, if recorded.
@@ -59,7 +59,7 @@ class RunInfo:
 
     @property
     def sha256(self) -> str:
-        """Digest of the run's text."""
+        """Return the digest of the run's text."""
         return self.corpus.sha256
 
     def open_dataset(self, data: str = "") -> Dataset:

@@ -29,7 +29,7 @@ finally:
 
 
 class RunLogger:
-    """Logs a run from `step` on, and drops the rows and samples of later steps that a run cut off has left.
+    """Log a run from `step` on, and drop the rows and samples of later steps that a run cut off has left.
 
     Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step.
     Raises UserError and WriteError.
@@ -117,7 +117,7 @@ class RunLogger:
 
 
 class Events:
-    """Writes TensorBoard events at once, in the calling thread, so that a full disk is noticed as a WriteError.
+    """Write TensorBoard events at once, in the calling thread, so that a full disk is noticed as a WriteError.
 
     A new event file makes those that are in the folder void: the logger repeats the history in it.
     """

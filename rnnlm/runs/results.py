@@ -41,15 +41,15 @@ from rnnlm.runs.provenance import provenance
 
 VERSION = 2
 VERSION_1_FIELDS = {
-    "split", "protocol", "symbols", "kind", "lanes", "warmup", "step", "corpus", "count", "bpc", "stderr", "blocks",
+    "split", "protocol", "symbols", "kind", "lanes", "warmup", "step", "corpus", "count", "bpc", "stderr", "block",
+    "blocks",
 }  # fmt: skip
 """Fields without which a line of version 1 is skipped."""
 FIELDS = VERSION_1_FIELDS | {
-    "version", "split_spec", "protocol_name", "window", "stride", "separator", "dynamic", "nats", "bpb", "block",
+    "version", "split_spec", "protocol_name", "window", "stride", "separator", "dynamic", "nats", "bpb",
     "params", "trained_as", "git", "time", "seconds",
 }  # fmt: skip
 """Fields of a line of version 2."""
-VERSION_1_BLOCK = 10_000
 
 
 def result_row(score: Score, run: RunInfo, params_digest: str, step: int, seconds: float) -> Row:
@@ -104,9 +104,8 @@ def upgrade_row(row: Row, split_spec: str) -> Row:
     """
     if "version" in row:
         return row
-    defaults = dict.fromkeys(FIELDS) | {"block": VERSION_1_BLOCK}
     added = {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
-    return defaults | row | added
+    return dict.fromkeys(FIELDS) | row | added
 
 
 def parse_protocol(words: str, lanes: int) -> Row:

@@ -95,7 +95,7 @@ def test_the_papers_20_gram():
     text = SHARED / "warpeace_input.txt"
     if not text.exists():
         pytest.skip("the text is not there")
-    command = [sys.executable, str(ROOT / "experiments" / "001_cashed_in" / "columns.py"), str(text)]
+    command = [sys.executable, str(ROOT / "experiments" / "001_compression" / "columns.py"), str(text)]
     done = subprocess.run(command, capture_output=True, check=True)
     train, valid, _ = map(int, done.stderr.split(b"/"))
     symbols, ids = np.unique(np.frombuffer(done.stdout, np.uint8), return_inverse=True)

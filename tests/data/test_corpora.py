@@ -1,4 +1,4 @@
-"""Texts found, fetched from a real server, and checked."""
+"""Corpora: found on this machine, downloaded from a real server, and checked."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ TEXT = b"a published text\n" * 1000
 
 @pytest.fixture
 def server(tmp_path):
-    """A web server on this machine with the text, plain and zipped."""
+    """Serve the text, plain and zipped, from a web server on this machine."""
     root = tmp_path / "www"
     root.mkdir()
     (root / "text.txt").write_bytes(TEXT)
@@ -86,7 +86,7 @@ def test_a_wrong_download_leaves_nothing(server, publish, tmp_path, change, comp
 
 
 def squeeze(root):
-    """The archive compressed, and one byte of the member's data changed."""
+    """Compress the archive, and change one byte of the member's data."""
     with zipfile.ZipFile(root / "text.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("text", TEXT)
     data = bytearray((root / "text.zip").read_bytes())

@@ -1,4 +1,4 @@
-"""Vocabularies and texts: what goes in comes out, and what cannot is named."""
+"""Vocabularies and texts: symbols round-trip, and unknown ones are named."""
 
 import hashlib
 from pathlib import Path

@@ -14,7 +14,7 @@ BYTES = Vocabulary("byte", tuple(range(256)))
 
 
 def text(size, begin=0, end=None):
-    """A slice of a text whose symbols are their positions modulo 251."""
+    """Make a slice of a text whose symbols are their positions modulo 251."""
     whole = Text(BYTES, (np.arange(size) % 251).astype(np.uint8), BYTES.table)
     return TextSlice(whole, begin, size if end is None else end)
 

@@ -1,4 +1,4 @@
-"""A model that goes on learning while it is scored, and never from what it has yet to predict."""
+"""Dynamic evaluation: the paper's rule, and no prediction depends on what comes after it."""
 
 import functools
 
@@ -52,39 +52,39 @@ def cost_and_gradient(params, carry, x, y, segment):
     return jax.grad(cost, has_aux=True)(params)
 
 
-def by_hand(begin, end, how):
-    """Segment by segment, the rule in numpy: nats [end - begin]."""
-    pull, push = per_param_rates(RMS, how)
+def by_hand(begin, end, options):
+    """Apply the rule in numpy, segment by segment: nats [end - begin]."""
+    decay_rates, step_sizes = per_param_rates(RMS, options)
     params, carry, ids, costs = PARAMS, model.initial_carry(CONFIG, 1), VOCABULARY.encode(DATA), []
-    for first in range(begin, end, how.segment):
-        last = min(end, first + how.segment)
+    for first in range(begin, end, options.segment):
+        last = min(end, first + options.segment)
         grads, (carry, nats) = cost_and_gradient(
-            params, carry, ids[None, first - 1 : last - 1], ids[None, first:last], how.segment
+            params, carry, ids[None, first - 1 : last - 1], ids[None, first:last], options.segment
         )
         costs.extend(np.asarray(nats, np.float64))
         params = jax.tree.map(
-            lambda p, p0, a, b, g: np.asarray(p) + a * (p0 - p) - b * g, params, PARAMS, pull, push, grads
+            lambda p, p0, a, b, g: np.asarray(p) + a * (p0 - p) - b * g, params, PARAMS, decay_rates, step_sizes, grads
         )
     return np.array(costs)
 
 
 @pytest.mark.parametrize("method, rate", [("rms", 1e-3), ("sgd", 0.3)])
 def test_it_is_the_papers_rule(method, rate):
-    how = Adaptation(method, 10, rate, 0.01)
+    options = Adaptation(method, 10, rate, 0.01)
     found = adapt(3000, 3123, method, rate)
-    assert found.tally.nats == pytest.approx(by_hand(3000, 3123, how).sum(), rel=1e-5)
+    assert found.tally.nats == pytest.approx(by_hand(3000, 3123, options).sum(), rel=1e-5)
     assert found.tally.count == 123
 
 
 def test_the_rule_of_each_parameter():
     rms = {"a": np.array([1.0, 3.0], np.float32), "b": np.array([[10.0]], np.float32)}
-    pull, push = per_param_rates(rms, Adaptation("rms", 5, 0.5, 0.2))
-    np.testing.assert_allclose(pull["a"], [0.2 / 6, 0.6 / 6], rtol=1e-6)  # the mean of the means, 2 and 10
-    np.testing.assert_allclose(pull["b"], [[2 / 6]], rtol=1e-6)
-    np.testing.assert_allclose(push["a"], 0.5 / (np.array([1.0, 3.0]) + EPSILON), rtol=1e-6)
-    pull, _ = per_param_rates(rms, Adaptation("rms", 5, 0.5, 1.0, "global"))
-    np.testing.assert_allclose(pull["a"], [3 / 14, 9 / 14], rtol=1e-6)
-    assert pull["b"] == 1.0  # at most all the way back
+    decay_rates, step_sizes = per_param_rates(rms, Adaptation("rms", 5, 0.5, 0.2))
+    np.testing.assert_allclose(decay_rates["a"], [0.2 / 6, 0.6 / 6], rtol=1e-6)  # the mean of the means, 2 and 10
+    np.testing.assert_allclose(decay_rates["b"], [[2 / 6]], rtol=1e-6)
+    np.testing.assert_allclose(step_sizes["a"], 0.5 / (np.array([1.0, 3.0]) + EPSILON), rtol=1e-6)
+    decay_rates, _ = per_param_rates(rms, Adaptation("rms", 5, 0.5, 1.0, "global"))
+    np.testing.assert_allclose(decay_rates["a"], [3 / 14, 9 / 14], rtol=1e-6)
+    assert decay_rates["b"] == 1.0  # at most all the way back
 
 
 def test_statistics_are_the_root_of_the_mean_square():
@@ -150,7 +150,7 @@ def test_tuning_finds_the_valley():
 
 
 def bpc_of(options):
-    """A made-up bpc with its least at segment 20, rate 0.08 and decay 0.002."""
+    """Return a made-up bpc, least at segment 20, rate 0.08 and decay 0.002."""
     return 2 + abs(options.segment - 20) / 50 + np.log(options.learning_rate / 0.08) ** 2 + abs(options.decay - 0.002)
 
 
@@ -161,8 +161,14 @@ def test_tuning_ends_where_shorter_segments_do_not_gain():
     assert bpc == min(cost for _, cost in trials) == bpc_of(options)
     assert len({tried for tried, _ in trials}) == len(trials) and all(bpc_of(tried) == cost for tried, cost in trials)
     assert [segment for segment in TUNED_SEGMENTS if segment in {tried.segment for tried, _ in trials}] == [40, 20, 10]
+
     trials.clear()
-    tune_adaptation(lambda options: -bpc_of(options) + options.segment, "sgd", on_trial=lambda *t: trials.append(t))
+    longest = tune_adaptation(lambda o: bpc_of(o) + (o.segment < 40), "sgd", on_trial=lambda *t: trials.append(t))[1]
+    assert longest.segment == 40 and {tried.segment for tried, _ in trials} == {40, 20}
+    assert tune_adaptation(lambda o: np.nan if o.learning_rate > 0.1 else bpc_of(o), "sgd")[1] == options
+
+
+def test_tuning_a_model_that_has_diverged():
     with pytest.raises(UserError, match="found no settings"):
         tune_adaptation(lambda options: np.nan, "rms")
 

@@ -1,4 +1,4 @@
-"""The bpc of a split does not depend on how it is read."""
+"""Evaluation: bpc is the chain rule's under each protocol, and does not depend on the number of lanes."""
 
 import jax
 import numpy as np
@@ -22,24 +22,24 @@ EVALUATOR = Evaluator(CONFIG, len(VOCABULARY))
 FORWARD = jax.jit(model.apply(CONFIG, len(VOCABULARY)))
 
 
-def evaluate(params, begin, end, *how, only=(0, 0), stop=lambda: False, **named):
-    return EVALUATOR(params, TextSlice(TEXT, begin, end, "test"), EvalProtocol(*how, **named), only, stop)
+def evaluate(params, begin, end, *protocol, only=(0, 0), stop=lambda: False, **named):
+    return EVALUATOR(params, TextSlice(TEXT, begin, end, "test"), EvalProtocol(*protocol, **named), only, stop)
 
 
 @pytest.fixture(scope="module")
 def params():
-    """Sharper than fresh ones, so that the carry matters."""
-    fresh = model.init_params(CONFIG, len(VOCABULARY), jax.random.PRNGKey(1))
-    return parallel.replicate(jax.tree.map(lambda p: 1.7 * p, fresh))
+    """Make params sharper than initial ones, so that the carry matters."""
+    initial = model.init_params(CONFIG, len(VOCABULARY), jax.random.PRNGKey(1))
+    return parallel.replicate(jax.tree.map(lambda p: 1.7 * p, initial))
 
 
-def one_by_one(params, begin, end, fresh=()):
-    """The cost of each symbol, the model fed step by step, afresh before those positions: nats [end - begin]."""
+def one_by_one(params, begin, end, resets=()):
+    """Score symbol by symbol, with a reset at some positions: nats [end - begin]."""
     carry, costs = model.initial_carry(CONFIG, 1), []
     ids = VOCABULARY.encode(DATA)
     for i in range(begin, end):
         x = np.array([[ids[i - 1] if i else VOCABULARY.bos_id]])
-        carry, logits = FORWARD(params, carry, x, np.array([[i in fresh]]))
+        carry, logits = FORWARD(params, carry, x, np.array([[i in resets]]))
         wide = np.asarray(logits[0, 0], np.float64)
         costs.append(np.log(np.exp(wide - wide.max()).sum()) + wide.max() - wide[ids[i]])
     return np.array(costs)
@@ -115,7 +115,7 @@ def test_the_standard_error_is_that_of_a_mean_of_blocks():
     assert Blocks(nats[:1], 7).stderr() is None
 
 
-def test_the_protocol_says_how(params):
+def test_the_protocol_is_in_the_score(params):
     assert evaluate(params, 0, 200, "carry", 7, 16).sentence == "carry, 7 lanes, 16 warm-up"
     found = evaluate(params, 0, 5000, "carry", 0, 20, only=(0, 800))
     assert found.sentence == "carry, 5 lanes, 20 warm-up, symbols 0..800" and found.tally.count == 800
@@ -134,8 +134,8 @@ def test_subranges_of_a_split_add_up(params):
 
 def test_uniform_logits_cost_the_entropy_of_a_uniform_source(params):
     flat = jax.tree.map(lambda p: 0 * p, params)
-    for how in ({"lanes": 1}, {"lanes": 7}, {"name": "windows", "window": 64, "stride": 32}):
-        found = evaluate(flat, 0, 5000, **how)
+    for protocol in ({"lanes": 1}, {"lanes": 7}, {"name": "windows", "window": 64, "stride": 32}):
+        found = evaluate(flat, 0, 5000, **protocol)
         assert found.tally.bpc == pytest.approx(np.log2(len(VOCABULARY)), rel=1e-6)
 
 
@@ -154,8 +154,8 @@ def test_a_known_distribution_scores_its_entropy(params):
 def test_more_lanes_and_context_than_symbols(params):
     exact = evaluate(params, 10, 13, lanes=1).tally
     assert exact.count == 3
-    for how in ({"lanes": 50, "warmup": 10**20}, {"name": "windows", "window": 10**20, "stride": 1}):
-        assert evaluate(params, 10, 13, **how).tally.nats == pytest.approx(exact.nats, rel=1e-5)
+    for protocol in ({"lanes": 50, "warmup": 10**20}, {"name": "windows", "window": 10**20, "stride": 1}):
+        assert evaluate(params, 10, 13, **protocol).tally.nats == pytest.approx(exact.nats, rel=1e-5)
 
 
 def test_it_stops_when_told(params):

@@ -19,7 +19,7 @@ def made(name="a", shift=0.0, noise=0.0, **fields):
     row = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
     row |= {"lanes": 7, "warmup": 512, "step": 5}
     row |= {"protocol": "carry, 7 lanes, 512 warm-up", "bpc": nats.sum() / np.log(2) / (30 * BLOCK)}
-    row |= {"count": 30 * BLOCK, "blocks": nats.tolist()} | fields
+    row |= {"count": 30 * BLOCK, "block": BLOCK, "blocks": nats.tolist()} | fields
     result = upgrade_row(row, "0.8/0.1/0.1")
     return compare.Run(name, tiny(), result, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
 
@@ -64,14 +64,14 @@ def test_the_paired_difference_is_surer_than_each_figure():
     ],
     ids=lambda other: "-".join(map(str, other.values()))[:30],
 )
-def test_what_was_judged_otherwise_is_not_ranked(other):
-    with pytest.raises(UserError, match="a and b were not judged by the same"):
+def test_what_was_scored_otherwise_is_not_ranked(other):
+    with pytest.raises(UserError, match="a and b cannot be ranked together"):
         compare.rank([made(), made("b", **other)])
     exact = made("b", protocol="carry, 1 lane", lanes=1, warmup=0)  # as many lanes with a warm-up are to 1e-3
     assert len(compare.rank([made(), exact])) == 2
     words = "dynamic rms, {} streams, 512 warm-up, segment 20, rate 1e-05, decay 0.1, tensor mean"
     streams = [{"protocol": words.format(n), "lanes": n} for n in (2, 3)]
-    with pytest.raises(UserError, match="a and b were not judged by the same"):
+    with pytest.raises(UserError, match="a and b cannot be ranked together"):
         compare.rank([made("a", **streams[0]), made("b", **streams[1])])
 
 
@@ -89,7 +89,7 @@ def test_old_and_new_lines_give_the_same_table():
 
 
 def test_an_old_line_is_compared_with_what_it_says():
-    """The keys of version 1, which were cut out of the sentence."""
+    """Comparison keys are those that version 1 took from the words."""
     keys = {
         "carry, 1 lane": ({"lanes": 1, "warmup": 0}, "carry"),
         "carry, 7 lanes, 8 warm-up, symbols 0..300000": ({"warmup": 8}, "carry, 7 lanes, 8 warm-up"),

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# A text from training to the file that it is cashed in for; each step adds to results.jsonl. In the project's folder:
+# Train on a text, evaluate, compress; each step adds its results to results.jsonl. Run it in the project's folder:
 #
-#   experiments/001_cashed_in/commands.sh warpeace
-#   experiments/001_cashed_in/commands.sh enwik8_head --config.data.files=enwik8_head.txt
+#   experiments/001_compression/commands.sh warpeace
+#   experiments/001_compression/commands.sh enwik8_head --config.data.files=enwik8_head.txt
 set -euo pipefail
-text=$1 run=runs/$1 here=experiments/001_cashed_in
+text=$1 run=runs/$1 here=experiments/001_compression
 export PATH=$PWD/.venv/bin:$PATH
 
-keep() { # WHAT: the lines of JSON that come in, told apart
+keep() { # WHAT: append the lines of JSON from the standard input, with text and what
   sed "s/^{/{\"text\": \"$text\", \"what\": \"$1\", /" >> $here/results.jsonl
 }
 
-code() { # FLAGS: the test part there and back, in a file
+code() { # FLAGS: compress the test split and verify that it decodes
   rnnlm compress "$run/test" -o "$run/test.rnz" --json "$@" | keep compress
 }
 
@@ -42,12 +42,12 @@ done
 code --online --config=configs/online.py
 
 rnnlm baseline --workdir="$run" --json | keep baseline
-if [ "$text" = warpeace ]; then # and in char-rnn's order, which the paper seems to have had
+if [ "$text" = warpeace ]; then # also in char-rnn's order, which the paper seems to have used
   corpus=$(python -c "import json; print(json.load(open('$run/run.json'))['corpus']['path'])")
-  parts=$(python $here/columns.py "$corpus" 2>&1 > "$run/columns.txt")
-  rnnlm baseline --files="$run/columns.txt" --parts="$parts" --json | keep columns
+  split_spec=$(python $here/columns.py "$corpus" 2>&1 > "$run/columns.txt")
+  rnnlm baseline --files="$run/columns.txt" --split_spec="$split_spec" --json | keep columns
   rnnlm train --config=$here/lstm.py:warpeace --workdir=runs/columns --config.data.corpus= \
-    --config.data.files="$run/columns.txt" --config.data.split="$parts" --config.train.steps=5500 \
+    --config.data.files="$run/columns.txt" --config.data.split="$split_spec" --config.train.steps=5500 \
     --config.eval.every=5500 --config.checkpoint.every=5500
   rnnlm eval --workdir=runs/columns --lanes=1 --json | keep columns
 fi
