@@ -332,6 +332,18 @@ def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     return build(cls, nested, prefix, saved=True)
 
 
+def compact(section: Section) -> dict[str, Any]:
+    """Return the values of a section but for those that `build_saved` fills in when they are missing."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            values[field.name] = compact(value)
+        elif value != field.metadata["before"]:
+            values[field.name] = value
+    return values
+
+
 def rename_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Move the values of keys with old names to the new ones. Raises UserError where both are set."""
     renamed = copy_sections(values)

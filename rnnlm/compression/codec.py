@@ -9,7 +9,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -21,7 +21,7 @@ from rnnlm.cells import Params
 from rnnlm.compression import coder, escape, predictors
 from rnnlm.compression.container import CompressedFile, Header
 from rnnlm.compression.predictors import CompiledPredictor
-from rnnlm.config import Config, ModelConfig, OptimConfig, Section
+from rnnlm.config import Config, ModelConfig, OptimConfig
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
@@ -132,27 +132,15 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
     if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
         raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
     updates = coder.lane_length(symbols, lanes) // segment
-    sections = {"model": to_saved(config.model), "optim": to_saved(config.optim), "version": configs.VERSION}
+    sections = {"model": configs.compact(config.model), "optim": configs.compact(config.optim)}
     return {"online": sections | {"seed": config.seed, "segment": segment, "updates": updates}}
-
-
-def to_saved(section: Section) -> Header:
-    """Return a config section as a header keeps it: without keys that mean the same where they are missing."""
-    saved = {}
-    for field in fields(section):  # type: ignore[arg-type]
-        value = getattr(section, field.name)
-        value = to_saved(value) if isinstance(value, Section) else value
-        if value != field.metadata.get("before", MISSING):
-            saved[field.name] = value
-    return saved
 
 
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections of an online header, of this version or an older one. Raises UserError."""
-    version = {"version": online.get("version", 1)}
     return (
-        configs.build_saved(ModelConfig, online["model"] | version, "model."),
-        configs.build_saved(OptimConfig, online["optim"] | version, "optim."),
+        configs.build_saved(ModelConfig, online["model"], "model."),
+        configs.build_saved(OptimConfig, online["optim"], "optim."),
     )
 
 

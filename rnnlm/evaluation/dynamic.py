@@ -28,7 +28,7 @@ from rnnlm.evaluation import tally
 from rnnlm.evaluation.evaluator import accumulate_nats
 from rnnlm.evaluation.protocol import Score
 from rnnlm.nn import model
-from rnnlm.nn.layout import named_leaves, to_version_1
+from rnnlm.nn.leaves import named_leaves, to_version_1
 from rnnlm.runtime import parallel
 
 SEGMENTS = 32

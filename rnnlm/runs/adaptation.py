@@ -13,7 +13,7 @@ from rnnlm.data.text import TextSlice
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import STATISTICS_LANES, STATISTICS_SEGMENTS, TUNED_SYMBOLS, Adaptation, Adapter
 from rnnlm.files import reading, write_atomic
-from rnnlm.nn.layout import from_version_1, name_of, named_leaves, to_version_1
+from rnnlm.nn.leaves import from_version_1, name_of, named_leaves, to_version_1
 from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import RunDir, read_json, write_json
 

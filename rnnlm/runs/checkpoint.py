@@ -19,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
 from rnnlm.files import sync_tree
-from rnnlm.nn.layout import Leaves, named_leaves, to_version_1
+from rnnlm.nn.leaves import Leaves, named_leaves, to_version_1
 from rnnlm.runtime.quiet import silence_orbax
 
 
@@ -138,5 +138,5 @@ def digests(tree: Leaves) -> dict[str, str]:
 
 
 def digest(params: Any) -> str:
-    """Digest the params of a model, or a tree like them, in the layout of version 1 (`layout.to_version_1`)."""
+    """Digest the params of a model, or a tree like them, in the layout of version 1 (`leaves.to_version_1`)."""
     return hashlib.sha256(repr(sorted(digests(to_version_1(named_leaves(params))).items())).encode()).hexdigest()

@@ -111,8 +111,12 @@ def load_run(folder: Path) -> RunInfo:
 
 
 def refuse_other(folder: Path, saved: Config, given: Config) -> None:
-    """Raise UserError if the saved config of a run and the given one differ in more than the run's length."""
-    found = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in RUN_LENGTH]
+    """Raise UserError if the saved config of a run and the given one differ in more than the run's length.
+
+    The text is known by its digest, so that its files may have other paths.
+    """
+    ignored = {*RUN_LENGTH, "data.files"} if saved.data.files and given.data.files else RUN_LENGTH
+    found = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in ignored]
     if found:
         lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
         raise UserError(

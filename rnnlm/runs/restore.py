@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder, raise_error, writing
-from rnnlm.nn.layout import Leaves, from_version_1, name_of
+from rnnlm.nn.leaves import Leaves, from_version_1, name_of
 from rnnlm.runs.checkpoint import digests, short_reason, steps
 from rnnlm.runs.layout import RunDir
 from rnnlm.runtime import parallel

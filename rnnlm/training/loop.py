@@ -287,6 +287,8 @@ def train(
         kept = layout.find_run(workdir)
         if kept:
             layout.refuse_other(workdir, kept.config, config)
+        if kept and config.data.files != kept.config.data.files:
+            data = data or config.data.files
         dataset = kept.open_dataset(data) if kept else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)

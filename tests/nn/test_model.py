@@ -15,7 +15,7 @@ from rnnlm.cells import CELLS, cell_of
 from rnnlm.evaluation import tally
 from rnnlm.nn import model, scan
 from rnnlm.nn.dropout import dropout
-from rnnlm.nn.layout import named_leaves
+from rnnlm.nn.leaves import named_leaves
 from tests.conftest import tiny
 from tests.plain import scan_steps
 

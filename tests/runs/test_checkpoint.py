@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rnnlm.errors import UserError
 from rnnlm.nn import model
-from rnnlm.nn.layout import named_leaves
+from rnnlm.nn.leaves import named_leaves
 from rnnlm.runs import checkpoint, restore
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.restore import load
