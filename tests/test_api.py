@@ -302,6 +302,25 @@ assert state() == before and during and all(seen != before for seen in during)
     script(code)
 
 
+def test_hooks_come_back_after_a_failure_too(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    for array in (folder / "checkpoints").rglob("d/*"):
+        array.write_bytes(b"")
+    code = f"""{STATE}
+import time
+from rnnlm.runtime import quiet
+quiet.LINGER = 0.5
+try:
+    rnnlm.load({str(folder)!r})
+except rnnlm.UserError as error:
+    assert "is sound: restore the folder from a copy" in str(error)
+assert state() != before
+time.sleep(2)
+assert state() == before
+"""
+    script(code)
+
+
 def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
     seen = []
     monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(str(error[1])))
