@@ -216,7 +216,7 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
     rnnlm.train(config, folder, show=False)  # one's own config is code anyway
     coded = rnnlm.compress_online(b"the cat", config)
     del sys.modules["their_cells"]
-    flag = "--cpu_devices=1"
+    flags = ["--cpu_devices=1"]
     foreign._load_cell.cache_clear()
     text, packed = tmp_path / "text", tmp_path / "text.rnz"
     text.write_bytes(b"the cat")
@@ -226,6 +226,7 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
         lambda: rnnlm.load(folder),
         lambda: rnnlm.train(None, folder, show=False),
         lambda: rnnlm.decompress(coded),
+        lambda: rnnlm.compare([folder]),
     ):
         with pytest.raises(rnnlm.UserError, match=sentence):
             act()
@@ -233,10 +234,11 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
         ["train", f"--workdir={folder}"],
         ["eval", f"--workdir={folder}"],
         ["sample", f"--workdir={folder}"],
+        ["compare", folder],
         ["compress", text, f"--workdir={folder}", f"-o={tmp_path / 'out'}"],
         ["decompress", packed, f"-o={tmp_path / 'again'}"],
     ):
-        assert main.main([*map(str, args), flag]) == 2
+        assert main.main([*map(str, args), *flags[: args[0] != "compare"]]) == 2
         assert "has the cell Mine of the module their_cells" in capsys.readouterr().err
     assert not cells()
     assert rnnlm.load(folder, trust_code=True).bpc("the cat") > 0 and cells()
