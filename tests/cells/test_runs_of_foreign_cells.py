@@ -1,4 +1,4 @@
-"""Cells of every kind of carry through a whole run: trained, killed and resumed, scored, adapted, sampled, compressed."""
+"""Cells of every kind of carry in whole runs: trained, resumed, scored, adapted, sampled, compressed."""
 
 import numpy as np
 import pytest
