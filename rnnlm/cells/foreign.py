@@ -1,4 +1,4 @@
-"""Cells from outside: a `Cell` of one's own, or a flax RNN cell behind an adapter, by import path."""
+"""Load a cell by its import path: a `Cell`, or a flax RNN cell behind an adapter."""
 
 import importlib
 import inspect
@@ -21,36 +21,36 @@ from rnnlm.errors import UserError
 def load_cell(name: str, options: dict[str, Any]) -> Cell:
     """Import the cell named package.module:Name.
 
-    Name is a `Cell`, a function of `model.options` that makes one, or a subclass of flax's nn.RNNCellBase. Raises
-    UserError where it is none of these.
+    Name is a `Cell`, a function of `model.options` that returns one, or a subclass of flax's nn.RNNCellBase. Raises
+    UserError if it is none of these.
     """
     return _load_cell(name, json.dumps(options, sort_keys=True))
 
 
 @lru_cache
 def _load_cell(name: str, options_json: str) -> Cell:
-    options, found = json.loads(options_json), import_name(name)
-    is_flax = inspect.isclass(found) and issubclass(found, nn.RNNCellBase)
-    if callable(found) and not is_flax:
-        found = found(options)
+    options, cell = json.loads(options_json), import_name(name)
+    is_flax = inspect.isclass(cell) and issubclass(cell, nn.RNNCellBase)
+    if callable(cell) and not is_flax:
+        cell = cell(options)
     elif options:
         raise UserError(f"model.cell={name} takes no model.options: leave them out.")
     if is_flax:
-        return adapt_flax(name, cast(Any, found))
-    if not isinstance(found, Cell):
+        return adapt_flax(name, cast(Any, cell))
+    if not isinstance(cell, Cell):
         raise UserError(
-            f"model.cell={name} is a {type(found).__name__}: expected a Cell, a function of model.options that makes "
+            f"model.cell={name} is a {type(cell).__name__}: expected a Cell, a function of model.options that makes "
             "one, or a subclass of flax.linen.RNNCellBase."
         )
-    return found
+    return cell
 
 
 def import_name(name: str) -> Any:
-    """Import package.module:Name. Raises UserError where that fails."""
+    """Import package.module:Name. Raises UserError if that fails."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module is a program, so it can fail in any way
+    except Exception as error:  # importing a module runs its code, which can raise anything
         raise UserError(
             f"model.cell={name} cannot be imported ({type(error).__name__}: {error}): give package.module:Name of a "
             "module on Python's path."
@@ -58,10 +58,11 @@ def import_name(name: str) -> Any:
 
 
 def adapt_flax(name: str, module_type: Callable[..., nn.RNNCellBase]) -> Cell:
-    """Make a Cell of a flax cell built as Name(features=H), one feature axis, no mutable collections.
+    """Adapt a flax cell, built as Name(features=H), to a `Cell`.
 
-    Its carry is (output, *the cell's own carry). A cell that draws random numbers gets a key only while training: in
-    evaluation `self.has_rng` is false. Raises UserError for a cell that does not fit.
+    The carry is (output, *the flax cell's carry). A cell that draws random numbers gets a key only while training: in
+    evaluation `self.has_rng` is false. Raises UserError for a cell with more than one feature axis or with mutable
+    collections.
     """
 
     def build(hidden: int) -> nn.RNNCellBase:
@@ -83,7 +84,7 @@ def adapt_flax(name: str, module_type: Callable[..., nn.RNNCellBase]) -> Cell:
         if variables.keys() - {"params"}:
             raise UserError(
                 f"model.cell={name} keeps mutable collections ({', '.join(sorted(variables.keys() - {'params'}))}), "
-                "which a scan over time cannot hand on: use a cell whose variables are params only."
+                "which a scan over time cannot carry: use a cell whose variables are params only."
             )
         return flatten_dict(variables.get("params", {}), sep=".")
 

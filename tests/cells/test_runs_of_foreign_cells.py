@@ -1,4 +1,4 @@
-"""Cells of every kind of carry through a whole run: trained, killed and resumed, scored, adapted, sampled, compressed."""
+"""Foreign cells of every kind of carry are trained, resumed, scored, adapted, sampled and compressed with."""
 
 import numpy as np
 import pytest
