@@ -30,6 +30,12 @@ class States(NamedTuple):
     carry: list[Arrays]
     gates: list[Arrays]
 
+    def __repr__(self) -> str:
+        names = [" ".join(layer) for layer in (self.carry[0], self.gates[0])]
+        return (
+            f"States({len(self.ids)} symbols, {len(self.carry)} layers, carry: {names[0]}, gates: {names[1] or 'none'})"
+        )
+
 
 class StateReader:
     """Read texts with captured intermediates, under the trained params."""
