@@ -1,0 +1,1 @@
+"""Measure speed and memory of rnnlm beside its peers and beside other commits."""

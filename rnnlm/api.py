@@ -57,14 +57,19 @@ def as_config(config: Any) -> Config:
 
 
 def compare(
-    workdirs: Sequence[str | Path], split: str = "test", symbols: tuple[int, int] = (0, 0), protocol: str = "carry"
+    workdirs: Sequence[str | Path],
+    split: str = "test",
+    symbols: tuple[int, int] = (0, 0),
+    protocol: str = "carry",
+    trust_code: bool = False,
 ) -> list[Row]:
     """Compare runs by the bpc of their newest evaluations of a split: -> a row each, best first.
 
     `symbols` (from, to; to=0: end) and the beginning of the protocol's name choose the evaluations. Raises UserError
-    where a run has none, or where they are not of the same symbols read in the same manner.
+    where a run has none, where they are not of the same symbols read in the same manner, or where a run's cell, which
+    tells the FLOPs, is code that is not trusted.
     """
-    return comparison.table([comparison.open_run(Path(d), split, symbols, protocol) for d in workdirs])
+    return comparison.table([comparison.open_run(Path(d), split, symbols, protocol, trust_code) for d in workdirs])
 
 
 def compress_online(

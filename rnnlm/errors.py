@@ -2,8 +2,8 @@
 
 
 class UserError(Exception):
-    """Bad input, in one or two plain sentences: what was given, what was expected, what to do."""
+    """Report bad input in one or two plain sentences: what was given, what was expected, what to do."""
 
 
 class WriteError(UserError):
-    """A file that could not be written, and why."""
+    """Report a file that could not be written, and why."""

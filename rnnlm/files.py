@@ -1,4 +1,4 @@
-"""Files written whole or not at all, durably: what was written survives a power loss."""
+"""Read and write files: a written file is complete or absent, and survives a power loss."""
 
 import contextlib
 import errno
@@ -9,12 +9,12 @@ from pathlib import Path
 from rnnlm.errors import UserError, WriteError
 
 NOT_SYNCABLE = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
-"""What a folder answers that may not be opened, or whose file system has no fsync for folders."""
+"""Error numbers of a folder that may not be opened, or whose file system has no fsync for folders."""
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise UserError that names the path where the block fails to read it."""
+    """Turn an OSError of the block into a UserError that says the path could not be read."""
     try:
         yield
     except OSError as error:
@@ -23,20 +23,20 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise WriteError that names the path where the block fails to write it."""
+    """Turn an OSError of the block into a WriteError that says the path could not be written."""
     try:
         yield
-    except BrokenPipeError:  # the reader of a pipe has seen enough, which is no failure
+    except BrokenPipeError:  # the reader of a pipe closed it early, which is no failure
         raise
     except OSError as error:
         raise WriteError(f"{path} could not be written ({error.strerror or error}).") from error
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file beside the path, sync it and rename it into place. Raises WriteError and leaves nothing.
+    """Write a temporary file beside the path, sync it and rename it into place.
 
-    A link stays one; a pipe or a device is written as it is. Chunks that come from another file are read within
-    `reading`, so that its failure is not called one of writing.
+    A symbolic link stays one; a pipe or a device is written directly. An iterator that reads another file wraps that in
+    `reading`, so that a failed read is not reported as a failed write. Raises WriteError and leaves no temporary file.
     """
     with writing(path):
         if path.exists() and not path.is_file():
@@ -45,29 +45,29 @@ def write_atomic(path: Path, chunks: Iterable[bytes]) -> None:
             return
         target = path.resolve()
         make_folder(target.parent)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as out:
+            with temporary.open("wb") as out:
                 out.writelines(chunks)
                 out.flush()
                 os.fsync(out.fileno())
-            part.replace(target)
+            temporary.replace(target)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and the parents that it lacks, durably. Raises OSError."""
+    """Make a folder and its missing parents, and sync them to the disk. Raises OSError."""
     path = path.absolute()
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for folder in reversed(made):
+    for folder in reversed(missing):
         sync_folder(folder.parent)
 
 
 def sync_folder(path: Path) -> None:
-    """Sync the names in a folder to the disk, where its file system can. Raises OSError."""
+    """Sync the entries of a folder to the disk, if its file system supports that. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -80,7 +80,7 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """Sync all that a folder holds to the disk, and its own name. Raises OSError."""
+    """Sync a folder, with all files and folders in it, to the disk. Raises OSError."""
     for folder, _, files in os.walk(path, onerror=raise_error):
         for name in files:
             with open(os.path.join(folder, name), "rb") as file:
@@ -90,12 +90,12 @@ def sync_tree(path: Path) -> None:
 
 
 def raise_error(error: OSError) -> None:
-    """Raise, for os.walk, which else leaves out what it cannot list."""
+    """Raise the error: os.walk with this as `onerror` does not skip folders that it cannot list."""
     raise error
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line to a file, durably; a last line that was cut off is ended first. Raises WriteError."""
+    """Append one line to a file and sync it; an incomplete last line is ended first. Raises WriteError."""
     with writing(path), path.open("a+b") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():
@@ -108,7 +108,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def check_writable(path: Path, flag: str, *sources: Path) -> None:
-    """Raise UserError where writing the path would fail or destroy one of the sources, before work begins."""
+    """Raise UserError if writing the path would fail or overwrite one of the sources."""
     if path.is_dir():
         raise UserError(f"{flag}={path} is a folder: name a file.")
     if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
@@ -120,19 +120,19 @@ def check_writable(path: Path, flag: str, *sources: Path) -> None:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for rnnlm."""
+    """Return the user's cache folder for rnnlm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnlm"
 
 
 def write_cached(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file of the cache as `write_atomic` does. Raises WriteError that says how to have the cache elsewhere."""
+    """Write a file of the cache as `write_atomic` does. Raises WriteError that says how to move the cache."""
     with writing_cache():
         write_atomic(path, chunks)
 
 
 @contextlib.contextmanager
 def writing_cache() -> Iterator[None]:
-    """Add to a WriteError of the block how to have the cache elsewhere."""
+    """Add to a WriteError of the block how to move the cache."""
     try:
         yield
     except WriteError as error:

@@ -24,6 +24,7 @@ from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol, Score
 from rnnlm.files import reading
 from rnnlm.generation.sampler import Sampler, SamplingOptions
+from rnnlm.generation.states import StateReader, States
 from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import adaptation, checkpoint, layout, metrics, restore, results
@@ -72,6 +73,10 @@ class LanguageModel:
     @cached_property
     def _sampler(self) -> Sampler:
         return Sampler(self._stepper)
+
+    @cached_property
+    def _state_reader(self) -> StateReader:
+        return StateReader(self.config.model, len(self.vocabulary))
 
     @cached_property
     def _inference_params(self) -> Params:
@@ -225,6 +230,13 @@ class LanguageModel:
     def reset(self) -> None:
         """Forget what `step` has read."""
         self.carry = self._stepper.start()
+
+    def states(self, text: str | bytes) -> Iterator[States]:
+        """Yield the model's states after each symbol of a text, read from its beginning, in chunks; see `States`.
+
+        Raises UserError for symbols that the model does not know.
+        """
+        return self._state_reader.chunks(self.params, self.vocabulary.encode(text))
 
     def tune_dynamic(
         self,

@@ -1,4 +1,4 @@
-"""Matrix products in a compute dtype, with sums in the dtype of what goes in; their gradients are such products too."""
+"""Matrix products in a compute dtype, summed in the dtype of their inputs, with gradients computed likewise."""
 
 from functools import partial
 
@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """x [..., N] @ w [N, M] with operands in `dtype`, summed and returned in the dtype of x.
+    """Multiply x [..., N] @ w [N, M] with operands in `dtype`: the result [..., M] is summed in the dtype of x.
 
-    Left to jax, the gradients of a bfloat16 product would be float32 products, rounded to bfloat16 afterwards.
+    The VJP is written out because JAX would compute the gradients of a bfloat16 product as float32 products.
     """
     out = jnp.dot(flat(x).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
     return out.reshape(*x.shape[:-1], w.shape[-1])
@@ -30,5 +30,5 @@ product.defvjp(_forward, _backward)
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """All axes but the last as one axis of rows."""
+    """Join all axes but the last: [..., N] -> [rows, N]."""
     return x.reshape(-1, x.shape[-1])

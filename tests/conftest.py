@@ -48,6 +48,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(CACHE, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def silence() -> None:
+    """Drop what orbax reports late, after the test that damaged a checkpoint, as the command line does."""
+    from rnnlm.runtime import quiet
+
+    quiet.begin_silence()
+
+
 def make_text(size: int, seed: int = 0) -> bytes:
     """Words from a small stock, in lines: a text that a small model learns something of."""
     draw = random.Random(seed)

@@ -15,6 +15,7 @@ import rnnlm
 from rnnlm.cells import foreign
 from rnnlm.commands import main
 from rnnlm.evaluation.dynamic import Adaptation
+from rnnlm.generation import states
 from rnnlm.runtime import quiet
 from tests.conftest import ROOT, environment, make_text, rows, tiny
 
@@ -215,7 +216,7 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
     rnnlm.train(config, folder, show=False)  # one's own config is code anyway
     coded = rnnlm.compress_online(b"the cat", config)
     del sys.modules["their_cells"]
-    flag = "--cpu_devices=1"
+    flags = ["--cpu_devices=1"]
     foreign._load_cell.cache_clear()
     text, packed = tmp_path / "text", tmp_path / "text.rnz"
     text.write_bytes(b"the cat")
@@ -225,6 +226,7 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
         lambda: rnnlm.load(folder),
         lambda: rnnlm.train(None, folder, show=False),
         lambda: rnnlm.decompress(coded),
+        lambda: rnnlm.compare([folder]),
     ):
         with pytest.raises(rnnlm.UserError, match=sentence):
             act()
@@ -232,10 +234,11 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
         ["train", f"--workdir={folder}"],
         ["eval", f"--workdir={folder}"],
         ["sample", f"--workdir={folder}"],
+        ["compare", folder],
         ["compress", text, f"--workdir={folder}", f"-o={tmp_path / 'out'}"],
         ["decompress", packed, f"-o={tmp_path / 'again'}"],
     ):
-        assert main.main([*map(str, args), flag]) == 2
+        assert main.main([*map(str, args), *flags[: args[0] != "compare"]]) == 2
         assert "has the cell Mine of the module their_cells" in capsys.readouterr().err
     assert not cells()
     assert rnnlm.load(folder, trust_code=True).bpc("the cat") > 0 and cells()
@@ -270,11 +273,10 @@ lm = rnnlm.load({str(run[0])!r})
 import jax
 print(jax.device_count(), "xla" in os.environ["XLA_FLAGS"], lm.bpc("the cat"))
 """
-    asked, started = (
-        script(code.format(first)) for first in ("rnnlm.configure(cpu_devices=2)", "import jax; jax.devices()")
-    )
-    assert asked.startswith("2 True") and started.startswith("1 False")
-    assert float(asked.split()[2]) == pytest.approx(float(started.split()[2]), rel=1e-5)
+    before = ("", "rnnlm.configure(cpu_devices=2)", "import jax; jax.devices()")
+    devices, configured, bpc = zip(*(script(code.format(first)).split() for first in before), strict=True)
+    assert configured == ("True", "True", "False") and devices[1:] == ("2", "1")
+    assert [float(value) for value in bpc] == pytest.approx([float(bpc[0])] * 3, rel=1e-5)
 
 
 STATE = """
@@ -301,6 +303,25 @@ assert state() == before and during and all(seen != before for seen in during)
     script(code)
 
 
+def test_hooks_come_back_after_a_failure_too(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    for array in (folder / "checkpoints").rglob("d/*"):
+        array.write_bytes(b"")
+    code = f"""{STATE}
+import time
+from rnnlm.runtime import quiet
+quiet.LINGER = 0.5
+try:
+    rnnlm.load({str(folder)!r})
+except rnnlm.UserError as error:
+    assert "is sound: restore the folder from a copy" in str(error)
+assert state() != before
+time.sleep(2)
+assert state() == before
+"""
+    script(code)
+
+
 def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
     seen = []
     monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(str(error[1])))
@@ -316,9 +337,26 @@ def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
     assert sys.excepthook is other
 
 
-def test_states_of_a_text(lm):
-    """Carries and log probabilities agree with stepping through the text."""
-    pytest.skip("comes with captured intermediates")
+def test_the_states_of_a_text_are_those_of_going_through_it(lm):
+    text = make_text(states.CHUNK + 30, seed=8)
+    chunks = list(lm.states(text))
+    assert [len(chunk.ids) for chunk in chunks] == [states.CHUNK, 30]
+    assert np.array_equal(np.concatenate([chunk.ids for chunk in chunks]), lm.vocabulary.encode(text))
+    lm.reset()
+    t = 0
+    for chunk in chunks:
+        for i, symbol in enumerate(chunk.ids):
+            lm.step(int(symbol))
+            t += 1
+            if t in (1, 17, states.CHUNK, states.CHUNK + 1, len(text)):
+                for layer, carry in enumerate(lm.carry):
+                    read = [chunk.carry[layer][name][i] for name in ("h", "c")]
+                    np.testing.assert_allclose(read, [array[0] for array in carry], rtol=1e-4, atol=1e-5)
+    for carry, gates in zip(chunks[1].carry, chunks[1].gates, strict=True):
+        h = gates["o"][1:] * np.tanh(gates["f"][1:] * carry["c"][:-1] + gates["i"][1:] * gates["g"][1:])
+        np.testing.assert_allclose(h, carry["h"][1:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(rnnlm.UserError, match="byte '#' at offset 0"):
+        lm.states("#")
 
 
 def test_steps_agree_with_scores(lm):

@@ -1,1 +1,1 @@
-"""What a model is compared with on the same held-out text."""
+"""Baselines that a model is compared with on a held-out text: character n-grams and general compressors."""

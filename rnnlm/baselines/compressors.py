@@ -1,4 +1,4 @@
-"""General compressors on a text, each alone on it or after the training text; in compressed bytes."""
+"""Measure how many bytes general compressors make of a text."""
 
 import bz2
 import lzma
@@ -8,7 +8,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import brotli
 import zstandard
@@ -16,8 +16,18 @@ import zstandard
 from rnnlm.errors import UserError
 
 
+class Compressor(Protocol):
+    """A compressor that reads a text in chunks, with the methods of zlib.compressobj."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Read a chunk; return the compressed bytes that are ready."""
+
+    def flush(self) -> bytes:
+        """Return the remaining compressed bytes."""
+
+
 class Brotli:
-    """Under the names that the others have."""
+    """Brotli at its best quality, with the methods of a `Compressor`."""
 
     def __init__(self) -> None:
         self._inner = brotli.Compressor(quality=11, lgwin=24)
@@ -30,9 +40,9 @@ class Brotli:
 
 
 class Ppmd:
-    """PPMd by the program 7z (Debian's p7zip-full), which reads and writes files.
+    """PPMd from the program 7z (Debian's p7zip-full), which reads and writes files.
 
-    Order 8 is within 0.5 % of the best order on War and Peace and on enwik8's head, the whole and the test part.
+    Order 8 is within 0.5 % of the best order on War and Peace and on enwik8's head, whole and test split alike.
     """
 
     def __init__(self) -> None:
@@ -55,27 +65,27 @@ class Ppmd:
 
 
 # wbits 31 is the gzip format, header and checksum included.
-QUICK: dict[str, Callable[[], Any]] = {
+QUICK: dict[str, Callable[[], Compressor]] = {
     "gzip -9": lambda: zlib.compressobj(9, zlib.DEFLATED, 31),
     "bzip2 -9": lambda: bz2.BZ2Compressor(9),
     "xz -9e": lambda: lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME),
 }
-ALL = QUICK | {
+ALL: dict[str, Callable[[], Compressor]] = QUICK | {
     "zstd --ultra -22": lambda: zstandard.ZstdCompressor(level=22).compressobj(),
     "brotli -q 11": Brotli,
 }
 
 
-def available() -> dict[str, Callable[[], Any]]:
-    """All, and PPMd where there is a 7z."""
+def available() -> dict[str, Callable[[], Compressor]]:
+    """Return all compressors by name, PPMd among them if the program 7z is there."""
     return ALL | ({"ppmd -o 8": Ppmd} if shutil.which("7z") else {})
 
 
-def sizes(data: Iterable[bytes], compressors: dict[str, Callable[[], Any]] = QUICK) -> dict[str, int]:
-    """The size of the file that each would write, from chunks of the text."""
-    made = {name: make() for name, make in compressors.items()}
-    found = dict.fromkeys(made, 0)
+def sizes(data: Iterable[bytes], compressors: dict[str, Callable[[], Compressor]] = QUICK) -> dict[str, int]:
+    """Compress the chunks of a text with each compressor: -> compressed bytes by name."""
+    started = {name: make() for name, make in compressors.items()}
+    totals = dict.fromkeys(started, 0)
     for chunk in data:
-        for name, compressor in made.items():
-            found[name] += len(compressor.compress(chunk))
-    return {name: found[name] + len(compressor.flush()) for name, compressor in made.items()}
+        for name, compressor in started.items():
+            totals[name] += len(compressor.compress(chunk))
+    return {name: totals[name] + len(compressor.flush()) for name, compressor in started.items()}

@@ -1,4 +1,4 @@
-"""The recurrences, one file each, and their table by name; `cell` says what a cell says of itself."""
+"""The recurrences, one file each, and their table by name; `cell` holds the contract that each fulfils."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,7 +17,7 @@ CELLS: dict[str, Callable[[Any], Cell]] = {
     "gru": gru.make_cell,
     "gru_before": gru.make_cell_before,
 }
-"""The cell of each name, made from its options `model.NAME`, or None where it has none."""
+"""Makers of cells by name; each takes the options `model.NAME`, or None if the config has no such section."""
 
 _make = lru_cache(lambda name, options: CELLS[name](options))
 
@@ -28,7 +28,7 @@ def is_foreign(name: str) -> bool:
 
 
 def cell_of(config: ModelConfig) -> Cell:
-    """Return the cell that a config names, with its options. Raises UserError where there is none."""
+    """Return the cell that a config names, with its options. Raises UserError if there is no such cell."""
     if is_foreign(config.cell):
         return foreign.load_cell(config.cell, config.options)
     if config.cell not in CELLS:

@@ -1,8 +1,8 @@
-"""What a cell says of itself: the contract between a recurrence and the rooms that run, count, draw and save it.
+"""The contract of a cell: its params, its carry and its recurrence, which the rest of the package runs and saves.
 
-Shapes: B lanes, D input width, H hidden width, G width of the projected input, A width of the kept pre-activations. A
-cell whose params include W_x gets u_BG = x_BD @ W_x, made for all steps at once; one without gets u_BG = x_BD. Where
-the params include b, it is added to u. A carry is a tuple of arrays [B, ...] in the order of `Cell.carry`.
+Shapes: B lanes, D input width, H hidden width, G width of the projected input, A width of the pre-activations. A cell
+whose params include W_x gets u_BG = x_BD @ W_x, computed for all steps at once; one without gets u_BG = x_BD. If the
+params include b, it is added to u. A carry is a tuple of arrays [B, ...] in the order of `Cell.carry`.
 """
 
 import math
@@ -26,14 +26,14 @@ Initializer = Callable[[jax.Array, tuple[int, ...]], jax.Array]
 
 
 class Param(NamedTuple):
-    """A param of a layer: its shape, and how it is drawn."""
+    """Declare a param of a layer: its shape and its initializer."""
 
     shape: tuple[int, ...]
     init: Initializer
 
 
 class State(NamedTuple):
-    """An array of the carry: its shape without the lanes, its dtype, and its value at the start of a text."""
+    """Declare an array of the carry: its shape without the lanes, its dtype and its initial value."""
 
     shape: tuple[int, ...]
     dtype: DTypeLike = np.float32
@@ -42,22 +42,22 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """One recurrence, in one of two forms.
+    """Describe a recurrence in one of two forms.
 
       mix(u_BG, z_BG) -> a_BA and update(vectors, carry, a_BA) -> carry
-          one product z = carry[0] @ W_h, then elementwise work. `mix` is linear, with any axes before the last;
-          `vectors` are the params but W_x, W_h and b. The backward pass touches W_h once for a whole window.
+          one product z = carry[0] @ W_h, then elementwise work. `mix` is linear and accepts any leading axes; `vectors`
+          are the params without W_x, W_h and b. The backward pass computes the gradient of W_h once for a window.
       step(params, carry, u_BG, dtype) -> carry
-          anything that treats each row alone, since the backward pass runs all steps' rows at once; products are made
-          by `rnnlm.product.product` in `dtype`. With `random`, it also takes a key for each lane, or None to draw
-          nothing; such a cell is differentiated by autodiff of the scan.
+          any function that treats rows independently, since the backward pass runs the rows of all steps at once. Its
+          products use `rnnlm.product.product` in `dtype`. With `random`, it also takes a key for each lane, or None
+          for no randomness; such a cell is differentiated by autodiff of the scan.
 
-    The output is carry[0], or output(params, carry, u_BG, dtype) for the step form. `gates` takes what update or step
-    takes and gives the gates' activations, for those who look inside.
+    The output is carry[0], or output(params, carry, u_BG, dtype) for the step form. `gates` takes the arguments of
+    update or step and returns the activations of the gates.
     """
 
     params: Callable[[int, int], dict[str, Param]]
-    """(D, H) -> the params by name, drawn in this order."""
+    """(D, H) -> the params by name, in the order in which they are drawn."""
     carry: Callable[[int], dict[str, State]]
     """H -> the arrays of the carry by name."""
     mix: Callable[[jax.Array, jax.Array], jax.Array] | None = None
@@ -69,14 +69,14 @@ class Cell:
     """Matrices that multiply the carry, cast to the compute dtype once a window."""
     random: bool = False
     flops: Callable[[int, int], float] | None = None
-    """(D, H) -> FLOPs of one step of one lane, where two for each weight of a matrix is wrong."""
+    """(D, H) -> FLOPs of one step of one lane; None: two for each weight of a matrix."""
 
     def count_params(self, inputs: int, hidden: int) -> int:
         """Return the number of parameters of a layer."""
         return sum(math.prod(param.shape) for param in self.params(inputs, hidden).values())
 
     def count_flops(self, inputs: int, hidden: int) -> float:
-        """Return the FLOPs of the forward pass of one step of one lane; with 0 inputs without their product."""
+        """Return the FLOPs of the forward pass of one step of one lane; with 0 inputs W_x costs none."""
         if self.flops:
             return self.flops(inputs, hidden)
         shapes = [param.shape for param in self.params(inputs, hidden).values()]
@@ -87,7 +87,7 @@ class Cell:
         return sum(math.prod(s.shape) * jnp.dtype(s.dtype).itemsize for s in self.carry(hidden).values())
 
     def start(self, lanes: int, hidden: int) -> Carry:
-        """Return the carry before anything is read, for so many lanes."""
+        """Return the initial carry of `lanes` lanes."""
         return tuple(
             jnp.broadcast_to(jnp.asarray(s.start, s.dtype), (lanes, *s.shape)) for s in self.carry(hidden).values()
         )
@@ -95,7 +95,7 @@ class Cell:
 
 @lru_cache
 def uniform(fan: int) -> Initializer:
-    """Draw from U(-1/sqrt(fan), 1/sqrt(fan)), as PyTorch's recurrent layers are drawn with fan = H."""
+    """Return an initializer from U(-1/sqrt(fan), 1/sqrt(fan)), that of PyTorch's recurrent layers with fan = H."""
     bound = fan**-0.5
     return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
@@ -106,10 +106,10 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def zeros(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Start at zero."""
+    """Return zeros."""
     return jnp.zeros(shape)
 
 
 def vector_carry(*names: str) -> Callable[[int], dict[str, State]]:
-    """Declare a carry of float32 vectors of the hidden width that start at zero."""
+    """Declare a carry of float32 vectors [H] that start at zero."""
     return lambda hidden: {name: State((hidden,)) for name in names}

@@ -4,7 +4,8 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import flax.errors
@@ -36,7 +37,7 @@ def _load_cell(name: str, options_json: str) -> Cell:
     elif options:
         raise UserError(f"model.cell={name} takes no model.options: leave them out.")
     if is_flax:
-        return adapt_flax(name, cast(Any, found))
+        return FlaxAdapter(name, cast(Any, found)).to_cell()
     if not isinstance(found, Cell):
         raise UserError(
             f"model.cell={name} is a {type(found).__name__}: expected a Cell, a function of model.options that makes "
@@ -57,84 +58,100 @@ def import_name(name: str) -> Any:
         ) from error
 
 
-def adapt_flax(name: str, module_type: Callable[..., nn.RNNCellBase]) -> Cell:
-    """Make a Cell of a flax cell built as Name(features=H), one feature axis, no mutable collections.
+@dataclass(frozen=True)
+class FlaxAdapter:
+    """A flax cell as a `Cell`: built as Name(features=H), one feature axis, no mutable collections.
 
     Its carry is (output, *the cell's own carry). A cell that draws random numbers gets a key only while training: in
-    evaluation `self.has_rng` is false. Raises UserError for a cell that does not fit.
+    evaluation `self.has_rng` is false. Each method raises UserError for a cell that does not fit.
     """
 
-    def build(hidden: int) -> nn.RNNCellBase:
+    name: str
+    module_type: Callable[..., nn.RNNCellBase]
+
+    def to_cell(self) -> Cell:
+        """Return the cell."""
+        return Cell(self.params, self.carry, step=self.step, recurrent=(), random=self.is_random())
+
+    def build(self, hidden: int) -> nn.RNNCellBase:
+        """Build the flax module at a width."""
         try:
-            module = module_type(features=hidden, parent=None)
+            module = self.module_type(features=hidden, parent=None)
         except TypeError as error:
-            raise UserError(f"model.cell={name} cannot be built as Name(features=H): {error}.") from None
+            raise UserError(f"model.cell={self.name} cannot be built as Name(features=H): {error}.") from None
         if module.num_feature_axes != 1:
             raise UserError(
-                f"model.cell={name} has {module.num_feature_axes} feature axes, but a language model's cell has one."
+                f"model.cell={self.name} has {module.num_feature_axes} feature axes, but the cell of a language model "
+                "has one."
             )
         return module
 
-    def own_carry(hidden: int, inputs: int) -> Any:
-        return build(hidden).initialize_carry(jax.random.PRNGKey(0), (inputs,))
+    def own_carry(self, hidden: int, inputs: int) -> Any:
+        """Return the flax cell's own carry at the start of a text, without lanes."""
+        return self.build(hidden).initialize_carry(jax.random.PRNGKey(0), (inputs,))
 
-    def init(key: jax.Array, inputs: int, hidden: int) -> dict[str, jax.Array]:
-        variables = build(hidden).init(key, own_carry(hidden, inputs), jnp.zeros((inputs,)))
-        if variables.keys() - {"params"}:
+    def init(self, inputs: int, hidden: int, key: jax.Array) -> dict[str, jax.Array]:
+        """Draw the params as flax does, by name such as "hf.kernel"."""
+        variables = self.build(hidden).init(key, self.own_carry(hidden, inputs), jnp.zeros((inputs,)))
+        mutable = sorted(variables.keys() - {"params"})
+        if mutable:
             raise UserError(
-                f"model.cell={name} keeps mutable collections ({', '.join(sorted(variables.keys() - {'params'}))}), "
-                "which a scan over time cannot hand on: use a cell whose variables are params only."
+                f"model.cell={self.name} keeps mutable collections ({', '.join(mutable)}), which a scan over time "
+                "cannot hand on: use a cell whose variables are params only."
             )
         return flatten_dict(variables.get("params", {}), sep=".")
 
-    @lru_cache
-    def params(inputs: int, hidden: int) -> dict[str, Param]:
-        shapes = jax.eval_shape(lambda key: init(key, inputs, hidden), jax.random.PRNGKey(0))
+    def params(self, inputs: int, hidden: int) -> dict[str, Param]:
+        """Declare the params; each is drawn by initializing the whole cell with its key."""
+        shapes = jax.eval_shape(partial(self.init, inputs, hidden), jax.random.PRNGKey(0))
         return {
-            leaf: Param(shape.shape, lambda key, _, leaf=leaf: init(key, inputs, hidden)[leaf])  # type: ignore[misc]
+            leaf: Param(shape.shape, lambda key, _, leaf=leaf: self.init(inputs, hidden, key)[leaf])  # type: ignore[misc]
             for leaf, shape in shapes.items()
         }
 
-    @lru_cache
-    def carry(hidden: int) -> dict[str, State]:
+    def carry(self, hidden: int) -> dict[str, State]:
+        """Declare the carry: the output, then the arrays of the cell's own carry."""
         with jax.ensure_compile_time_eval():
-            leaves = jax.tree.leaves(own_carry(hidden, hidden))
-            return {"output": State((hidden,))} | {
-                f"carry_{i}": State(leaf.shape, leaf.dtype, jax.device_get(leaf)) for i, leaf in enumerate(leaves)
-            }
-
-    def apply(params: Params, before: Carry, x: jax.Array, key: jax.Array | None) -> Carry:
-        hidden = before[0].shape[-1]
-        structure = jax.tree.structure(own_carry(hidden, x.shape[-1]))
-        rngs = None if key is None else {"params": key, "dropout": key}
-        variables = {"params": unflatten_dict(params, sep=".")}
-        try:
-            after, output = build(hidden).apply(variables, jax.tree.unflatten(structure, before[1:]), x, rngs=rngs)
-        except flax.errors.InvalidRngError:
-            raise UserError(
-                f"model.cell={name} draws random numbers in evaluation, too: let it draw only where "
-                'self.has_rng("dropout"), which holds while training.'
-            ) from None
-        return (output, *jax.tree.leaves(after))
+            leaves = jax.device_get(jax.tree.leaves(self.own_carry(hidden, hidden)))
+        own = {f"carry_{i}": State(leaf.shape, leaf.dtype, leaf) for i, leaf in enumerate(leaves)}
+        return {"output": State((hidden,))} | own
 
     def step(
-        params: Params, before: Carry, x_BD: jax.Array, dtype: DTypeLike, keys_B: jax.Array | None = None
+        self, params: Params, before: Carry, x_BD: jax.Array, dtype: DTypeLike, keys_B: jax.Array | None = None
     ) -> Carry:
+        """Take one step; with keys each lane draws from its own."""
         if keys_B is None:
-            return apply(params, before, x_BD, None)
-        return jax.vmap(apply, (None, 0, 0, 0))(params, before, x_BD, keys_B)
+            return self.apply(params, before, x_BD, None)
+        return jax.vmap(self.apply, (None, 0, 0, 0))(params, before, x_BD, keys_B)
 
-    def draws(inputs: int = 2, hidden: int = 2) -> bool:
-        zeros = {leaf: jnp.zeros(param.shape) for leaf, param in params(inputs, hidden).items()}
-        before = tuple(jnp.zeros((1, *s.shape), s.dtype) for s in carry(hidden).values())
+    def apply(self, params: Params, before: Carry, x: jax.Array, key: jax.Array | None) -> Carry:
+        """Apply the flax cell to inputs [..., D] and a carry [..., ...]."""
+        hidden = before[0].shape[-1]
+        structure = jax.tree.structure(self.own_carry(hidden, x.shape[-1]))
+        own_carry = jax.tree.unflatten(structure, before[1:])
+        rngs = None if key is None else {"params": key, "dropout": key}
+        try:
+            own_carry, output = self.build(hidden).apply(
+                {"params": unflatten_dict(params, sep=".")}, own_carry, x, rngs=rngs
+            )
+        except flax.errors.InvalidRngError:
+            raise UserError(
+                f"model.cell={self.name} draws random numbers in evaluation, too: let it draw only where "
+                'self.has_rng("dropout"), which holds while training.'
+            ) from None
+        return (output, *jax.tree.leaves(own_carry))
+
+    def is_random(self, inputs: int = 2, hidden: int = 2) -> bool:
+        """Return whether the program of a step differs where there is a key."""
+        zeros = {leaf: jnp.zeros(param.shape) for leaf, param in self.params(inputs, hidden).items()}
+        before = tuple(jnp.zeros((1, *s.shape), s.dtype) for s in self.carry(hidden).values())
         programs = []
         for key in (None, jax.random.PRNGKey(0)):
-            program, (output, *_) = jax.make_jaxpr(lambda x, key=key: apply(zeros, before, x, key), return_shape=True)(
-                jnp.zeros((1, inputs))
-            )
+            step = partial(self.apply, zeros, before, key=key)
+            program, (output, *_) = jax.make_jaxpr(step, return_shape=True)(jnp.zeros((1, inputs)))
             programs.append(str(program))
         if output.shape != (1, hidden):
-            raise UserError(f"model.cell={name} gives an output of shape {output.shape[1:]}, but features={hidden}.")
+            raise UserError(
+                f"model.cell={self.name} gives an output of shape {output.shape[1:]}, but features={hidden}."
+            )
         return programs[0] != programs[1]
-
-    return Cell(params, carry, step=step, recurrent=(), random=draws())

@@ -1,8 +1,8 @@
-"""Gated recurrent units, gate order r, z, n, in the two forms that go by the name.
+"""Gated recurrent units, gate order r, z, n, in two forms.
 
-h' = (1 - z) n + z h, where the candidate resets after the product, as cuDNN's and PyTorch's (the name `gru`):
+h' = (1 - z) n + z h. `gru` applies the reset gate after the recurrent product, as cuDNN and PyTorch do:
   n = tanh(u_n + r (h @ W_n + b_n))
-or before it, as Cho et al. 2014, Chung et al. 2014 and char-rnn (the name `gru_before`):
+`gru_before` applies it before the product, as Cho et al. 2014, Chung et al. 2014 and char-rnn do:
   n = tanh(u_n + (r h) @ W_n)
 """
 
@@ -15,17 +15,17 @@ from rnnlm.product import product
 
 
 def make_cell(options: None = None) -> Cell:
-    """Make the cell that resets after the product; it has no options."""
+    """Make the cell `gru`, which has no options."""
     return Cell(params, vector_carry("h"), mix=mix, update=update, gates=gates)
 
 
 def make_cell_before(options: None = None) -> Cell:
-    """Make the cell that resets before the product; it has no options."""
+    """Make the cell `gru_before`, which has no options."""
     return Cell(params_before, vector_carry("h"), step=step_before, gates=gates_before)
 
 
 def params_before(inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x, W_h and b."""
+    """Declare W_x, W_h and b of `gru_before`."""
     return {
         "W_x": Param((inputs, 3 * hidden), uniform(hidden)),
         "W_h": Param((hidden, 3 * hidden), uniform(hidden)),
@@ -34,12 +34,12 @@ def params_before(inputs: int, hidden: int) -> dict[str, Param]:
 
 
 def params(inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x, W_h, b, and b_h of the recurrent product, which the candidate's reset gate scales."""
+    """Declare W_x, W_h, b, and b_h, the bias of the recurrent product, which the reset gate scales."""
     return params_before(inputs, hidden) | {"b_h": Param((3 * hidden,), zeros)}
 
 
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
-    """Add the two shares, but keep the candidate's apart, since the reset gate comes between them: A = 4 H."""
+    """Add u and z for the gates r and z; concatenate those of n, which the reset gate scales differently: A = 4 H."""
     hidden = u_BG.shape[-1] // 3
     gates = u_BG[..., : 2 * hidden] + z_BG[..., : 2 * hidden]
     return jnp.concatenate([gates, u_BG[..., 2 * hidden :], z_BG[..., 2 * hidden :]], axis=-1)

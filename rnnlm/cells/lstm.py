@@ -19,7 +19,7 @@ def make_cell(options: LSTMOptions) -> Cell:
 
 
 def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x, W_h and b, whose forget gate starts at `forget_bias`; with two biases b_h, added to b."""
+    """Declare W_x, W_h and b, whose forget gate starts at `forget_bias`; with two biases also b_h, added to b."""
 
     def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jnp.zeros(shape).at[hidden : 2 * hidden].set(options.forget_bias)
@@ -33,7 +33,7 @@ def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
 
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
-    """Add the input's and the carry's share of the pre-activations."""
+    """Add the projected input and the recurrent product."""
     return u_BG + z_BG
 
 

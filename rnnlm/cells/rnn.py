@@ -1,4 +1,4 @@
-"""The plain recurrence with tanh (Elman 1990): h' = tanh(W_x x + b + W_h h)."""
+"""The simple recurrent network with tanh (Elman 1990): h' = tanh(W_x x + b + W_h h)."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def params(inputs: int, hidden: int) -> dict[str, Param]:
 
 
 def mix(u_BH: jax.Array, z_BH: jax.Array) -> jax.Array:
-    """Add the input's and the carry's share of the pre-activations."""
+    """Add the projected input and the recurrent product."""
     return u_BH + z_BH
 
 

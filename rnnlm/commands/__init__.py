@@ -1,0 +1,1 @@
+"""The commands of `rnnlm`, one file each: parse flags, call the package, print."""

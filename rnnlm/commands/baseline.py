@@ -64,7 +64,6 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("files", "", "or files, folders, globs", flag_values=values)
     spec = "train/valid/test, as in data.split; 0.8/0.1/0.1 unless given"
     flags.DEFINE_string("split_spec", None, spec, flag_values=values)
-    flags.DEFINE_string("parts", None, "old name of --split_spec", flag_values=values)
     flags.DEFINE_string("symbols", None, "byte, byte_seen or char; byte_seen unless given", flag_values=values)
     workdir = "or a run folder, whose text, split spec and symbols are taken"
     flags.DEFINE_string("workdir", "", workdir, flag_values=values)
@@ -76,9 +75,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     parse("baseline", values, argv)
     if sum(map(bool, (values.corpus, values.files, values.workdir))) != 1:
         raise UserError("Give one text: --corpus=NAME, --files=PATH, or --workdir=DIR for that of a run.")
-    if values.split_spec and values.parts:
-        raise UserError("--parts is the old name of --split_spec: give one of them.")
-    if values.workdir and (values.split_spec or values.parts or values.symbols):
+    if values.workdir and (values.split_spec or values.symbols):
         raise UserError("--workdir has the split spec and symbols of its run: leave out --split_spec and --symbols.")
     if values.data and not values.workdir:
         raise UserError("--data is for the text of a run: add --workdir, or name the text by --files.")
@@ -94,7 +91,7 @@ def open_text(values: flags.FlagValues) -> "Dataset":
     if values.workdir:
         dataset: Dataset = saved_run(Path(values.workdir)).open_dataset(values.data)
         return dataset
-    split_spec = values.split_spec or values.parts or "0.8/0.1/0.1"
-    config = DataConfig(values.corpus, values.files, split_spec, values.symbols or "byte_seen")
+    split_spec, symbols = values.split_spec or "0.8/0.1/0.1", values.symbols or "byte_seen"
+    config = DataConfig(values.corpus, values.files, split_spec, symbols)
     config.check()
     return open_dataset(config)

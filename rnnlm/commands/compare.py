@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
+from rnnlm.commands.flags import trust_flag
 from rnnlm.commands.overrides import parse
 from rnnlm.errors import UserError
 
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_string("data", "", data, flag_values=values)
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)
+    trust_flag(values)
     workdirs = parse("compare", values, argv, positional=1000)
     if not workdirs:
         raise UserError("Name the run folders to compare, as in rnnlm compare runs/a runs/b.")
@@ -35,8 +37,8 @@ def main(argv: list[str]) -> int:
         saved = [load_run(Path(workdir)) for workdir in workdirs]
         for run in {run.sha256: run for run in saved}.values():
             run.find_corpus(values.data)
-    only = (values.symbols_from, values.symbols_to)
-    runs = [compare.open_run(Path(workdir), values.split, only, values.protocol) for workdir in workdirs]
+    asked = values.split, (values.symbols_from, values.symbols_to), values.protocol, values.trust_code
+    runs = [compare.open_run(Path(workdir), *asked) for workdir in workdirs]
     rows = compare.table(runs)
     header, *lines = compare.format_rows(rows)
     if values.format == "json":

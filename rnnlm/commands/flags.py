@@ -40,6 +40,11 @@ def configure_devices(values: flags.FlagValues, **processes: Any) -> None:
 def workdir_flags(values: flags.FlagValues, help_text: str = "a run folder") -> None:
     """Define the flags that name a run folder and what of it is used."""
     flags.DEFINE_string("workdir", None, help_text, flag_values=values)
+    trust_flag(values)
+
+
+def trust_flag(values: flags.FlagValues) -> None:
+    """Define the flag that allows to import a run's cell from a module that is not rnnlm's."""
     flags.DEFINE_bool("trust_code", False, "import the module of a cell that is not rnnlm's own", flag_values=values)
 
 

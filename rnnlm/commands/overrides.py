@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from rnnlm.config import flatten, unknown_key_message
+from rnnlm.config import RENAMED, flatten, unknown_key_message
 from rnnlm.errors import UserError
 
 RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
@@ -112,6 +112,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     from ml_collections.config_flags import config_flags
 
     known = flatten(config.to_dict())
+    overrides = rename_overrides(overrides, [name for name, _ in known])
     check_names(overrides, [name for name, _ in known])
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", config, "", flag_values=values, sys_argv=["rnnlm", *overrides])
@@ -127,12 +128,29 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     return dict(values.config.to_dict())
 
 
+def rename_overrides(overrides: list[str], known: list[str]) -> list[str]:
+    """Write old names of keys as the present ones. Raises UserError where a key is given under both."""
+    names = [override_name(word) for word in overrides]
+    for i, old in enumerate(names):
+        new = RENAMED.get(old)
+        if new in known and old not in known:
+            if new in names:
+                raise UserError(f"--config.{old} is the old name of --config.{new}: give one of them.")
+            overrides = [*overrides[:i], overrides[i].replace(old, new, 1), *overrides[i + 1 :]]
+    return overrides
+
+
+def override_name(word: str) -> str:
+    """Return the key that an override sets, such as model.hidden."""
+    match = OVERRIDE.match(word)
+    assert match is not None
+    return match[2]
+
+
 def check_names(overrides: list[str], known: list[str]) -> None:
     """Raise UserError for an override of a section or of a key that does not exist."""
     for word in overrides:
-        match = OVERRIDE.match(word)
-        assert match is not None
-        name = match[2]
+        name = override_name(word)
         keys = [key for key in known if key.startswith(f"{name}.")]
         if keys:
             raise UserError(f"--config.{name} is a section: set one of its keys, such as --config.{keys[0]}.")

@@ -1,0 +1,1 @@
+"""Compress a text with a model: entropy coder, container, escapes and predictors."""

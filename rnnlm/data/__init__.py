@@ -1,0 +1,1 @@
+"""Read texts in numpy: corpora, vocabularies, splits and windows."""

@@ -117,6 +117,10 @@ class Score:
     blocks: Blocks
     bytes: int
 
+    def __repr__(self) -> str:
+        stderr = "" if self.stderr is None else f" +- {self.stderr:.4f}"
+        return f"Score({self.split}, {self.tally.bpc:.4f}{stderr} bpc, {self.tally.count:,} symbols, {self.sentence})"
+
     @classmethod
     def of_subrange(
         cls, text_slice: TextSlice, scored: TextSlice, protocol: ResolvedProtocol, blocks: Blocks, size: int

@@ -1,4 +1,4 @@
-"""Dropout whose masks belong to a lane and a time step, not to a device."""
+"""Dropout with masks that depend on the lane and the time step, not on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
     """Zero each unit with probability `rate` (to within 2^-16) and scale the rest.
 
-    There is one mask a time step, or one for the whole `window`, the variational dropout of Gal and Ghahramani 2016.
-    `site` numbers the place in the model, so that places have masks of their own. Without keys nothing is dropped.
+    There is one mask for each time step, or one for the whole `window`, the variational dropout of Gal and Ghahramani
+    2016. `site` numbers the place in the model, so that no two places share a mask. Without keys nothing is dropped.
     """
     if keys_B is None or rate == 0:
         return x_TBD

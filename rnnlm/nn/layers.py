@@ -1,7 +1,7 @@
 """The modules of a model: embedding, recurrent layers and head.
 
-Each declares its params; the work is in pure functions. A module draws its params from the `key` that it is given,
-since flax's own depends on the name of the module.
+Each declares its params; the computation is in pure functions. A module draws its params from its field `key`, since
+the key that flax provides depends on the name of the module.
 """
 
 from functools import partial
@@ -17,9 +17,9 @@ from rnnlm.product import product
 
 
 def embedding_params(vocab: int, width: int, tied: bool) -> dict[str, Param]:
-    """Declare the table [V, E].
+    """Declare the embedding table [V, E].
 
-    It has unit variance as PyTorch's, so that the gates hear the input; where it is tied, it is drawn as the head's W.
+    It is drawn from N(0, 1) as PyTorch's, so that the input is not small beside the carry; a tied one as the head's W.
     """
     return {"table": Param((vocab, width), uniform(width) if tied else normal)}
 
@@ -27,7 +27,7 @@ def embedding_params(vocab: int, width: int, tied: bool) -> dict[str, Param]:
 def layer_params(cell: Cell, inputs: int, hidden: int, one_hot: bool) -> dict[str, Param]:
     """Declare the params of a recurrent layer.
 
-    One-hot inputs have one unit on at a time, not H, so that their W_x is uniform in +-1: else the gates hear little.
+    For one-hot inputs W_x is uniform in +-1: only one input unit is 1, so a smaller W_x would make the input too weak.
     """
     params = cell.params(inputs, hidden)
     if one_hot and "W_x" in params:
@@ -41,13 +41,13 @@ def head_params(hidden: int, vocab: int, tied: bool) -> dict[str, Param]:
 
 
 def logits(params: Params, h_TBH: jax.Array, table_VE: jax.Array | None, dtype: DTypeLike) -> jax.Array:
-    """Return the logits [T, B, V]; with a table, W is its transpose."""
+    """Return the logits [T, B, V]; with a tied embedding table, W is its transpose."""
     w_HV = params["W"] if table_VE is None else table_VE.T
     return product(h_TBH, w_HV, dtype) + params["b"][None, None, :]
 
 
 class Layer(nn.Module):
-    """A module whose params are declared by `declared` and drawn from `key`."""
+    """Draw the params that `declared` returns from `key`: the base of the modules below."""
 
     key: jax.Array | None = None
 
@@ -68,7 +68,7 @@ class Layer(nn.Module):
 
 
 class Embedding(Layer):
-    """A table of vectors: symbols [T, B] -> [T, B, E]."""
+    """Look up the embedding of each symbol: [T, B] -> [T, B, E]."""
 
     vocab: int = 0
     width: int = 0
@@ -83,9 +83,10 @@ class Embedding(Layer):
 
 
 class RecurrentLayer(Layer):
-    """A cell over time: (carry, inputs [T, B, D], reset [T, B]) -> (carry, outputs [T, B, H]).
+    """Run a cell over time: (carry, inputs [T, B, D], reset [T, B]) -> (carry, outputs [T, B, H]).
 
-    Its intermediates are `carry`, its arrays after each step, and `gates`, their activations: by name, [T, B, ...].
+    Its intermediates are `carry`, the carry after each step, and `gates`, the activations of the gates: dicts of arrays
+    [T, B, ...].
     """
 
     cell: Cell | None = None
@@ -119,7 +120,7 @@ class RecurrentLayer(Layer):
 
 
 class Head(Layer):
-    """The softmax's logits: outputs [T, B, H] of the last layer -> [T, B, V]."""
+    """Compute the logits [T, B, V] from the outputs [T, B, H] of the last layer."""
 
     hidden: int = 0
     vocab: int = 0

@@ -1,7 +1,8 @@
-"""Params by name, and the layout that they had in version 1, by which digests and older files still name them.
+"""Name the leaves of params, and convert their layout to and from that of version 1.
 
-In version 1 the embedding was a bare array, and of four equal layers or more those above the first were stacked as
-"upper". A digest is of that layout, so that tuned settings, statistics and compressed files match whoever wrote them.
+In version 1 the embedding was a bare array, and in models of at least four equal layers those above the first were
+stacked as "upper". Digests are computed in that layout, so that they match tuned settings, statistics and compressed
+files of every version.
 """
 
 import re
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Leaves = dict[str, NDArray[Any]]
-"""A PyTree by path, such as "params.layer_0.W_x"."""
+"""The leaves of a PyTree by name, such as "params.layer_0.W_x"."""
 
 
 def name_of(path: tuple[Any, ...]) -> str:
@@ -27,7 +28,7 @@ def named_leaves(tree: Any) -> Leaves:
 
 
 def to_version_1(params: Leaves) -> Leaves:
-    """Return the params of a model, by name and in order of names, in the layout of version 1."""
+    """Convert params, by name, to the layout of version 1, sorted by name."""
     old = {"embedding" if name == "embedding.table" else name: leaf for name, leaf in params.items()}
     layers = len({name.partition(".")[0] for name in old if name.startswith("layer_")})
     by_layer = [
@@ -42,7 +43,7 @@ def to_version_1(params: Leaves) -> Leaves:
 
 
 def from_version_1(tree: Leaves) -> Leaves:
-    """Return a state or params, by name, in the present layout; what has it already stays as it is."""
+    """Convert a state or params, by name, from the layout of version 1; leaves in the present layout stay."""
     new: Leaves = {}
     for name, leaf in tree.items():
         stacked = re.fullmatch(r"(.*\b)upper\.(.+)", name)

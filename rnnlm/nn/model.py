@@ -1,8 +1,8 @@
-"""Symbols to logits: embedding, a stack of recurrent layers, head; with the carry and its start.
+"""The language model, from symbols to logits: embedding, a stack of recurrent layers, head; and its carry.
 
 Shapes live in names: B lanes, T time, D inputs of a layer, E embedding, H hidden units, G width of the projected input
-(gates * H), A pre-activations kept by a cell, V symbols; L layers, K streams or lanes of a decoder, S arrays of a
-carry, N rows. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan wants it; outside, lanes do.
+(gates * H), A pre-activations of a cell, V symbols; L layers, K streams or lanes of a decoder, S arrays of a carry, N
+rows. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan needs it; outside, lanes come first.
 
 Params: "embedding" {table [V, E]} where the config has one, "layer_0" ... "layer_{L-1}" {W_x [D, G], W_h [H, G], b [G],
 ...}, "output" {W [H, V] unless tied, b [V]}, whatever the depth.
@@ -23,11 +23,11 @@ from rnnlm.nn import layers, scan
 from rnnlm.nn.dropout import dropout
 
 Stack = tuple[Carry, ...]
-"""The carry of a model: one layer's carry after another."""
+"""The carry of a model: the carries of its layers."""
 Forward = Callable[..., tuple[Stack, jax.Array]]
 """(params, carry, x_BT, reset_BT, keys_B=None) -> (carry, logits_BTV)."""
 RECURRENCE = 1 << 16
-"""Added to the number of a layer where a random cell's keys are made, so that they are not those of dropout."""
+"""Added to the number of a layer in the keys of a random cell, so that they differ from those of dropout."""
 
 
 def forward(
@@ -42,9 +42,9 @@ def forward(
 ) -> tuple[Stack, jax.Array]:
     """Run a window: -> (carry after it, logits_BTV in float32).
 
-    Where reset_BT is set, the lane's carry is that of the start before the symbol is read. `keys_B` holds a key a lane
-    for dropout and random cells, so that masks do not depend on how lanes are spread over devices; None: no dropout.
-    With `looped`, equal layers above the first are one loop (`is_looped`).
+    Where reset_BT is set, the lane's carry is replaced by the initial one before the symbol is read. `keys_B` holds a
+    key for each lane, for dropout and random cells, so that masks do not depend on the split of lanes over devices;
+    None: no dropout. With `looped`, equal layers above the first are compiled as one loop (`is_looped`).
     """
     cell, dtype, sizes = cell_of(config), jnp.dtype(config.dtype), config.hidden_sizes
     reset_TB = reset_BT.T
@@ -54,7 +54,7 @@ def forward(
 
     dropped = keys_B is not None and config.dropout_input > 0
     if not dropped and "W_x" in first and (table_VE is None or vocab < x_BT.size):
-        # Each symbol is projected once, however often the window has it.
+        # Project each symbol of the vocabulary once, not each position of the window.
         table_VG = first["W_x"] if table_VE is None else scan.project(first, table_VE, dtype)
         u_TBG = scan.embed(table_VG, x_BT.T)
     else:
@@ -84,8 +84,8 @@ def apply_upper_layers(
 ) -> tuple[jax.Array, Stack]:
     """Run the layers above the first, one after another: -> (the last one's output h_TBH, their carries).
 
-    `layer` takes (h_TBH, (its number, its params, its carry)): -> (h_TBH, carry). Where `looped`, it is compiled once,
-    with params and carries stacked.
+    `layer` maps (h_TBH, (number, params, carry)) -> (h_TBH, carry). With `looped`, it is compiled once and scanned over
+    stacked params and carries.
     """
     numbers = range(1, 1 + len(carry))
     if not looped:
@@ -100,25 +100,25 @@ def apply_upper_layers(
 
 
 def is_looped(config: ModelConfig) -> bool:
-    """Return whether the layers above the first are compiled as one loop: from three equal ones on.
+    """Return whether the layers above the first are compiled as one loop: if there are at least three, all equal.
 
-    It keeps compiling short, and costs a copy of params and residuals; step by step, where that costs much more, layers
-    are not looped.
+    The loop shortens compilation, but copies params and residuals; the model for single steps, where that copy costs
+    more than the step, does not use it.
     """
     return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
 
 
 def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int) -> jax.Array | None:
-    """Return the keys that a random cell draws from, one a lane; None for the others."""
+    """Return a key for each lane of a random cell; None for a cell that draws nothing."""
     if keys_B is None or not cell.random:
         return None
     return jax.vmap(lambda key: jax.random.fold_in(key, RECURRENCE + layer))(keys_B)
 
 
 class RecurrentLM(nn.Module):
-    """A recurrent language model over `vocab` symbols: `embedding`, `layer_0` ... and `output`.
+    """A recurrent language model over `vocab` symbols, with modules `embedding`, `layer_0` ... and `output`.
 
-    The call is `forward`; where intermediates are captured (mutable=["intermediates"]) the modules run one by one.
+    A call runs `forward`; while intermediates are captured (mutable=["intermediates"]), the modules run one by one.
     """
 
     config: ModelConfig
@@ -140,7 +140,7 @@ class RecurrentLM(nn.Module):
 
     @nn.nowrap
     def _layer_keys(self) -> list[jax.Array | None]:
-        """Return a key for each layer; looped layers split one, as they did in version 1, where they were stacked."""
+        """Return a key for each layer; looped layers share one that is split, as version 1 did."""
         count, first = len(self.config.hidden_sizes), self._key()
         if first is None or not is_looped(self.config):
             return [first, *(self._key() for _ in range(count - 1))]
@@ -167,13 +167,13 @@ class RecurrentLM(nn.Module):
 
 
 def initial_carry(config: ModelConfig, lanes: int) -> Stack:
-    """Return the carry before anything is read, arrays [lanes, ...], in float32 whatever the compute dtype."""
+    """Return the initial carry, arrays [lanes, ...], whose dtype does not depend on the compute dtype."""
     cell = cell_of(config)
     return tuple(cell.start(lanes, hidden) for hidden in config.hidden_sizes)
 
 
 def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
-    """Draw float32 params from a key."""
+    """Initialize float32 params from a key."""
     x_BT = jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(RecurrentLM(config, vocab).init)
     params: Params = init(key, initial_carry(config, 1), x_BT, x_BT > 0)["params"]
@@ -183,19 +183,21 @@ def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
 def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forward:
     """Return the model as a pure function (params, carry, x_BT, reset_BT, keys_B=None) -> (carry, logits_BTV).
 
-    For going `step_by_step` the layers are not looped.
+    With `step_by_step`, for windows of one symbol, the layers are not looped.
     """
     return partial(forward, config, vocab, is_looped(config) and not step_by_step)
 
 
 def inference_config(config: ModelConfig) -> ModelConfig:
-    """Return the config of the function that `inference_params` have."""
+    """Return the config that fits `inference_params`."""
     return replace(config, embedding=0, tied=False) if folds_embedding(config) else config
 
 
 def inference_params(config: ModelConfig, params: Params) -> Params:
-    """Return params of an equal function for going step by step: the embedding [V, E] is multiplied into the first
-    layer's W_x [D, G], which becomes [V, G]."""
+    """Multiply the embedding [V, E] into the first layer's W_x [E, G], which becomes [V, G].
+
+    The params compute the same logits with one lookup a step; they fit `inference_config`.
+    """
     if not folds_embedding(config):
         return params
     params = dict(params)
@@ -221,7 +223,7 @@ def count_params(config: ModelConfig, vocab: int) -> int:
 def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
     """Return the FLOPs of the forward pass for one symbol: two for each weight of a product.
 
-    A one-hot input is looked up in W_x and an embedding in its table, which costs none.
+    A lookup, of a one-hot input in W_x or of a symbol in the embedding, costs none.
     """
     cell, sizes = cell_of(config), config.hidden_sizes
     looked_up = "W_x" in cell.params(1, 1)

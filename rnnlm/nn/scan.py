@@ -1,12 +1,12 @@
 """A layer over time: one product for all inputs, the scan of the recurrence, and the scan's backward pass.
 
-The backward pass is written out, because differentiating a scan adds a whole [H, G] gradient of W_h at every step.
-Here the reverse scan makes only the cotangents of what each step read, and one pass over all T*B rows makes the
-weights' gradient after it.
+The backward pass is written out because autodiff of a scan adds an [H, G] gradient of W_h at every step. Here the
+reverse scan computes only the cotangents of carries and inputs; one pass over all T*B rows then computes the gradients
+of the weights.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,12 @@ from jax.typing import DTypeLike
 from rnnlm.cells.cell import Carry, Cell, Gates, Params
 from rnnlm.product import flat, product
 
+Residuals = tuple[Params, Carry, jax.Array, jax.Array]
+"""(params, carry before each step [T, B, ...], a_TBA or u_TBG, reset_TB)."""
+
 
 class Recurrence(NamedTuple):
-    """A cell at a width, with the dtype of its products: what a scan is compiled for."""
+    """The static arguments of a compiled scan: a cell, its hidden width and the dtype of its products."""
 
     cell: Cell
     hidden: int
@@ -27,7 +30,7 @@ class Recurrence(NamedTuple):
 
 @jax.custom_vjp
 def embed(table_VG: jax.Array, x_TB: jax.Array) -> jax.Array:
-    """Look up the table's row of each symbol, [T, B, G]: the product with one-hot vectors."""
+    """Look up the table's row of each symbol: -> [T, B, G], equal to the product with one-hot vectors."""
     return table_VG.at[x_TB].get(mode="promise_in_bounds")
 
 
@@ -37,7 +40,7 @@ def _embed_fwd(table_VG: jax.Array, x_TB: jax.Array) -> tuple[jax.Array, tuple[j
 
 def _embed_bwd(residuals: tuple[jax.Array, jax.Array], d_TBG: jax.Array) -> tuple[jax.Array, None]:
     x_TB, table_VG = residuals
-    # Adding row by row is a third of the product's work on a CPU. Elsewhere its order, and so its sum, would vary.
+    # On a CPU adding row by row takes a third of the product's time. A GPU adds rows in varying order: sums would vary.
     sums = {"cpu": partial(segment_sum, len(table_VG)), "default": partial(one_hot_matmul, len(table_VG))}
     return jax.lax.platform_dependent(x_TB.reshape(-1), flat(d_TBG), **sums), None
 
@@ -56,7 +59,7 @@ embed.defvjp(_embed_fwd, _embed_bwd)
 
 
 def project(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Project the inputs of all steps at once, u_TBG = x_TBD @ W_x; without W_x they stay as they are."""
+    """Project the inputs of all steps at once, u_TBG = x_TBD @ W_x; without W_x return them unchanged."""
     return product(x_TBD, params["W_x"], dtype) if "W_x" in params else x_TBD
 
 
@@ -72,8 +75,8 @@ def scan(
 ) -> tuple[Carry, jax.Array]:
     """Run the recurrence over time: -> (carry after the last step, output h_TBH).
 
-    `carry` holds arrays [B, ...]; where reset_TB is set, the lane's carry is that of the start before the step.
-    `keys_B` holds a key for each lane, which random cells fold the time into.
+    `carry` holds arrays [B, ...]; where reset_TB is set, the lane's carry is replaced by the initial one before the
+    step. `keys_B` holds a key for each lane, into which random cells fold the time step.
     """
     recurrence = Recurrence(cell, hidden, dtype)
     recurrent = {name: p for name, p in params.items() if name != "W_x"}
@@ -85,11 +88,13 @@ def scan(
 def trace(
     cell: Cell, hidden: int, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
 ) -> tuple[Carry, jax.Array, Carry, Gates]:
-    """Run the recurrence as `scan` does, and keep what happens inside: -> (carry, h_TBH, carry after each step [T, B,
-    ...], gates by name [T, B, ...])."""
+    """Run the recurrence as `scan` does, and record carry and gates of each step.
+
+    Returns (carry, h_TBH, carry after each step [T, B, ...], gates by name [T, B, ...]).
+    """
     recurrence = Recurrence(cell, hidden, dtype)
 
-    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
+    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, tuple[jax.Array, Carry, Gates]]:
         before = reset(recurrence, carry, inputs[1])
         carry, h_BH, a_BA = one_step(recurrence, params, before, inputs[0])
         gates: Gates = {}
@@ -104,12 +109,12 @@ def trace(
 
 
 def where_lanes(lanes_B: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return x in the lanes that are set, and y in the others; arrays are [B, ...]."""
+    """Select x in the lanes that are set, and y in the others; arrays are [B, ...]."""
     return jnp.where(jnp.expand_dims(lanes_B, tuple(range(1, y.ndim))), x, y)
 
 
 def reset(recurrence: Recurrence, carry: Carry, reset_B: jax.Array) -> Carry:
-    """Return the carry with that of the start in the lanes that are reset."""
+    """Replace the carry by the initial one in the lanes that are reset."""
     states = recurrence.cell.carry(recurrence.hidden).values()
     starts = [
         jnp.broadcast_to(jnp.asarray(state.start, s.dtype), s.shape) if np.any(state.start) else jnp.zeros_like(s)
@@ -124,44 +129,44 @@ def block_reset(dcarry: Carry, reset_B: jax.Array) -> Carry:
 
 
 def pack(carry: Carry) -> Carry:
-    """Stack arrays of one shape and dtype, [S, B, H], for a loop to hold; `unpack` undoes it.
+    """Stack arrays of one shape and dtype into [S, B, H] for the carry of a loop; `unpack` undoes it.
 
-    XLA's CPU code would update the [B, H] arrays themselves in place, and does so one number at a time: without this,
-    an LSTM of 512 units took 1.35 times as long and a GRU 1.6 times.
+    XLA's CPU code updates separate [B, H] arrays in place, one number at a time: without the stack an LSTM of 512 units
+    took 1.35 times as long and a GRU 1.6 times.
     """
     return (jnp.stack(carry),) if is_uniform(carry) else carry
 
 
 def unpack(packed: Carry, like: Carry) -> Carry:
-    """Undo `pack` of a carry like the one given."""
+    """Undo `pack` of a carry with the shapes and dtypes of `like`."""
     return tuple(packed[0]) if is_uniform(like) else packed
 
 
 def is_uniform(carry: Carry) -> bool:
-    """Return whether all arrays of a carry have one shape and dtype."""
+    """Return whether all arrays of a carry have the same shape and dtype."""
     return len({(s.shape, jnp.dtype(s.dtype)) for s in carry}) == 1
 
 
 def cast_recurrent(recurrence: Recurrence, params: Params) -> Params:
-    """Cast the recurrent matrices to the compute dtype, once and not at each step."""
+    """Cast the recurrent matrices to the compute dtype, once for all steps."""
     names = [name for name in recurrence.cell.recurrent if name in params]
     return params | {name: params[name].astype(recurrence.dtype) for name in names}
 
 
 def vectors_of(params: Params) -> Params:
-    """Return the params that `Cell.update` takes."""
+    """Return the params that `Cell.update` takes: all but W_x, W_h and b."""
     return {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
 
 
 def add_bias(params: Params, u_BG: jax.Array) -> jax.Array:
-    """Add the bias to the projected input, where the cell has one."""
+    """Add the bias to the projected input, if the cell has one."""
     return u_BG + params["b"][None, :] if "b" in params else u_BG
 
 
 def one_step(
     recurrence: Recurrence, params: Params, before: Carry, u_BG: jax.Array, keys_B: jax.Array | None = None
 ) -> tuple[Carry, jax.Array, jax.Array | None]:
-    """Take one step: -> (carry, output h_BH, pre-activations a_BA where the cell has `update`)."""
+    """Run one step: -> (carry, output h_BH, pre-activations a_BA, or None for a cell of the step form)."""
     cell, dtype = recurrence.cell, recurrence.dtype
     u_BG = add_bias(params, u_BG)
     if cell.step is not None:
@@ -181,7 +186,7 @@ def _scan_plain(
     reset_TB: jax.Array,
     keys_B: jax.Array | None = None,
 ) -> tuple[Carry, jax.Array]:
-    """The scan that jax differentiates by itself."""
+    """Run the scan without the custom VJP, for autodiff."""
     cast = cast_recurrent(recurrence, params)
 
     def step(packed: Carry, inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
@@ -212,11 +217,13 @@ def _scan(
 
 def _scan_fwd(
     recurrence: Recurrence, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array
-) -> tuple[tuple[Carry, jax.Array], Any]:
+) -> tuple[tuple[Carry, jax.Array], Residuals]:
     cast = cast_recurrent(recurrence, params)
 
-    def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, Any]:
-        # The residual is the carry before the step, not the one after it, so that it is not updated in place (`pack`).
+    def step(
+        carry: Carry, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[Carry, tuple[jax.Array, Carry, jax.Array | None]]:
+        # The residual is the carry before the step; that after it would be updated in place, which is slow (`pack`).
         before = reset(recurrence, carry, inputs[1])
         carry, h_BH, a_BA = one_step(recurrence, cast, before, inputs[0])
         return carry, (h_BH, before, a_BA)
@@ -226,7 +233,7 @@ def _scan_fwd(
 
 
 def _scan_bwd(
-    recurrence: Recurrence, residuals: Any, cotangents: tuple[Carry, jax.Array]
+    recurrence: Recurrence, residuals: Residuals, cotangents: tuple[Carry, jax.Array]
 ) -> tuple[Params, Carry, jax.Array, None]:
     backward = _back_through_updates if recurrence.cell.step is None else _back_through_steps
     params, before_TB, inputs_TB, reset_TB = residuals
@@ -248,27 +255,29 @@ def _back_through_updates(
     dcarry: Carry,
     dh_TBH: jax.Array,
 ) -> tuple[Params, Carry, jax.Array]:
-    """For cells of one product: its gradient is one product, too, and the reverse scan holds one more."""
+    """Differentiate a cell of the update form: one product a step in the reverse scan, one for W_h after it."""
     mix, update, dtype = recurrence.cell.mix, recurrence.cell.update, recurrence.dtype
     assert mix is not None and update is not None
     w_HG, vectors = params["W_h"], vectors_of(params)
-    # Transposed once: XLA on CPU would fold it into the loop's product, which is then a third slower.
+    # Transpose once: XLA on CPU would fold the transpose into the loop's product, which is then a third slower.
     w_GH = jax.lax.optimization_barrier(w_HG.T.astype(dtype))
 
     def unmix(da: jax.Array) -> tuple[jax.Array, jax.Array]:
         zeros = jnp.zeros((*da.shape[:-1], w_HG.shape[-1]), da.dtype)
         return jax.vjp(mix, zeros, zeros)[1](da)
 
-    def step(d: tuple[Carry, Params, jax.Array], inputs: Any) -> tuple[tuple[Carry, Params, jax.Array], None]:
+    def step(
+        d: tuple[Carry, Params, jax.Array], inputs: tuple[jax.Array, jax.Array, Carry, jax.Array]
+    ) -> tuple[tuple[Carry, Params, jax.Array], None]:
         dcarry, dvectors, a_TBA = d
         t, dh_BH, before, reset_B = inputs
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
-        more, dbefore, da_BA = jax.vjp(update, vectors, before, a_TBA[t])[1](dcarry)
+        step_dvectors, dbefore, da_BA = jax.vjp(update, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
         dbefore = (dbefore[0] + product(dz_BG, w_GH, dtype), *dbefore[1:])
-        # A pre-activation is not needed again: its cotangent takes its place, and no new array is filled.
+        # Overwrite the pre-activation, which is not needed again, by its cotangent: no new array is allocated.
         a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
-        return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, more), a_TBA), None
+        return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, step_dvectors), a_TBA), None
 
     start = (dcarry, jax.tree.map(jnp.zeros_like, vectors), a_TBA)
     steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TB, reset_TB)
@@ -287,12 +296,14 @@ def _back_through_steps(
     dcarry: Carry,
     dh_TBH: jax.Array,
 ) -> tuple[Params, Carry, jax.Array]:
-    """For any cell: the reverse scan keeps each step's cotangent; from these, all rows at once give the params'."""
+    """Differentiate any cell: the reverse scan stores each step's cotangents, and one VJP of the params follows it."""
 
     def run(params: Params, before: Carry, u_BG: jax.Array) -> tuple[Carry, jax.Array]:
         return one_step(recurrence, params, before, u_BG)[:2]
 
-    def step(dcarry: Carry, inputs: Any) -> tuple[Carry, tuple[Carry, jax.Array]]:
+    def step(
+        dcarry: Carry, inputs: tuple[jax.Array, Carry, jax.Array, jax.Array]
+    ) -> tuple[Carry, tuple[Carry, jax.Array]]:
         dh_BH, before, u_BG, reset_B = inputs
         dbefore, du_BG = jax.vjp(partial(run, params), before, u_BG)[1]((dcarry, dh_BH))
         return block_reset(dbefore, reset_B), (dcarry, du_BG)

@@ -1,0 +1,1 @@
+"""Read and write run folders: layout, checkpoints, logs, results, provenance and comparisons."""

@@ -18,6 +18,7 @@ from rnnlm.nn import model
 from rnnlm.runs.layout import Row, RunDir, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import read_results, row_blocks
+from rnnlm.runs.trust import check_trust
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,12 +82,14 @@ def protocol_key(row: Row) -> str:
     return key
 
 
-def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str) -> Run:
+def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str, trust_code: bool = False) -> Run:
     """Open a run's newest evaluation on symbols from..to of a split (to=0: its end).
 
-    `protocol` is what the protocol's words begin with. Raises UserError if there is no such evaluation.
+    `protocol` is what the protocol's words begin with. Raises UserError if there is no such evaluation, or if the run's
+    cell, which tells the FLOPs, is code that is not trusted.
     """
     run = load_run(workdir)
+    check_trust(workdir, run.config.model, trust_code)
     rows = read_results(run)
     begin, end = run.splits.get(split, (0, 0))
     symbols = [only[0], min(only[1] or end - begin, end - begin)]

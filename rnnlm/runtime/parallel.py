@@ -1,7 +1,7 @@
-"""The only place that says pmap: what is replicated, what is split by lane, and sums over all.
+"""Run functions on all devices and processes; only this file uses pmap.
 
-A function given to `per_device` is written for one device's share. What is replicated it sees as it is; what is split
-has a leading device axis [n, lanes / n, ...] outside and none inside.
+A function given to `per_device` is written for one device's share. A replicated array has the same shape outside and
+inside it; one that is split by lane is [devices, lanes / devices, ...] outside and [lanes / devices, ...] inside.
 """
 
 import contextlib
@@ -23,39 +23,43 @@ AXIS = "data"
 
 
 def processes() -> int:
+    """Return the number of processes of the run."""
     return jax.process_count()
 
 
 def is_main() -> bool:
-    """Whether this process writes the records."""
+    """Return whether this process writes the run folder."""
     return jax.process_index() == 0
 
 
 def device_names() -> list[str]:
-    """All devices of all processes, as kind and count."""
+    """Describe the devices of all processes by count and kind, such as "2 x cpu"."""
     kinds = [device.device_kind for device in jax.devices()]
     return [f"{kinds.count(kind)} x {kind}" for kind in sorted(set(kinds))]
 
 
 def count() -> int:
-    """Devices over all processes."""
+    """Return the number of devices of all processes."""
     return jax.device_count()
 
 
 def per_device(
     function: Callable[..., Any], in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
-    """The function on every device at once; axis 0 is split (`shard`), None replicated (`replicate`)."""
+    """Return the function that runs on every device; an axis is 0 for split (`shard`), None for replicated."""
     mapped = jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate)
-    # gloo deadlocks when a process with several CPU devices has two collectives under way.
+    # gloo deadlocks when a process with several CPU devices runs two collectives at once.
     if processes() > 1 and jax.default_backend() == "cpu" and jax.local_device_count() > 1:
         return lambda *args: jax.block_until_ready(mapped(*args))
     return mapped
 
 
 def shard_local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
-    """The function of this process alone, without collectives: lanes [K, ...], where an axis is 0, are split over as
-    many of its devices as divide their number. What is called more than once is better spread before (`put_lanes`)."""
+    """Return a function that runs on this process's devices, without collectives.
+
+    Arguments whose axis is 0 hold lanes [K, ...] and are split over as many of the devices as divide K; for repeated
+    calls put them there first (`put_lanes`).
+    """
 
     @functools.cache
     def over(n: int) -> Callable[..., Any]:
@@ -70,45 +74,45 @@ def shard_local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Ca
 
 
 def put_lanes(lanes: int, axis: int | None, tree: Any) -> Any:
-    """Put arrays on the devices that `shard_local` uses for so many lanes: split by lane (axis 0) or whole (None)."""
+    """Put arrays on the devices that `shard_local` uses for this many lanes: split by lane (axis 0) or whole (None)."""
     return jax.device_put(tree, _sharding(axis, math.gcd(lanes, jax.local_device_count())))
 
 
 def psum(tree: Any) -> Any:
-    """Inside `per_device`: the sum over all devices."""
+    """Sum over all devices, inside a function given to `per_device`."""
     return jax.lax.psum(tree, AXIS)
 
 
 def first_lane(lanes: int) -> jax.Array:
-    """Inside `per_device`: the global number of this device's first lane, where each has `lanes`."""
+    """Return the global index of this device's first lane, inside `per_device`; each device has `lanes`."""
     return jax.lax.axis_index(AXIS) * lanes
 
 
 def local_lanes(lanes: int) -> slice:
-    """Of that many lanes over all processes, those that this process reads."""
+    """Return which of the lanes of all processes this process reads."""
     share = lanes // processes()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
 def replicate(tree: Any) -> Any:
-    """Host arrays to every local device."""
+    """Put host arrays on every local device."""
     return jax.device_put(tree, _sharding(None))
 
 
 def shard(tree: Any) -> Any:
-    """This process's lanes [lanes, ...] to its devices: [n, lanes / n, ...]."""
+    """Split this process's lanes [lanes, ...] over its devices: -> [devices, lanes / devices, ...]."""
     n = jax.local_device_count()
     split = jax.tree.map(lambda x: np.asarray(x).reshape(n, x.shape[0] // n, *x.shape[1:]), tree)
     return jax.device_put(split, _sharding(0))
 
 
 def to_numpy(tree: Any) -> Any:
-    """What is replicated, as numpy."""
+    """Copy replicated arrays to numpy."""
     return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
 def gather(tree: Any) -> Any:
-    """What is split by lane, from all processes, as numpy in global lane order."""
+    """Gather arrays that are split by lane from all processes: -> numpy arrays [lanes, ...] in global lane order."""
     local = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), jax.device_get(tree))
     if processes() == 1:
         return local
@@ -116,7 +120,7 @@ def gather(tree: Any) -> Any:
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether any process of the run passes True. Raises UserError where processes cannot be reached."""
+    """Return whether any process of the run passes True. Raises UserError if processes cannot be reached."""
     return any_process_of([flag])[0]
 
 
@@ -132,25 +136,25 @@ def same_everywhere(value: object) -> bool:
 
 
 def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
-    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError where they cannot be reached."""
+    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError if they cannot be reached."""
     if processes() == 1:
         return array[None]
     try:
         return np.asarray(multihost_utils.process_allgather(array))
-    except (RuntimeError, ValueError) as error:  # as jax and gloo say it
+    except (RuntimeError, ValueError) as error:  # the types that jax and gloo raise
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"The processes of this run cannot reach each other ({reason}): one of them may be gone. See what each of "
-            "them says, and start all of them again."
+            f"The processes of this run cannot reach each other ({reason}): one of them may have ended. See what "
+            "each of them says, and start all of them again."
         ) from error
 
 
 @contextlib.contextmanager
 def sync_errors() -> Iterator[None]:
-    """Fail in every process where the block fails in one, so that none waits for one that is gone.
+    """Fail in every process if the block fails in one, so that none waits for a process that has ended.
 
-    All processes run the block, which holds no collective. One that failed raises its own error, the others a
-    UserError.
+    All processes run the block, which contains no collective. A process that failed raises its own error, the others
+    raise UserError.
     """
     failed: Exception | None = None
     try:
@@ -158,11 +162,11 @@ def sync_errors() -> Iterator[None]:
     except Exception as error:
         failed = error
     if failed is not None:
-        with contextlib.suppress(UserError):  # what failed here tells more than that another is not reached
+        with contextlib.suppress(UserError):  # the error of this process tells more than an unreachable one
             any_process(True)
         raise failed
     if any_process(False):
-        raise UserError("Another process of this run failed, so this one ends too: see what that one says.")
+        raise UserError("Another process of this run failed, so this one ends too: see the message of that process.")
 
 
 def _mesh(n: int) -> Mesh:

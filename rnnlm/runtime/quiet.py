@@ -15,11 +15,13 @@ LOCK = threading.Lock()
 users = 0
 """How many callers want silence, in all threads: the first installs the hooks, the last removes them."""
 hooks = contextlib.ExitStack()
+LINGER = 5.0
+"""Seconds after a failure in which late reports come."""
 
 
 @contextlib.contextmanager
 def silence_orbax() -> Iterator[None]:
-    """Silence orbax's reports of a failure within the context.
+    """Silence orbax's reports of a failure within the context, and some seconds longer where it fails.
 
     orbax logs it for each thread. The reads or writes beside it, still under way in C++, report later that their event
     loop is gone, through the process's exception hooks, or that nobody asked for their result, through asyncio's log.
@@ -27,8 +29,12 @@ def silence_orbax() -> Iterator[None]:
     begin_silence()
     try:
         yield
-    finally:
-        end_silence()
+    except BaseException:
+        timer = threading.Timer(LINGER, end_silence)
+        timer.daemon = True
+        timer.start()
+        raise
+    end_silence()
 
 
 def begin_silence() -> None:

@@ -1,4 +1,4 @@
-"""Run the training loop: steps, and between them samples, evaluations and checkpoints. Only this file has a clock."""
+"""Run the training loop: steps, and between them samples, evaluations and checkpoints."""
 
 import contextlib
 import math
@@ -34,7 +34,7 @@ from rnnlm.training.step import Metrics, Window, state_to_host, train_step
 
 
 class Trainer:
-    """Train one run in its folder, with what is made once and used at every step."""
+    """Train one run in its folder."""
 
     def __init__(
         self, config: Config, workdir: Path, dataset: Dataset, console: Console, on_row: Callable[[Row], None] | None
@@ -55,11 +55,11 @@ class Trainer:
             "parameters": model.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
         }
-        self.checkpoints: Checkpoints | None = None  # the main process writes them, for all
+        self.checkpoints: Checkpoints | None = None  # only the main process writes them
         self.failure: WriteError | None = None
 
     def run(self, first: int, state: TrainState, stop: Callable[[], bool]) -> Row | None:
-        """Train from `first` to the last step: -> the result, or None where `stop` returned True; then all is saved."""
+        """Train from step `first` to the last: -> the result, or None if `stop` ended it with the state saved."""
         self.clock = (first, time.perf_counter())
         with contextlib.ExitStack() as stack:
             with parallel.sync_errors():
@@ -80,9 +80,9 @@ class Trainer:
                 return self.result(max(first, self.config.train.steps)) if finished else None
 
     def loop(self, first: int, state: TrainState, stop: Callable[[], bool]) -> bool:
-        """Train steps first + 1 to the last; return whether the end was reached.
+        """Train steps first + 1 to the last; return False if `stop` ended it early.
 
-        The metrics of a step are read while the next one runs.
+        The metrics of a step are read while the next step runs.
         """
         steps = self.config.train.steps
         if first and not self.run_periodic_actions(first, state, stop, saved=True):
@@ -91,7 +91,7 @@ class Trainer:
         batch = self.batch(first)
         for step in range(first + 1, steps + 1):
             state, metrics = self.step(state, *batch)
-            if step == first + 1:  # it was compiled just now, which is not its speed
+            if step == first + 1:  # compilation does not count in the speed
                 self.clock = (first, time.perf_counter())
             if pending:
                 self.log(*pending)
@@ -106,12 +106,12 @@ class Trainer:
         return True
 
     def batch(self, step: int) -> Window:
-        """Read the window after a step, this process's lanes, and put it on the devices."""
+        """Read this process's lanes of the window after a step, and put them on the devices."""
         window = self.windows.window(step, self.lanes)
         return parallel.shard((window.x, window.y, window.reset))
 
     def stopping(self, step: int, stop: Callable[[], bool]) -> bool:
-        """Return whether to stop. Several processes ask each other only every `log.every` steps."""
+        """Return whether to stop; several processes agree on it only every `log.every` steps."""
         if parallel.processes() == 1:
             return stop()
         if step % self.config.log.every:
@@ -123,7 +123,7 @@ class Trainer:
         return stopping
 
     def write(self, act: Callable[[], None]) -> None:
-        """Write to the log, which the main process alone does; a failure is kept until all processes can end."""
+        """Run a write to the log; a failure of several processes is stored until all of them can end."""
         try:
             act()
         except WriteError as error:
@@ -132,26 +132,26 @@ class Trainer:
             self.failure = error
 
     def raise_failure(self) -> None:
-        """Raise the failure that `write` has kept."""
+        """Raise the failure that `write` stored, if there is one."""
         if self.failure:
             raise self.failure
 
     def is_due(self, every: int, step: int) -> bool:
-        """Return whether what is done every so many steps, and at the last, is done at this one."""
+        """Return whether an action of every `every` steps and of the last step is due at this step."""
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
 
     def has_periodic_action(self, step: int) -> bool:
-        """Return whether anything at this step needs the state."""
+        """Return whether a sample, a validation or a checkpoint is due at this step."""
         c = self.config
         return any(self.is_due(every, step) for every in (c.eval.every, c.sample.every, c.checkpoint.every))
 
     def run_periodic_actions(
         self, step: int, state: TrainState, stop: Callable[[], bool], stopping: bool = False, saved: bool = False
     ) -> bool:
-        """Sample, validate and save what is due; return whether to go on.
+        """Sample, validate and save if it is due; return whether to go on.
 
-        What is due and logged already is not done again, so that a run which stopped here, or was cut off and resumed,
-        ends as one that was not.
+        A sample or validation that is logged already is not repeated, so that a resumed run ends as an uninterrupted
+        one.
         """
         c, best = self.config, self.best()
         if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
@@ -161,12 +161,12 @@ class Trainer:
             stopping = not self.validate(step, state, stop)
         improved = self.best() != best
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            whole = state_to_host(state)
+            host_state = state_to_host(state)
             with parallel.sync_errors():
                 self.raise_failure()
                 self.logger.flush()
                 if self.checkpoints:
-                    self.checkpoints.save(step, whole)
+                    self.checkpoints.save(step, host_state)
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
@@ -177,7 +177,7 @@ class Trainer:
         return checkpoint.best_of(list(self.logger.scores), self.logger.scores)
 
     def log(self, step: int, metrics: Metrics) -> None:
-        """Log the metrics of a step. Raises UserError where one of them is not finite."""
+        """Log the metrics of a step. Raises UserError if one of them is not finite."""
         loss, grad_norm, param_norm = (float(x) for x in jax.device_get(metrics))
         if not all(math.isfinite(x) for x in (loss, grad_norm, param_norm)):
             self.fail_diverged(
@@ -185,8 +185,8 @@ class Trainer:
                 f"{param_norm}"
             )
         bpc = Tally(loss, 1).bpc
-        now = time.perf_counter()
-        self.console.progress(step, self.config.train.steps, bpc, self.speed(step, now))
+        clock = time.perf_counter()
+        self.console.progress(step, self.config.train.steps, bpc, self.speed(step, clock))
         if step % self.config.log.every == 0 or step == self.config.train.steps:
             row = {
                 "step": step,
@@ -196,19 +196,19 @@ class Trainer:
                 "grad_norm": grad_norm,
                 "param_norm": param_norm,
                 "learning_rate": float(self.rate(step - 1)),
-                "symbols_per_second": self.speed(step, now),
-                "seconds": self.logger.seconds_at(now),
+                "symbols_per_second": self.speed(step, clock),
+                "seconds": self.logger.seconds_at(clock),
             }
             self.write_row(row)
 
     def write_row(self, row: Row) -> None:
-        """Log a row, and hand it to `on_row`."""
+        """Log a row, and pass it to `on_row`."""
         self.write(lambda: self.logger.write_row(row))
         if self.on_row:
             self.on_row(row)
 
     def fail_diverged(self, finding: str) -> NoReturn:
-        """Raise the UserError of a run whose numbers are not finite, once the checkpoint under way is saved."""
+        """Raise the UserError of a diverged run, after the checkpoint in progress is saved."""
         if self.checkpoints:
             self.checkpoints.wait()
         raise UserError(
@@ -217,27 +217,27 @@ class Trainer:
         )
 
     def validate(self, step: int, state: TrainState, stop: Callable[[], bool]) -> bool:
-        """Score the validation split and log it; return False where stopped before its end.
+        """Score the validation split and log it; return False if `stop` ended it early.
 
-        Raises UserError where the cost is not finite, since NaN would be neither better nor worse than any other.
+        Raises UserError if the cost is not finite, since NaN cannot be ranked against other scores.
         """
         c = self.config.eval
-        protocol, only = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
-        found = self.evaluator(state.best_params, self.dataset.slice("valid"), protocol, only, stop)
-        if found is None:
+        protocol, subrange = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
+        score = self.evaluator(state.best_params, self.dataset.slice("valid"), protocol, subrange, stop)
+        if score is None:
             return False
-        if not math.isfinite(found.tally.nats):
-            self.fail_diverged(f"The validation cost at step {step} is {found.tally.bpc} bpc")
-        values = {f"valid_{name}": value for name, value in found.as_dict().items() if name != "split"}
+        if not math.isfinite(score.tally.nats):
+            self.fail_diverged(f"The validation cost at step {step} is {score.tally.bpc} bpc")
+        values = {f"valid_{name}": value for name, value in score.as_dict().items() if name != "split"}
         epoch = step / self.windows.steps_per_epoch
         row = {"step": step, "epoch": epoch, **values, "seconds": self.logger.seconds_at(time.perf_counter())}
         self.write_row(row)
-        count = f"{found.tally.count:,} symbols"
-        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {found.tally.bpc:.4f} bpc ({count}, {found.sentence})")
+        count = f"{score.tally.count:,} symbols"
+        self.console.say(f"step {step}  epoch {epoch:.2f}  valid {score.tally.bpc:.4f} bpc ({count}, {score.sentence})")
         return True
 
     def sample(self, step: int, state: TrainState) -> None:
-        """Draw a sample at each temperature, and log it."""
+        """Draw a sample at each temperature of the config, and log it."""
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
@@ -248,10 +248,10 @@ class Trainer:
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> Row:
-        """Return what the run came to at its last step, and write it to result.json."""
+        """Return the result of the run at its last step, and write it to result.json."""
         scores = self.logger.scores
         best = self.best()
-        found = {
+        result = {
             "step": step,
             "epoch": step / self.windows.steps_per_epoch,
             "symbols": step * self.run_info["symbols_per_step"],
@@ -261,13 +261,13 @@ class Trainer:
             "best_step": best,
             "best_valid_bpc": None if best is None else scores[best],
         }
-        self.logger.finish(self.config.as_dict(), found)
-        return found
+        self.logger.finish(self.config.as_dict(), result)
+        return result
 
-    def speed(self, step: int, now: float) -> float:
-        """Return symbols a second since the clock was set, at a reading `now` of time.perf_counter()."""
-        since, then = self.clock
-        return (step - since) * self.run_info["symbols_per_step"] / max(1e-9, now - then)
+    def speed(self, step: int, clock: float) -> float:
+        """Return symbols per second since `self.clock` was set; `clock` is a reading of time.perf_counter()."""
+        first, start = self.clock
+        return (step - first) * self.run_info["symbols_per_step"] / max(1e-9, clock - start)
 
 
 def train(
@@ -278,18 +278,18 @@ def train(
     on_row: Callable[[Row], None] | None = None,
     data: str = "",
 ) -> Row | None:
-    """Start the run of a folder, or resume it: -> its result, None where a signal came.
+    """Start the run of a folder, or resume it: -> its result, or None if a signal stopped it.
 
-    The main process passes each row of metrics.jsonl to `on_row`. `data` says where the text of a run to resume lies.
-    Raises UserError, with nothing written, where the folder holds a run of another config or text.
+    The main process passes each row of metrics.jsonl to `on_row`. `data` is the path of the text of a resumed run, if
+    it has moved. Raises UserError, with nothing written, if the folder holds a run of another config or text.
     """
     with parallel.sync_errors():
-        kept = layout.find_run(workdir)
-        if kept:
-            layout.refuse_other(workdir, kept.config, config)
-        if kept and config.data.files != kept.config.data.files:
+        existing = layout.find_run(workdir)
+        if existing:
+            layout.refuse_other(workdir, existing.config, config)
+        if existing and config.data.files != existing.config.data.files:
             data = data or config.data.files
-        dataset = kept.open_dataset(data) if kept else open_dataset(config.data)
+        dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()

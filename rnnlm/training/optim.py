@@ -1,6 +1,4 @@
-"""From the optim section of a config to an optax chain and its learning rate by step."""
-
-from typing import Any
+"""Make the optimizer and the learning-rate schedule of a config."""
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +8,11 @@ from rnnlm.config import OptimConfig
 
 
 def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> optax.Schedule:
-    """The learning rate at each step of a run of `steps`.
+    """Make the learning rate by step for a run of `steps`.
 
-    After a linear warm-up: constant; half a cosine down to `final` times the peak at the last step; `exponential`,
-    times `decay` over each epoch, smoothly; or `epoch`, times `decay` at each epoch's end. These two
-    set in after `decay_after` epochs; char-rnn's learning_rate_decay_after=10 is 9 here.
+    After a linear warm-up it is `constant`; `cosine`: half a cosine down to `final` times the peak at the last step;
+    `exponential`: multiplied by `decay` over each epoch, smoothly; or `epoch`: multiplied by `decay` at the end of each
+    epoch. The last two start after `decay_after` epochs; char-rnn's learning_rate_decay_after=10 is 9 here.
     """
     peak, begin = config.learning_rate, round(config.decay_after * steps_per_epoch)
     shapes = {
@@ -35,7 +33,7 @@ def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> op
 
 
 def make_optimizer(config: OptimConfig, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Clipping, then the optimizer by its optax name. rmsprop is the form with a mean of squares only."""
+    """Make the optimizer: gradient clipping, then the update rule named as in optax; rmsprop is not centered."""
     if config.clip_norm:
         clip = clip_by_norm(config.clip_norm)
     elif config.clip_value:
@@ -53,12 +51,14 @@ def make_optimizer(config: OptimConfig, learning_rate: optax.Schedule) -> optax.
 
 
 def clip_by_norm(largest: float) -> optax.GradientTransformation:
-    """Scale all gradients together so that their global norm is `largest` at most.
+    """Scale all gradients together so that their global norm is at most `largest`.
 
-    optax's own makes a scaled copy of every gradient and then chooses; a factor is fused into what comes next.
+    Unlike optax's, it does not make a scaled copy of every gradient: XLA fuses the factor into the update.
     """
 
-    def update(grads: optax.Updates, state: optax.EmptyState, params: object = None) -> tuple[Any, optax.EmptyState]:
+    def update(
+        grads: optax.Updates, state: optax.EmptyState, params: object = None
+    ) -> tuple[optax.Updates, optax.EmptyState]:
         factor = largest / jnp.maximum(optax.tree.norm(grads), largest)
         return jax.tree.map(lambda g: g * factor, grads), state
 

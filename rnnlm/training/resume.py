@@ -1,4 +1,4 @@
-"""Start a run, or resume it, in lockstep: all processes of a run begin with the same state, or none begins."""
+"""Start or resume a run: all of its processes begin with the same state, or none begins."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,13 @@ def start_or_resume(
 ) -> tuple[int, TrainState]:
     """Make the state before the first step, or restore the newest sound checkpoint: -> (step, state on the devices).
 
-    All processes restore the same one. Raises UserError in each of them where one cannot read a checkpoint, or where
-    they differ in config, text or checkpoints.
+    All processes restore the same checkpoint. Raises UserError in all of them if one cannot read it, or if they differ
+    in config, text or checkpoints.
     """
     with parallel.sync_errors():
         initial_state = state.create(config, len(dataset.text.vocabulary), optimizer)
         steps = checkpoint.steps(checkpoints_dir)[::-1]
-    # The path of the text may differ from machine to machine; the text may not.
+    # The path of the text may differ between machines; the text must not.
     refuse_difference(checkpoints_dir, "configs", replace(config, data=replace(config.data, corpus="", files="")))
     refuse_difference(checkpoints_dir, "texts", dataset.corpus.sha256)
     refuse_difference(checkpoints_dir, "checkpoints", steps)
@@ -47,7 +47,7 @@ def start_or_resume(
 
 
 def refuse_difference(checkpoints_dir: Path, what: str, value: object) -> None:
-    """Raise UserError where the processes of the run do not have the same value."""
+    """Raise UserError if the processes of the run have different values of `what`."""
     if not parallel.same_everywhere(value):
         raise UserError(
             f"The processes of this run have different {what}: start all of them with the same command, with "

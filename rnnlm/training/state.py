@@ -1,6 +1,6 @@
-"""The whole state of a run: one PyTree, saved whole."""
+"""The training state: one PyTree, which a checkpoint saves whole."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,26 @@ from rnnlm.nn import model
 
 
 class TrainState(NamedTuple):
-    """After `step` steps. The position in the data is the step; the key never changes, steps fold into it."""
+    """The training state after `step` steps, which also give the position in the data."""
 
     step: jax.Array
     params: Params
-    opt_state: Any
+    opt_state: optax.OptState
     average: Params | None
-    """The exponential moving average of the params, where the config keeps one."""
+    """The exponential moving average of the params, or None if `optim.ema` is 0."""
     carry: model.Stack
-    """[B, H] arrays, lanes in global order."""
+    """Arrays [B, ...], lanes in global order."""
     key: jax.Array
+    """The key of the run, which never changes: each step folds its number into it."""
 
     @property
     def best_params(self) -> Params:
-        """What evaluation and sampling read: the average where there is one."""
+        """Return the params for evaluation and sampling: the average if there is one."""
         return self.params if self.average is None else self.average
 
 
 def create(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step: all of it drawn from config.seed."""
+    """Create the state before the first step from `config.seed`."""
     init_key, key = jax.random.split(jax.random.PRNGKey(config.seed))
     params = model.init_params(config.model, vocab, init_key)
     return TrainState(

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnlm.commands import main
+from rnnlm.commands import main, overrides
+from rnnlm.errors import UserError
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.checkpoint import steps as saved
 from tests.conftest import ROOT, leaves, make_text, rnnlm, rows, start, train
@@ -42,6 +43,7 @@ def refused(capsys, *args):
         ("data.files=/no/such/file", "no file is there"),
         ("train.batch=3000", "is 1 for each of train.batch=3000 lanes"),
         ("data.split=graves_96_4", "100,000,000 bytes"),
+        ("model.forget_bias=x", "--config.model.lstm.forget_bias=x does not fit: it takes float"),
         ("seed=99999999999999999999", "seed=99999999999999999999 is impossible"),
     ],
 )
@@ -98,6 +100,16 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
 )
 def test_bad_command_lines(capsys, args, complaint):
     assert complaint in refused(capsys, *args)
+
+
+def test_old_names_of_config_keys_are_mapped():
+    old, new = "--config.model.forget_bias=0.5", "--config.model.lstm.forget_bias=0.5"
+    configs = [overrides.read_config("tests/tiny.py", [word]) for word in (old, new)]
+    assert configs[0] == configs[1] and configs[0]["model"]["lstm"]["forget_bias"] == 0.5
+    with pytest.raises(
+        UserError, match="model.forget_bias is the old name of --config.model.lstm.forget_bias: give one"
+    ):
+        overrides.read_config("tests/tiny.py", [new, old])
 
 
 def test_a_config_file_that_fails_is_named(capsys, tmp_path):

@@ -16,10 +16,19 @@ from rnnlm.nn.leaves import named_leaves
 from rnnlm.runs import checkpoint, restore
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.restore import load
+from rnnlm.runtime.quiet import begin_silence, end_silence
 from rnnlm.training import optim, state
 from tests.conftest import tiny
 
 CONFIG = tiny(optim__ema=0.9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent():
+    """Threads of tensorstore report late that their event loop is gone, after the read that failed."""
+    begin_silence()
+    yield
+    end_silence()
 
 
 @pytest.fixture(scope="module")

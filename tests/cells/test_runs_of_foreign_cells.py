@@ -1,0 +1,49 @@
+"""Cells of every kind of carry in whole runs: trained, resumed, scored, adapted, sampled, compressed."""
+
+import numpy as np
+import pytest
+
+import rnnlm
+from tests.conftest import leaves, same_bits, tiny
+
+CELLS = {
+    "mogrifier": ("tests.cells.test_mogrifier:make_cell", {"rounds": 2}),
+    "lru": ("tests.cells.test_lru:cell", {}),
+    "matrix_memory": ("tests.cells.test_matrix_memory:cell", {}),
+    "flax": ("flax.linen:GRUCell", {}),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_from_outside_does_all_that_ours_do(name, tmp_path, text_file):
+    cell, options = CELLS[name]
+
+    def config(steps):
+        return tiny(
+            model__cell=cell, model__options=options, model__hidden=6, train__steps=steps, data__files=str(text_file),
+            train__drop_state=0.3, eval__every=0, sample__every=0, checkpoint__every=6,
+        )  # fmt: skip
+
+    rnnlm.train(config(12), tmp_path / "whole", show=False)
+    rnnlm.train(config(6), tmp_path / "two", show=False)
+    rnnlm.train(config(12), tmp_path / "two", show=False)
+    same_bits(leaves(tmp_path / "whole", 12), leaves(tmp_path / "two", 12))
+    with pytest.raises(rnnlm.UserError, match=f"of the module {cell.partition(':')[0]}"):
+        rnnlm.load(tmp_path / "whole")
+    lm = rnnlm.load(tmp_path / "whole", trust_code=True)
+    one, many = (lm.score("valid", protocol=rnnlm.EvalProtocol(lanes=n, warmup=256)).tally for n in (1, 4))
+    assert one.count == many.count == 600 and one.bpc == pytest.approx(many.bpc, rel=1e-3)
+    assert lm.bpc("the cat") == pytest.approx(-sum(log_probabilities(lm, "the cat")) / np.log(2) / 7, rel=1e-4)
+    still = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.0, 0.0))
+    adapted = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.5, 0.0))
+    assert still.tally.bpc == pytest.approx(one.bpc, rel=1e-5) and adapted.tally.bpc < one.bpc
+    assert lm.sample("the ", 20, seed=1) == lm.sample("the ", 20, seed=1)
+    assert lm.decompress(lm.compress(b"the cat sat on a mat")) == b"the cat sat on a mat"
+
+
+def log_probabilities(lm, text):
+    lm.reset()
+    log_p = lm.step(lm.vocabulary.bos_id)
+    for symbol in text:
+        yield log_p[lm.vocabulary.encode_one(symbol)]
+        log_p = lm.step(symbol)
