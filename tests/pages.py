@@ -98,7 +98,6 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     from rnnlm import api
     from rnnlm.data import corpora, published
     from rnnlm.evaluation import dynamic
-    from rnnlm.runtime import quiet
 
     text, texts = sample_text(), place / "texts"
     for folder in ("texts", "elsewhere", "notes"):
@@ -120,7 +119,6 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("RNNLM_DATA_DIR", str(texts))
     patch.setattr(corpora, "stdlib_files", lambda root: [texts / "module.py"])
     patch.setattr(dynamic, "TUNED_SEGMENTS", (20,))
-    patch.setattr(quiet, "begin_silence", lambda: None)
     as_config = api.as_config
     patch.setattr(api, "as_config", lambda config: shrink(as_config(config)))
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rnnlm.runs.layout import RunDir
+from rnnlm.runs.results import FIELDS
 from tests import pages
 from tests.conftest import ROOT, environment
 from tests.test_architecture import LADDER
@@ -145,6 +147,18 @@ def test_the_ladder_is_the_one_that_is_checked():
     ladder = next(b.text for b in pages.read_blocks(DOCS / "architecture.md") if b.text.endswith("0  errors\n"))
     shown = [set(line.split()[1:]) for line in ladder.splitlines()]
     assert shown[::-1] == [set(level.split()) for level in LADDER]
+
+
+def test_the_files_and_fields_of_a_run_are_listed(tiny):
+    page = (DOCS / "distributed.md").read_text()
+    names = [path.name for path in vars(RunDir(Path("run"))).values()]
+    assert all(f"| `{name}" in page for name in names if name != "run")
+    rows = [json.loads(line) for line in (tiny() / "metrics.jsonl").read_text().splitlines()]
+    assert all(re.search(rf"\b{name}\b", page) for row in rows for name in row)
+    table = re.findall(
+        r"^\| (`.*?) \|", (DOCS / "evaluation.md").read_text().partition("## result.jsonl")[2], re.MULTILINE
+    )
+    assert {name for cell in table for name in re.findall(r"`(\w+)`", cell)} == FIELDS
 
 
 def test_the_quick_results_are_those_of_the_docstrings():
