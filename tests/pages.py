@@ -81,7 +81,7 @@ def shrink(config: Any) -> Any:
     steps = train.steps if train.steps <= 12 else 6 + 6 * (train.steps >= 20_000)
     return replace(
         config,
-        model=replace(model, hidden=min(model.hidden, 12), embedding=min(model.embedding, 12)),
+        model=replace(model, layers=1, hidden=min(model.hidden, 12), embedding=min(model.embedding, 12)),
         train=replace(train, batch=min(train.batch, 4), window=min(train.window, 8), steps=steps),
         eval=replace(config.eval, warmup=min(config.eval.warmup, 16)),
         sample=replace(config.sample, every=0),
@@ -90,7 +90,7 @@ def shrink(config: Any) -> Any:
 
 def sample_text() -> bytes:
     """Return a text that has every printable symbol."""
-    return bytes([*range(32, 127), 10]) * 10 + make_text(19_000)
+    return bytes([*range(32, 127), 10]) * 4 + make_text(8_000)
 
 
 def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
@@ -109,8 +109,8 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     (texts / "module.py").write_bytes(text)
     (place / "elsewhere" / "input.txt").write_bytes(text)
     for i in range(2):
-        (place / "notes" / f"{i}.md").write_bytes(make_text(9_000, seed=i))
-    (place / "notes.txt").write_bytes(make_text(1500, seed=3) + "é".encode())
+        (place / "notes" / f"{i}.md").write_bytes(make_text(4_000, seed=i))
+    (place / "notes.txt").write_bytes(make_text(600, seed=3) + "é".encode())
     for name in ("configs", "experiments", "benchmarks"):
         if not (place / name).exists():
             (place / name).symlink_to(ROOT / name)
