@@ -6,6 +6,7 @@ python -m tests.pages PAGE      # run a page in the working directory, a source 
 import contextlib
 import filecmp
 import hashlib
+import io
 import os
 import re
 import runpy
@@ -111,9 +112,8 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     for i in range(2):
         (place / "notes" / f"{i}.md").write_bytes(make_text(4_000, seed=i))
     (place / "notes.txt").write_bytes(make_text(600, seed=3) + "é".encode())
-    for name in ("configs", "experiments", "benchmarks"):
-        if not (place / name).exists():
-            (place / name).symlink_to(ROOT / name)
+    if not (place / "configs").exists():
+        shutil.copytree(ROOT / "configs", place / "configs")
     patch.chdir(place)
     patch.setattr(sys, "path", [str(place), *sys.path])
     patch.setenv("RNNLM_DATA_DIR", str(texts))
@@ -133,10 +133,10 @@ def train_tiny_run(place: Path) -> Path:
     return place / "tiny"
 
 
-def run_page(page: Path, tiny: Callable[[], Path], capture: Callable[[], str] = lambda: "") -> None:
-    """Run all blocks of a page in the working directory, where `prepare` has been.
+def run_page(page: Path, tiny: Callable[[], Path]) -> None:
+    """Run all blocks of a page in the working directory, which `prepare` has made.
 
-    `tiny` returns the run that stands for those that the page does not train; `capture` what standard error has shown.
+    `tiny` returns the run that stands for those that the page does not train.
     """
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for block in read_blocks(page):
@@ -147,7 +147,7 @@ def run_page(page: Path, tiny: Callable[[], Path], capture: Callable[[], str] = 
             for words in block.commands if block.language == "sh" else []:
                 trains = words[:2] == ["rnnlm", "train"] and any(word.startswith("--config=") for word in words)
                 copy_runs(" ".join(words), tiny, set(RUN.findall(" ".join(words))) if trains else set())
-                run_command(words, capture)
+                run_command(words)
         except BaseException as error:
             error.add_note(f"in the block at {page.name}:{block.line}")
             raise
@@ -171,16 +171,16 @@ def run_python(block: Block, namespace: dict[str, Any]) -> None:
             function()
 
 
-def run_command(words: list[str], capture: Callable[[], str]) -> None:
+def run_command(words: list[str]) -> None:
     """Run a command line, or check it as `LISTED` says."""
     check = listed(words)
     if check:
         check(words)
     elif words[0] == "rnnlm":
         devices = ["--cpu_devices=1"] if words[1] in ("train", "eval", "sample", "compress", "decompress") else []
-        run_rnnlm([*words[1:], *devices], capture)
+        run_rnnlm([*words[1:], *devices])
     elif words[0] == "python":
-        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", words[1:])
             runpy.run_path(words[1], run_name="__main__")
     elif words[0] == "cmp":
@@ -189,14 +189,14 @@ def run_command(words: list[str], capture: Callable[[], str]) -> None:
         pytest.fail(f"{shlex.join(words)} is neither run nor listed")
 
 
-def run_rnnlm(arguments: list[str], capture: Callable[[], str], code: int = 0) -> str:
-    """Run a verb in this process and check its exit code: -> what standard error has shown."""
+def run_rnnlm(arguments: list[str], code: int = 0) -> str:
+    """Run a verb in this process and check its exit code: -> its standard error."""
     from rnnlm.commands import main
 
-    found = main.main(arguments)
-    error = capture()
-    assert found == code, f"rnnlm {shlex.join(arguments)} ended with {found}\n{error}"
-    return error
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        found = main.main(arguments)
+    assert found == code, f"rnnlm {shlex.join(arguments)} ended with {found}\n{error.getvalue()}"
+    return error.getvalue()
 
 
 def check_make(words: list[str]) -> None:
@@ -216,11 +216,8 @@ def check_install(words: list[str]) -> None:
 
 def check_processes(words: list[str]) -> None:
     """Check flags and config of a training in several processes, whose number is refused here before it begins."""
-    with contextlib.redirect_stderr(None) as _, pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
-        patch.setattr("builtins.print", lambda *text, **options: said.extend(map(str, text)))
-        run_rnnlm([*words[words.index("rnnlm") + 1 :], "--process=9"], lambda: "".join(said), code=2)
-    assert "processes are numbered from 0" in "".join(said)
+    error = run_rnnlm([*words[words.index("rnnlm") + 1 :], "--process=9"], code=2)
+    assert "processes are numbered from 0" in error, error
 
 
 def check_help(words: list[str]) -> None:

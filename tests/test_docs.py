@@ -35,9 +35,9 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != EXTEND], ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, capfd, tiny):
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, tiny):
     pages.prepare(tmp_path, monkeypatch)
-    pages.run_page(page, tiny, lambda: capfd.readouterr().err)
+    pages.run_page(page, tiny)
 
 
 def test_what_extend_adds_runs_in_a_tree_that_has_it(tmp_path):
@@ -149,7 +149,8 @@ def test_the_ladder_is_the_one_that_is_checked():
     assert shown[::-1] == [set(level.split()) for level in LADDER]
 
 
-def test_the_files_and_fields_of_a_run_are_listed(tiny):
+def test_the_files_and_fields_of_a_run_are_listed(tmp_path, monkeypatch, tiny):
+    pages.prepare(tmp_path, monkeypatch)
     page = (DOCS / "distributed.md").read_text()
     names = [path.name for path in vars(RunDir(Path("run"))).values()]
     assert all(f"| `{name}" in page for name in names if name != "run")
