@@ -1,4 +1,4 @@
-"""What a Python user calls gives what the commands give, and leaves the process as it found it."""
+"""The functions for Python users agree with the commands, and leave the process unchanged."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def config_for(text, **overrides):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, text_file):
-    """A run folder, the rows that `on_row` received while it was made, and what train returned."""
+    """Train a run: -> (its folder, the rows that `on_row` received, the result of train)."""
     folder, received = tmp_path_factory.mktemp("api") / "run", []
     result = rnnlm.train(config_for(text_file), folder, received.append, show=False)
     return folder, received, result
@@ -39,14 +39,14 @@ def lm(run):
 
 
 def command(capsys, *args):
-    """Run a command line in this process: -> what it printed."""
+    """Run a command line in this process: -> its output."""
     capsys.readouterr()
     assert main.main([*map(str, args), "--cpu_devices=1"]) == 0
     return capsys.readouterr().out
 
 
 def script(code):
-    """Run Python code in a process of its own, which must not warn: -> what it printed."""
+    """Run Python code in a new process, where warnings are errors: -> its output."""
     arguments = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,28 +70,28 @@ def test_every_public_name_is_there():
     assert all(getattr(rnnlm, name) is not None for name in dir(rnnlm))
 
 
-def test_training_returns_what_the_folder_says(run):
+def test_training_returns_the_result_of_the_folder(run):
     folder, received, result = run
     assert result == json.loads((folder / "result.json").read_text()) and result["step"] == 30
     assert received == [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_training_needs_no_main_thread_and_no_config(run, tmp_path, text_file):
-    result, found = run[2], []
+    result, results = run[2], []
     first = replace(config_for(text_file), train=replace(config_for(text_file).train, steps=20))
-    thread = threading.Thread(target=lambda: found.append(rnnlm.train(first, tmp_path / "run", show=False)))
+    thread = threading.Thread(target=lambda: results.append(rnnlm.train(first, tmp_path / "run", show=False)))
     thread.start()
     thread.join()
-    assert found[0]["step"] == 20
+    assert results[0]["step"] == 20
     assert rnnlm.train(None, tmp_path / "run", show=False)["step"] == 20
     # A plain dict is a config, too.
     assert rnnlm.train(config_for(text_file).as_dict(), tmp_path / "run", show=False)["step"] == 30
     assert rows(tmp_path / "run")[-1]["valid_bpc"] == result["valid_bpc"]
 
 
-def test_a_model_says_what_it_is(run, lm):
-    shown = f"LanguageModel(lstm 2x12, 3,166 parameters, 22 symbols (byte_seen), step {lm.train_step}, {run[0]})"
-    assert repr(lm) == shown and run[2]["parameters"] == 3166 and lm.workdir == run[0]
+def test_a_model_describes_itself(run, lm):
+    expected = f"LanguageModel(lstm 2x12, 3,166 parameters, 22 symbols (byte_seen), step {lm.train_step}, {run[0]})"
+    assert repr(lm) == expected and run[2]["parameters"] == 3166 and lm.workdir == run[0]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_exactly_one_text_is_scored(lm, tmp_path):
         lm.score(text="a#")
 
 
-def test_a_score_is_recorded_where_asked(capsys, tmp_path, run):
+def test_a_score_is_recorded_on_request(capsys, tmp_path, run):
     folder = shutil.copytree(run[0], tmp_path / "run")
     (folder / "result.jsonl").unlink(missing_ok=True)
     lm = rnnlm.load(folder)
@@ -144,7 +144,7 @@ def test_a_score_is_recorded_where_asked(capsys, tmp_path, run):
     assert row["bpc"] == first["bpc"] and row["worse_by"] == 0
     (folder / "result.jsonl").unlink()
     (folder / "result.jsonl").mkdir()
-    assert lm.score("test", record=True).tally == score.tally  # it is not lost
+    assert lm.score("test", record=True).tally == score.tally  # a failed record does not lose the score
     assert "The score is not recorded" in capsys.readouterr().err
 
 
@@ -152,10 +152,10 @@ def test_tuned_settings_are_found_again(lm):
     with pytest.raises(rnnlm.UserError, match=r"keeps no settings of dynamic rms for step \d+: give --learning_rate"):
         lm.score("test", dynamic="rms")
     trials = {}
-    found = lm.tune_dynamic("rms", on_trial=lambda options, bpc: trials.update({options: bpc}))
-    assert trials[found] == min(trials.values()) and len(trials) > 9
-    assert lm.tuned("rms") == found
-    assert lm.score("test", dynamic="rms") == lm.score("test", dynamic=found)
+    tuned = lm.tune_dynamic("rms", on_trial=lambda options, bpc: trials.update({options: bpc}))
+    assert trials[tuned] == min(trials.values()) and len(trials) > 9
+    assert lm.tuned("rms") == tuned
+    assert lm.score("test", dynamic="rms") == lm.score("test", dynamic=tuned)
 
 
 def test_samples_are_those_of_the_command(capsys, run, lm):
@@ -203,16 +203,16 @@ def test_online_compression_needs_no_model(text_file):
 
 @pytest.fixture
 def cells(tmp_path, monkeypatch):
-    """A module `their_cells` with a cell `Mine`, that a test may import; says whether it has been imported."""
+    """Make a module `their_cells` with a cell `Mine`: -> a function that tells if it has been imported."""
     (tmp_path / "their_cells.py").write_text("from rnnlm.cells import rnn\nMine = rnn.make_cell(None)\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield lambda: "their_cells" in sys.modules
     sys.modules.pop("their_cells", None)
 
 
-def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, tmp_path, text_file):
+def test_a_foreign_cell_is_imported_only_if_trusted(capsys, cells, tmp_path, text_file):
     folder, config = tmp_path / "run", config_for(text_file, model__cell="their_cells:Mine")
-    rnnlm.train(config, folder, show=False)  # one's own config is code anyway
+    rnnlm.train(config, folder, show=False)  # a config given by the user is trusted
     coded = rnnlm.compress_online(b"the cat", config)
     del sys.modules["their_cells"]
     flag = "--cpu_devices=1"
@@ -246,8 +246,8 @@ def test_a_cell_of_someone_elses_is_imported_only_where_trusted(capsys, cells, t
     assert (tmp_path / "again").read_bytes() == b"the cat"
 
 
-def test_configuring_too_late_says_so():
-    rnnlm.configure(cpu_devices=1)  # as it is already
+def test_configuring_too_late_warns():
+    rnnlm.configure(cpu_devices=1)  # equal to the present configuration
     with pytest.warns(UserWarning, match=r"rnnlm\.configure\(\) came too late: jax has already started"):
         rnnlm.configure(cpu_devices=3)
     code = """
@@ -270,11 +270,11 @@ lm = rnnlm.load({str(run[0])!r})
 import jax
 print(jax.device_count(), "xla" in os.environ["XLA_FLAGS"], lm.bpc("the cat"))
 """
-    asked, started = (
+    configured, started = (
         script(code.format(first)) for first in ("rnnlm.configure(cpu_devices=2)", "import jax; jax.devices()")
     )
-    assert asked.startswith("2 True") and started.startswith("1 False")
-    assert float(asked.split()[2]) == pytest.approx(float(started.split()[2]), rel=1e-5)
+    assert configured.startswith("2 True") and started.startswith("1 False")
+    assert float(configured.split()[2]) == pytest.approx(float(started.split()[2]), rel=1e-5)
 
 
 STATE = """
@@ -301,7 +301,7 @@ assert state() == before and during and all(seen != before for seen in during)
     script(code)
 
 
-def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
+def test_hooks_drop_only_the_late_reports_of_orbax(monkeypatch):
     seen = []
     monkeypatch.setattr(sys, "excepthook", lambda *error: seen.append(str(error[1])))
     before = sys.excepthook
@@ -317,7 +317,7 @@ def test_hooks_drop_what_orbax_reports_late_and_nothing_else(monkeypatch):
 
 
 def test_states_of_a_text(lm):
-    """Carries and log probabilities agree with stepping through the text."""
+    """Carries and log probabilities equal those of stepping through the text."""
     pytest.skip("comes with captured intermediates")
 
 

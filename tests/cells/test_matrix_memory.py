@@ -55,6 +55,6 @@ def numpy_step(p, carry, x):
     return (memory, n), out
 
 
-def test_it_keeps_the_laws():
+def test_it_satisfies_the_laws():
     laws.check_scan(cell, numpy_step)
     laws.check_model("tests.cells.test_matrix_memory:cell")

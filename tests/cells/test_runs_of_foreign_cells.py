@@ -15,7 +15,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_from_outside_does_all_that_ours_do(name, tmp_path, text_file):
+def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     cell, options = CELLS[name]
 
     def config(steps):

@@ -1,4 +1,4 @@
-"""Tally and blocks: nats, bits, what uniform logits cost, and standard errors."""
+"""Tallies and blocks give the right nats, bits and standard errors."""
 
 import math
 

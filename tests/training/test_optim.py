@@ -1,4 +1,4 @@
-"""Schedules by their formulas, clipping by its definition, and each optimizer's first step."""
+"""Schedules equal their formulas, clipping its definition, and optimizers their first step."""
 
 import jax.numpy as jnp
 import numpy as np
