@@ -100,8 +100,8 @@ def main(args: argparse.Namespace, machine: dict[str, Any]) -> None:
         sys.stdout.write(f"{who}: {checkout['commit'][:12]}{changes}, jax {checkout['versions']['jax']}\n")
     sys.stdout.write("\n")
     for what in args.what.split(","):
-        found = against(what, args)
+        result = against(what, args)
         with args.results.open("a") as file:
-            file.write(json.dumps(found | machine | both) + "\n")
+            file.write(json.dumps(result | machine | both) + "\n")
         if args.json:
-            sys.stdout.write(json.dumps(found) + "\n")
+            sys.stdout.write(json.dumps(result) + "\n")

@@ -181,10 +181,10 @@ def profile(run: Run) -> int:
     import jax
 
     with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         with jax.profiler.trace(folder):
             work(5)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - begin
         trace = next(Path(folder).rglob("*.trace.json.gz"))
         kernels = profiles.kernels(trace)
         shutil.copy(trace, run.out / "gpu-profile.trace.json.gz")

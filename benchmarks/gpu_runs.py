@@ -50,13 +50,13 @@ def metrics(workdir: Path) -> list[Row]:
 def train(run: Run) -> int:
     """Train a large model on the quickstart's text, stop it after two minutes, and evaluate it."""
     with tempfile.TemporaryDirectory() as folder:
-        workdir, begun = Path(folder) / "run", time.perf_counter()
+        workdir, begin = Path(folder) / "run", time.perf_counter()
         with rnnlm("train", "--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.train) as process:
             while process.poll() is None and not metrics(workdir):
                 time.sleep(0.05)
-            started = time.perf_counter() - begun
+            first_row_seconds = time.perf_counter() - begin
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(run.scale.train_seconds - started)
+                process.wait(run.scale.train_seconds - first_row_seconds)
             process.send_signal(signal.SIGTERM)
             wait_for_success(process)
         rows = metrics(workdir)
@@ -67,7 +67,7 @@ def train(run: Run) -> int:
             overrides=run.scale.train,
             steps=losses[-1]["step"],
             seconds=losses[-1]["seconds"],
-            seconds_to_first_row=started,
+            seconds_to_first_row=first_row_seconds,
             symbols_per_second=statistics.median(row["symbols_per_second"] for row in losses),
             train_bpc=losses[-1]["bpc"],
             valid_bpc=valid[-1] if valid else None,

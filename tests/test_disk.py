@@ -225,7 +225,7 @@ class Trace:
     def rnnlm(self, *args):
         names = "openat,write,writev,pwrite64,fsync,?rename,?renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir"
         rnnlm(*args, prefix=["strace", "-f", "-y", "-qq", "-o", str(self.path), "-e", f"trace={names}"])
-        begun = {}
+        started = {}
         for text in self.path.read_text(errors="replace").splitlines():
             self.lines += 1
             match = CALL.match(text)
@@ -233,9 +233,9 @@ class Trace:
                 continue
             process, name, rest = match.groups()
             if "resumed>" not in text:
-                begun[process] = (name, [a or b for a, b in PATHS.findall(rest)], rest, self.lines)
-            if "<unfinished" not in text and process in begun and not re.search(r"\) += -1 ", rest):
-                self.calls.append(Call(*begun.pop(process), self.lines))
+                started[process] = (name, [a or b for a, b in PATHS.findall(rest)], rest, self.lines)
+            if "<unfinished" not in text and process in started and not re.search(r"\) += -1 ", rest):
+                self.calls.append(Call(*started.pop(process), self.lines))
 
     def named(self, *names):
         return [call for call in self.calls if call.name in names]
@@ -251,7 +251,7 @@ class Trace:
             names.add(str(path).replace(f"/{item}/", f"/{item}{TMP}/"))
         return max((c.end for c in writes if c.paths and c.paths[0] in names and holding in c.text), default=-1)
 
-    def made(self, path):
+    def created(self, path):
         """Return the line where a file or folder is first created."""
         return next(call.end for call in self.named("openat", "mkdir", "mkdirat") if str(path) in call.paths)
 
@@ -259,17 +259,18 @@ class Trace:
         return self.named("rename", "renameat", "renameat2")
 
 
-def test_what_is_written_survives_a_power_loss(tmp_path, text_file):
+def test_written_files_survive_a_power_loss(tmp_path, text_file):
     """Files are synced in the right order of system calls, in a run of 30 steps that is then evaluated."""
     workdir, trace = tmp_path / "parent" / "run", Trace(tmp_path / "trace")
     trace.rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"))
     trace.rnnlm("eval", f"--workdir={workdir}")
-    files_are_synced_before_they_get_their_names(workdir, trace)
-    rows_are_synced_before_a_checkpoint_relies_on_them(workdir, trace)
-    a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace)
+    check_files_are_synced_before_their_rename(workdir, trace)
+    check_rows_are_synced_before_the_checkpoint(workdir, trace)
+    check_a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace)
 
 
-def files_are_synced_before_they_get_their_names(workdir, trace):
+def check_files_are_synced_before_their_rename(workdir, trace):
+    """Check that files are synced before they are renamed into place, and their folders after it."""
     stored = [workdir / name for name in ("config.json", "vocab.json", "run.json", "result.json")]
     stored += sorted((workdir / "samples").glob("*.txt"))
     assert len(stored) == 6
@@ -280,22 +281,24 @@ def files_are_synced_before_they_get_their_names(workdir, trace):
             assert trace.synced(call.paths[0], after=trace.written(call.paths[0]), before=call.begin), path
             assert trace.synced(path.parent, after=call.end), path
     for folder in (workdir.parent, workdir, workdir / "samples", workdir / "checkpoints"):
-        assert trace.synced(folder.parent, after=trace.made(folder)), folder
+        assert trace.synced(folder.parent, after=trace.created(folder)), folder
 
 
-def rows_are_synced_before_a_checkpoint_relies_on_them(workdir, trace):
+def check_rows_are_synced_before_the_checkpoint(workdir, trace):
+    """Check that the rows up to a step are synced before its checkpoint is started."""
     metrics = workdir / "metrics.jsonl"
     for path in (metrics, workdir / "result.jsonl"):
         assert trace.synced(path, after=trace.written(path)), path
-        assert trace.synced(workdir, after=trace.made(path)), path
-    saves = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
-    for step, folder in saves.items():
+        assert trace.synced(workdir, after=trace.created(path)), path
+    folders = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
+    for step, folder in folders.items():
         last = trace.written(metrics, holding=f'\\"step\\": {step},')
         begin = next(call.begin for call in trace.named("mkdir", "mkdirat") if str(folder) in call.paths)
         assert last > 0 and trace.synced(metrics, after=last, before=begin), step
 
 
-def a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace):
+def check_a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace):
+    """Check that the newest checkpoint is synced before an older one is deleted."""
     folder = workdir / "checkpoints"
     commits = {int(Path(c.paths[-1]).name): c.end for c in trace.renames() if Path(c.paths[-1]).parent == folder}
     assert sorted(commits) == [5, 10, 15, 20, 25, 30] and 30 in saved(folder)
@@ -320,7 +323,7 @@ MARKS = ("commit_success.txt", "_CHECKPOINT_METADATA")
 
 
 def test_a_run_with_empty_commit_marks_is_read(run):
-    """The commit marks of orbax, which it writes last and does not sync, may be empty after a power loss."""
+    """Commit marks, which orbax writes after its first sync of a checkpoint, may be empty after a power loss."""
     for name in MARKS:
         for path in (run / "checkpoints").rglob(name):
             path.write_bytes(b"")

@@ -28,7 +28,7 @@ def command(workdir, text, *more):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, text_file):
+def uninterrupted(tmp_path_factory, text_file):
     """Train an uninterrupted run of 240 steps on two devices."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     train(workdir, text_file, *LONG)
@@ -46,7 +46,7 @@ def same_run(a, b):
     assert [results[0][k] for k in keys] == [results[1][k] for k in keys]
 
 
-def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(whole, tmp_path, text_file):
+def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(uninterrupted, tmp_path, text_file):
     rng = random.Random(7)
     workdir, kills = tmp_path / "killed", 0
     for target in (15, 60, 110, 150, 200):
@@ -63,7 +63,7 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(whole
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 5
     train(workdir, text_file, *LONG)
-    same_run(whole, workdir)
+    same_run(uninterrupted, workdir)
 
 
 def last_complete_step(workdir):
@@ -75,7 +75,7 @@ def last_complete_step(workdir):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
+def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
     for target in (30, 120):
         process = start(*command(workdir, text_file, *LONG))
@@ -88,8 +88,8 @@ def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
         step = int(out.split("stopped at step ")[1].split(";")[0])
         assert saved(workdir / "checkpoints")[-1] == step >= target
     train(workdir, text_file, *LONG)
-    assert rows(workdir) == rows(whole)
-    same_bits(leaves(workdir, 240), leaves(whole, 240))
+    assert rows(workdir) == rows(uninterrupted)
+    same_bits(leaves(workdir, 240), leaves(uninterrupted, 240))
 
 
 def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
@@ -120,7 +120,7 @@ def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, text_file):
+def device_runs(tmp_path_factory, text_file):
     """Train 30 steps on one, two and four devices, without dropout."""
     folder = tmp_path_factory.mktemp("devices")
     for n in (1, 2, 4):
@@ -139,14 +139,14 @@ def near(a, b):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_devices_do_not_change_the_run(plain):
-    near(plain / "1", plain / "2")
-    near(plain / "1", plain / "4")
+def test_devices_do_not_change_the_run(device_runs):
+    near(device_runs / "1", device_runs / "2")
+    near(device_runs / "1", device_runs / "4")
 
 
-def test_accumulated_gradients_on_two_devices_give_an_equal_run(plain, tmp_path, text_file):
+def test_accumulated_gradients_on_two_devices_give_an_equal_run(device_runs, tmp_path, text_file):
     train(tmp_path / "run", text_file, "--cpu_devices=2", "--config.train.accumulate=2")
-    near(plain / "1", tmp_path / "run")
+    near(device_runs / "1", tmp_path / "run")
 
 
 def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
@@ -155,15 +155,15 @@ def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
     near(tmp_path / "1", tmp_path / "2")
 
 
-def test_a_run_of_two_devices_resumes_on_one_and_on_four(plain, tmp_path, text_file):
+def test_a_run_of_two_devices_resumes_on_one_and_on_four(device_runs, tmp_path, text_file):
     for n in (1, 4):
         workdir = tmp_path / str(n)
         train(workdir, text_file, "--cpu_devices=2", "--config.train.steps=20")
         train(workdir, text_file, f"--cpu_devices={n}")
-        near(plain / "2", workdir)
+        near(device_runs / "2", workdir)
 
 
-def test_two_processes_equal_one(plain, tmp_path, text_file):
+def test_two_processes_equal_one(device_runs, tmp_path, text_file):
     workdir = tmp_path / "run"
     with conftest.free_port() as port:
         address = f"127.0.0.1:{port}"
@@ -176,20 +176,20 @@ def test_two_processes_equal_one(plain, tmp_path, text_file):
             process.send_signal(signal.SIGKILL)
     assert [process.returncode for process in both] == [0, 0], ends
     assert "done: step 30" in ends[0][0] and "step" not in ends[1][0]
-    near(plain / "1", workdir)
+    near(device_runs / "1", workdir)
     # One process resumes the run of two.
     train(workdir, text_file, "--config.train.steps=35", "--cpu_devices=2")
     assert saved(workdir / "checkpoints")[-1] == 35
 
 
-def test_the_run_folder(whole, text_file):
-    config = json.loads((whole / "config.json").read_text())
+def test_the_run_folder(uninterrupted, text_file):
+    config = json.loads((uninterrupted / "config.json").read_text())
     assert config["model"]["hidden"] == 12 and config["train"]["steps"] == 240
-    run = json.loads((whole / "run.json").read_text())
+    run = json.loads((uninterrupted / "run.json").read_text())
     assert run["corpus"]["bytes"] == 6000 and len(run["corpus"]["sha256"]) == 64
     assert run["symbols_per_step"] == 32 and run["parameters"] > 1000
     assert run["starts"][0]["versions"]["jax"] and run["starts"][0]["devices"] and run["starts"][0]["argv"]
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in lines if "loss" in row]
     assert [row["step"] for row in steps] == list(range(1, 241))
     assert {
@@ -207,23 +207,23 @@ def test_the_run_folder(whole, text_file):
     assert steps[-1]["bpc"] < 0.8 * steps[0]["bpc"]
     valid = [row for row in lines if "valid_bpc" in row]
     assert [row["step"] for row in valid] == list(range(24, 241, 24)) and valid[0]["valid_count"] == 600
-    result = json.loads((whole / "result.json").read_text())
+    result = json.loads((uninterrupted / "result.json").read_text())
     best = min(valid, key=lambda row: row["valid_bpc"])
     assert result["best_step"] == best["step"] and result["valid_bpc"] == valid[-1]["valid_bpc"]
-    assert set(saved(whole / "checkpoints")) >= {240, best["step"]}
-    assert "temperature 0.5" in (whole / "samples" / "000000240.txt").read_text()
+    assert set(saved(uninterrupted / "checkpoints")) >= {240, best["step"]}
+    assert "temperature 0.5" in (uninterrupted / "samples" / "000000240.txt").read_text()
 
 
-def test_tensorboard_events_equal_the_metrics(whole):
-    events = EventAccumulator(str(whole), size_guidance={"tensors": 0}).Reload()
+def test_tensorboard_events_equal_the_metrics(uninterrupted):
+    events = EventAccumulator(str(uninterrupted), size_guidance={"tensors": 0}).Reload()
     tags = events.Tags()
     assert {"train/loss", "train/bpc", "train/learning_rate", "valid/bpc"} <= set(tags["scalars"])
     mirrored = [(e.step, pytest.approx(e.value, rel=1e-6)) for e in events.Scalars("valid/bpc")]
-    assert [(r["step"], r["valid_bpc"]) for r in rows(whole) if "valid_bpc" in r] == mirrored
+    assert [(r["step"], r["valid_bpc"]) for r in rows(uninterrupted) if "valid_bpc" in r] == mirrored
     logged = [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("samples/text_summary")]
-    samples = [(int(path.stem), path.read_text()) for path in sorted((whole / "samples").iterdir())]
+    samples = [(int(path.stem), path.read_text()) for path in sorted((uninterrupted / "samples").iterdir())]
     assert logged == [(step, f"```\n{text}\n```") for step, text in samples]
-    assert events.Scalars("final/valid_bpc")[-1].value == pytest.approx(rows(whole)[-1]["valid_bpc"], rel=1e-6)
+    assert events.Scalars("final/valid_bpc")[-1].value == pytest.approx(rows(uninterrupted)[-1]["valid_bpc"], rel=1e-6)
     assert b"model.hidden" in events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
 
 
@@ -242,25 +242,25 @@ def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file, targ
     assert len(json.loads((workdir / "run.json").read_text())["starts"]) == 2
 
 
-def test_a_finished_run_that_is_started_again_stays_unchanged(plain, text_file):
-    before = rows(plain / "1"), saved(plain / "1" / "checkpoints")
-    out = train(plain / "1", text_file, "--cpu_devices=1")
-    assert "step 30" in out and before == (rows(plain / "1"), saved(plain / "1" / "checkpoints"))
+def test_a_finished_run_that_is_started_again_stays_unchanged(device_runs, text_file):
+    before = rows(device_runs / "1"), saved(device_runs / "1" / "checkpoints")
+    out = train(device_runs / "1", text_file, "--cpu_devices=1")
+    assert "step 30" in out and before == (rows(device_runs / "1"), saved(device_runs / "1" / "checkpoints"))
 
 
-def test_eval_sample_and_load_agree(whole, text_file):
-    line = json.loads(rnnlm("eval", f"--workdir={whole}", "--split=valid", "--json", "--step=latest"))
+def test_eval_sample_and_load_agree(uninterrupted, text_file):
+    line = json.loads(rnnlm("eval", f"--workdir={uninterrupted}", "--split=valid", "--json", "--step=latest"))
     assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr", "step"}
-    recorded = [row for row in rows(whole) if "valid_bpc" in row][-1]
+    recorded = [row for row in rows(uninterrupted) if "valid_bpc" in row][-1]
     assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
-    text = rnnlm("eval", f"--workdir={whole}", "--compressors")
+    text = rnnlm("eval", f"--workdir={uninterrupted}", "--compressors")
     assert "xz -9e" in text and "bits per byte" in text and "split     test" in text
 
-    lm = api.load(whole)
+    lm = api.load(uninterrupted)
     assert lm.sample("the ", length=70, temperature=0.7, seed=3) + "\n" == rnnlm(
-        "sample", f"--workdir={whole}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
+        "sample", f"--workdir={uninterrupted}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
     )
-    several = ("sample", f"--workdir={whole}", "--length=70", "--num=4", "--top_p=0.9")
+    several = ("sample", f"--workdir={uninterrupted}", "--length=70", "--num=4", "--top_p=0.9")
     samples = rnnlm(*several, "--cpu_devices=2")
     assert samples.count("----- sample") == 4 and samples == rnnlm(*several, "--cpu_devices=1")
 

@@ -35,7 +35,7 @@ class NormalizedCell(nn.RNNCellBase):
 
 
 class NoisyCell(NormalizedCell):
-    """A cell that drops units of its carry while it is trained."""
+    """A cell that drops units of its carry in training only."""
 
     @nn.compact
     def __call__(self, carry, x):
@@ -138,10 +138,10 @@ def test_a_random_cell_is_differentiated_by_autodiff_and_draws_by_lane():
 
     assert float(loss(params)) != float(loss(params, None)) != float(loss(params, keys + 1))
     grad = jax.grad(loss)(params)
-    step, towards = 1e-2, jax.tree.map(lambda p: jnp.ones_like(p) / 10, params)
-    moved = [jax.tree.map(lambda p, d, s=s: p + s * step * d, params, towards) for s in (1, -1)]
-    slope = (float(loss(moved[0])) - float(loss(moved[1]))) / (2 * step)
-    along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(towards), strict=True))
+    step, direction = 1e-2, jax.tree.map(lambda p: jnp.ones_like(p) / 10, params)
+    shifted = [jax.tree.map(lambda p, d, s=s: p + s * step * d, params, direction) for s in (1, -1)]
+    slope = (float(loss(shifted[0])) - float(loss(shifted[1]))) / (2 * step)
+    along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(direction), strict=True))
     assert along == pytest.approx(slope, rel=2e-2)
     _, whole = forward(params, carry, x, reset, keys)
     _, alone = forward(params, jax.tree.map(lambda s: s[1:2], carry), x[1:2], reset[1:2], keys[1:2])

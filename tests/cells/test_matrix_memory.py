@@ -1,4 +1,4 @@
-"""A cell whose carry holds a matrix [B, H, H] and starts at values other than zero: a gated fast-weight memory.
+"""A cell whose carry holds a matrix [B, H, H] and does not start at zero: a gated fast-weight memory.
 
 C' = f C + i v k^T, n' = f n + i k, h = C' q / max(|n' . q|, 1), as the mLSTM of Beck et al. 2024 (equations 19 to 27)
 with sigmoid gates.

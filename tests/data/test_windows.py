@@ -75,9 +75,9 @@ def test_evaluation_counts_every_symbol_once_from_its_own_context(data):
         np.testing.assert_array_equal(np.diff(at), 1)
         np.testing.assert_array_equal(x[lane, start : step + 1][at > 0], (at[at > 0] - 1) % 251)
         piece = begin + (at[-1] - begin) // stride * stride
-        begun = max(begin, piece - context)
-        expected = [p for p in range(begun + 1, at[-1] + 1) if (p - 1) % 251 == separator]
-        assert at[0] == max([begun, *expected])
+        piece_start = max(begin, piece - context)
+        expected = [p for p in range(piece_start + 1, at[-1] + 1) if (p - 1) % 251 == separator]
+        assert at[0] == max([piece_start, *expected])
 
 
 def test_the_first_symbol_of_a_split_is_predicted_from_the_one_before_it():
