@@ -243,8 +243,8 @@ class Trainer:
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
         params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.best_params)), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prompt + to_text(vocabulary, drawn)[0]
+            chunks = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
+            texts[temperature] = c.prompt + to_text(vocabulary, chunks)[0]
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> Row:
