@@ -1,4 +1,4 @@
-"""Generate the tables of the README pages from the results beside them.
+"""Generate the tables of the pages from the results that are kept in the repository.
 
     python experiments/tables.py            # write the tables
     python experiments/tables.py --check    # name the pages that differ from their results, and exit with code 1
@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").glob("*/README.md"))]
 MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "experiments" / "001_compression" / "results.jsonl"
+QUICK = ROOT / "experiments" / "quick.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
+CONFIG = "experiments/001_compression/lstm.py"
+HARDWARE = "2 cores of an AMD EPYC, in other use at times"
 PAPER = "Karpathy, Johnson and Li 2015"
 
 Row = dict[str, Any]
@@ -137,6 +140,26 @@ def training() -> Table:
     return rows
 
 
+def results() -> Table:
+    """Make the table of results: those of the configs' docstrings, and the experiment's."""
+    rows = [["text, split", "bpc", "protocol", "parameters", "hardware", "training", "config"]]
+    for row in lines(QUICK):
+        cells = [f"{row['text']}, {row['split']}", f"{row['bpc']:.3f}", row["protocol"], f"{row['parameters']:,}"]
+        rows.append([*cells, row["hardware"], duration(row["seconds"]), f"`{row['config']}`"])
+    for text, name in TEXTS.items():
+        run = results_of("train", text)[-1]
+        for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms")):
+            scores = [row for row in results_of(what, text, split="test") if row["protocol"].startswith(protocol)]
+            cells = [f"{name}, test", bits(scores[-1]), protocol, f"{run['parameters']:,}"]
+            rows.append([*cells, HARDWARE, duration(run["seconds"]), f"`{CONFIG}`"])
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """Format a time in seconds or minutes."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
 def bench(what: str) -> Row:
     """Return the newest benchmark of a kind."""
     return [row for row in lines(BENCH) if row["what"] == what][-1]
@@ -154,6 +177,24 @@ def speed() -> Table:
     return [*rows, ["geometric mean", "", *(f"{newest['ratio'][name]:.2f}" for name in peers), ""]]
 
 
+def speed_short() -> Table:
+    """Make the short table of training speed: rnnlm's time, and the peers' at their best settings divided by it."""
+    newest = bench("train")
+    rows = [["layers x hidden, batch, window", "rnnlm ms a step", "PyTorch / rnnlm", "flax / rnnlm"]]
+    for row in newest["rows"]:
+        shape = row["shape"].replace(" B=", ", ").replace(" T=", ", ")
+        rows.append([shape, f"{row['ms']['rnnlm']:.1f}", f"{row['ratio']['torch']:.2f}", f"{row['ratio']['flax']:.2f}"])
+    return [*rows, ["geometric mean", "", f"{newest['ratio']['torch']:.2f}", f"{newest['ratio']['flax']:.2f}"]]
+
+
+def sampling() -> Table:
+    """Make the table of symbols drawn a second."""
+    rows = [["model, streams", "rnnlm symbols/s", "rnnlm / PyTorch"]]
+    for row in bench("sample")["rows"]:
+        rows.append([row["shape"], f"{row['symbols_per_second']['rnnlm']:,.0f}", f"{row['ratio']['torch']:.1f}"])
+    return rows
+
+
 def reading() -> Table:
     """Make the table of symbols read per second."""
     return [["", "symbols/s"]] + [
@@ -161,9 +202,8 @@ def reading() -> Table:
     ]
 
 
-TABLES: dict[str, Callable[[], Table]] = {
-    table.__name__: table for table in (models, files, orders, paper, training, speed, reading)
-}
+GENERATORS = (models, files, orders, paper, training, results, speed, speed_short, sampling, reading)
+TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 
 
 def fill_tables(page: str) -> str:

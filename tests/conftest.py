@@ -24,6 +24,11 @@ os.environ["XDG_CACHE_HOME"] = str(CACHE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    configure_jax()
+
+
+def configure_jax() -> None:
+    """Start jax as tests have it: strict, one device, quick to compile."""
     import jax
 
     from rnnlm.runtime import devices
