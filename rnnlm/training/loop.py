@@ -287,6 +287,11 @@ def train(
         kept = layout.find_run(workdir)
         if kept:
             layout.refuse_other(workdir, kept.config, config)
+        if data and not kept:
+            raise UserError(
+                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
+                "data.files of its config."
+            )
         if kept and config.data.files != kept.config.data.files:
             data = data or config.data.files
         dataset = kept.open_dataset(data) if kept else open_dataset(config.data)
