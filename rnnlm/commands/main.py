@@ -1,4 +1,4 @@
-"""The command line `rnnlm VERB ...`: find the verb's command, run it, and report what went wrong in one sentence."""
+"""Run `rnnlm VERB ...`: find the verb's command, and report what went wrong in one sentence."""
 
 import importlib
 import os

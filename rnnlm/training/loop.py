@@ -287,6 +287,11 @@ def train(
         existing = layout.find_run(workdir)
         if existing:
             layout.refuse_other(workdir, existing.config, config)
+        elif data:
+            raise UserError(
+                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
+                "data.files of its config."
+            )
         if existing and config.data.files != existing.config.data.files:
             data = data or config.data.files
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
