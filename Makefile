@@ -17,18 +17,18 @@ test: lint types pytest
 pytest: $(VENV)/installed
 	$(BIN)/pytest
 
-# The tests that take minutes.
+# Run the tests that take minutes.
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow -n0
 
-# Speed and memory beside PyTorch and flax; WHAT=train,sample,compile,memory,read,quality chooses. With AGAINST=DIR the
-# speed beside that other checkout of rnnlm, such as an older commit; then WHAT=train,sample,compile,read.
+# Compare speed and memory with PyTorch and flax; WHAT=train,sample,compile,memory,read,quality selects benchmarks. With
+# AGAINST=DIR compare the speed with another checkout of rnnlm, such as an older commit; WHAT=train,sample,compile,read.
 WHAT ?=
 AGAINST ?=
 bench: $(if $(AGAINST),$(VENV)/installed,$(VENV)/bench)
 	$(BIN)/python benchmarks/run.py $(if $(WHAT),--what=$(WHAT)) $(if $(AGAINST),--against=$(AGAINST))
 
-# PyTorch beside what the lock file names, in the version that the figures were measured with.
+# Install PyTorch, which the lock file lacks, in the version of the published measurements.
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	  --config-settings editable_mode=compat --editable '.[bench]'
@@ -41,8 +41,8 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-# The environment holds exactly what requirements.lock names for this Python, hashes checked, and this project in
-# editable form. Another Python gets an environment of its own: make pytest VENV=.venv-3.12 PYTHON=python3.12
+# Install exactly the packages of requirements.lock for this Python, with their hashes checked, and this project in
+# editable form. Give another Python its own environment: make pytest VENV=.venv-3.12 PYTHON=python3.12
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
@@ -50,7 +50,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	  --config-settings editable_mode=compat --editable .
 	touch $@
 
-# Resolve anew, for every Python that pyproject.toml admits: for development, and for accelerators. Needs uv.
+# Resolve the versions of all packages again, for every Python that pyproject.toml allows. Needs uv.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 lock:
 	$(LOCK) --extra dev --output-file requirements.lock

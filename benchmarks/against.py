@@ -1,4 +1,4 @@
-"""This checkout beside another one, in alternation in one run: what became slower, and how sure that is."""
+"""Compare the speed of this checkout with another one in alternating turns, with confidence intervals."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.alone import compile_tasks
 from benchmarks.commands import read_tasks
-from benchmarks.contest import ROOT, contest, geometric_mean, interpreter, paired_ratio, say, table
+from benchmarks.contest import ROOT, contest, geometric_mean, interpreter, log_row, paired_ratio, table
 from benchmarks.versus import sample_tasks, train_tasks
 
 WHAT = {"train": train_tasks, "sample": sample_tasks, "compile": compile_tasks, "read": read_tasks}
@@ -29,7 +29,7 @@ print(json.dumps({"python": platform.python_version(), "versions": {name: versio
 
 
 def provenance(checkout: Path) -> dict[str, Any]:
-    """The commit of a checkout, whether what is measured differs from it, and its Python and packages."""
+    """Return the commit of a checkout, whether its measured files differ from it, its Python and its packages."""
 
     def git(*args: str) -> str:
         with contextlib.suppress(OSError):  # there is no git
@@ -44,9 +44,9 @@ def provenance(checkout: Path) -> dict[str, Any]:
 
 
 def against(what: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Contest each task of a kind between both checkouts: -> rows with the ratio of times, other / this.
+    """Time each task of a kind in both checkouts: -> rows with the ratio of times, other / this.
 
-    A task that one of them cannot do, such as an older commit that has no such contest, is left out.
+    A task that one of them cannot run, such as one that an older commit lacks, is left out.
     """
     rows, left_out = [], {}
     for name, task in WHAT[what](args).items():
@@ -56,12 +56,12 @@ def against(what: str, args: argparse.Namespace) -> dict[str, Any]:
         times = contest(both, args.rounds, args.seconds, failed)
         if failed:
             left_out[name] = sorted(failed)
-            sys.stderr.write(f"left out: {name}, which {' and '.join(failed)} cannot do: see above\n")
+            sys.stderr.write(f"left out: {name}, which {' and '.join(failed)} cannot run: see above\n")
             continue
         ms = {who: 1e3 * statistics.median(t) for who, t in times.items()}
         row = {"shape": name, "ms": ms} | paired_ratio(times["other"], times["this"])
         rows.append(row | {"verdict": verdict(*row["interval"])})
-        say(rows[-1])
+        log_row(rows[-1])
     mean = geometric_mean([row["ratio"] for row in rows]) if rows else None
     last = [["geometric mean", "", "", f"{mean:.3f}", "", ""]] if mean else []
     table([what, "this ms", "other ms", "other / this", "95 % interval", "verdict"], [*map(format_row, rows), *last])
@@ -69,19 +69,19 @@ def against(what: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def format_row(row: dict[str, Any]) -> list[str]:
-    """Format a row of the table."""
+    """Format a row for the table."""
     low, high = row["interval"]
     ms = [f"{row['ms'][who]:.2f}" for who in ("this", "other")]
     return [row["shape"], *ms, f"{row['ratio']:.3f}", f"{low:.3f}..{high:.3f}", row["verdict"]]
 
 
 def verdict(low: float, high: float) -> str:
-    """Say what the interval of the ratio other / this shows of this checkout."""
+    """Return the verdict on this checkout from the interval of the ratio other / this."""
     return "slower" if high < 1 else "faster" if low > 1 else "not told apart"
 
 
 def parse_checkout(text: str) -> Path:
-    """Return the folder of another checkout. Raises ArgumentTypeError where it has no benchmark of ours."""
+    """Return the folder of another checkout. Raises ArgumentTypeError if it has no benchmarks/worker.py."""
     path = Path(text).resolve()
     if not (path / "benchmarks" / "worker.py").is_file():
         raise argparse.ArgumentTypeError(
@@ -100,8 +100,8 @@ def main(args: argparse.Namespace, machine: dict[str, Any]) -> None:
         sys.stdout.write(f"{who}: {checkout['commit'][:12]}{changes}, jax {checkout['versions']['jax']}\n")
     sys.stdout.write("\n")
     for what in args.what.split(","):
-        found = against(what, args)
+        result = against(what, args)
         with args.results.open("a") as file:
-            file.write(json.dumps(found | machine | both) + "\n")
+            file.write(json.dumps(result | machine | both) + "\n")
         if args.json:
-            sys.stdout.write(json.dumps(found) + "\n")
+            sys.stdout.write(json.dumps(result) + "\n")

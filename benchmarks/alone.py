@@ -1,4 +1,4 @@
-"""What a step of rnnlm takes to compile, and in memory."""
+"""Measure the compile time and the memory of a training step of rnnlm, without peers."""
 
 import argparse
 import importlib.util
@@ -17,7 +17,7 @@ from benchmarks.versus import VOCAB
 
 
 def compile_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Trace, compile and run a first step, by depth and window."""
+    """Return the tasks that trace, compile and run a first step, by depth and window."""
     base = {"peer": "ours", "what": "compile", "layers": 2, "hidden": 128, "batch": 8, "window": 50, "vocab": VOCAB}
     return {
         "2 layers, T=50": base,
@@ -27,16 +27,16 @@ def compile_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def compile_times(args: argparse.Namespace) -> dict[str, Any]:
-    """Trace, compile and first step, by T and by depth; and a whole start of `rnnlm train`, cold and warm."""
+    """Measure compile times by window and depth, and starts of `rnnlm train` with a cold and a warm cache."""
     tasks = compile_tasks(args)
     times = contest(tasks, args.rounds)
-    # The step itself, which each unit runs once, is taken off.
+    # Subtract the step itself, which each unit runs once.
     steps = contest({name: task | {"what": "train"} for name, task in tasks.items()}, 3)
     seconds = {name: statistics.median(times[name]) - statistics.median(steps[name]) for name in tasks}
     starts: dict[str, list[float]] = {"cold": [], "warm": []}
     missing = [name for name in ("ml_collections", "orbax", "tensorboardX") if not importlib.util.find_spec(name)]
     if missing:
-        sys.stdout.write(f"No start of `rnnlm train` is measured here, for want of {', '.join(missing)}.\n\n")
+        sys.stdout.write(f"No start of `rnnlm train` is measured, because {', '.join(missing)} is not installed.\n\n")
     for _ in range(0 if missing else args.rounds):
         with tempfile.TemporaryDirectory() as folder:
             for kind in starts:
@@ -51,7 +51,7 @@ def compile_times(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def start_up(folder: Path, kind: str) -> float:
-    """Seconds from the start of `rnnlm train` to its first row in metrics.jsonl."""
+    """Measure the seconds from the start of `rnnlm train` to its first row in metrics.jsonl."""
     text, workdir = folder / "text.txt", folder / kind
     text.write_bytes(bytes(range(32, 97)) * 2000)
     command = [sys.executable, "-m", "rnnlm", "train", "--config=configs/base.py", f"--workdir={workdir}"]
@@ -61,8 +61,8 @@ def start_up(folder: Path, kind: str) -> float:
     env = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}
     begin = time.perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-    rows = workdir / "metrics.jsonl"
-    while not (rows.exists() and rows.stat().st_size):
+    metrics = workdir / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
         if process.poll() is not None:
             raise RuntimeError(f"{command} ended with code {process.returncode}.")
         time.sleep(0.002)
@@ -73,6 +73,7 @@ def start_up(folder: Path, kind: str) -> float:
 
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure the memory and the time of a step over a long window, with and without rematerialization, on a CPU."""
     if args.device == "gpu":
         sys.stdout.write("The memory of a step is measured on a CPU only.\n\n")
         return {"what": "memory", "ratio": {}, "rows": []}

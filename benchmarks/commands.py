@@ -1,4 +1,4 @@
-"""Whole commands by the clock, starting included: what they reach, and how fast."""
+"""Measure whole commands, their start included: bpc, and symbols per second."""
 
 import argparse
 import json
@@ -10,21 +10,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import ROOT, say, table
+from benchmarks.contest import ROOT, log_row, table
 
 
 def quality(args: argparse.Namespace) -> dict[str, Any]:
-    """The tiny-shakespeare configs from process start, and the halves of their validation split."""
+    """Train the tiny-shakespeare configs: -> seconds from process start, nats of the halves of the validation split."""
     rows = []
     for name in args.quality:
         with tempfile.TemporaryDirectory() as folder:
             took = seconds("train", f"--config=configs/{name}.py", f"--workdir={folder}/run")
-            found = [score(folder, n) for n in (55_770, 0)]
-        first, whole = found
+            first, whole = (score(folder, n) for n in (55_770, 0))
         second = {"nats": whole["nats"] - first["nats"], "count": whole["count"] - first["count"]}
         nats = {n: s["nats"] / s["count"] for n, s in (("first", first), ("second", second), ("whole", whole))}
         rows.append({"config": name, "seconds": took, "nats": nats})
-        say(rows[-1])
+        log_row(rows[-1])
     table(
         ["config", "seconds", "first half", "second half", "whole (nats)"],
         [[r["config"], f"{r['seconds']:.1f}", *(f"{v:.4f}" for v in r["nats"].values())] for r in rows],
@@ -33,18 +32,19 @@ def quality(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def rnnlm(*args: str) -> str:
+    """Run `rnnlm ARGS`: -> its standard output."""
     command = [sys.executable, "-m", "rnnlm", *args]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def score(folder: str, symbols: int) -> dict[str, Any]:
-    """The validation split's first symbols, or all, read end to end with one carry."""
+    """Score the first `symbols` of the validation split (0: all) in one lane."""
     options = ("--split=valid", "--lanes=1", f"--symbols_to={symbols}", "--json")
     return json.loads(rnnlm("eval", f"--workdir={folder}/run", *options))
 
 
 def read_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """A small text evaluated, adapted to and coded, in a process that has started: for contests."""
+    """Return the tasks that evaluate, adapt to and compress a small text."""
     base = {"peer": "ours_reading", "layers": 1, "hidden": 512}
     return {
         "evaluate 1x512, 64 lanes": base | {"what": "evaluate", "symbols": 16_384, "lanes": 64},
@@ -55,43 +55,43 @@ def read_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 READ, ADAPTED, PACKED = 4_000_000, 400_000, 1_000_000
-"""Symbols that are evaluated, evaluated dynamically, and compressed."""
+"""Numbers of symbols that are evaluated, dynamically evaluated, and compressed."""
 
 
 def read(args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluation, dynamic evaluation beside training at batch 1, and compression, of Python's library.
+    """Measure evaluation, dynamic evaluation, training at batch 1, and compression of Python's library.
 
-    The models are hardly trained, which changes no time.
+    The models are trained for a few steps only, which does not change the speed.
     """
     rnnlm("data", "stdlib")
-    found: dict[str, float] = {}
+    speeds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        large, small = (fresh(f"{folder}/{hidden}", hidden) for hidden in (512, 256))
+        large, small = (train_briefly(f"{folder}/{hidden}", hidden) for hidden in (512, 256))
         took = seconds("eval", large, f"--symbols-to={READ}")
-        found["evaluate 1x512"] = rows(large, "result.jsonl")[-1]["count"] / took
+        speeds["evaluate 1x512"] = rows(large, "result.jsonl")[-1]["count"] / took
         settings = ("--dynamic=rms", "--learning_rate=1e-5", "--decay=1e-3", f"--symbols-to={ADAPTED}")
-        found["dynamic 1x512, segment 20, all included"] = ADAPTED / seconds("eval", large, *settings)
-        found["dynamic 1x512, segment 20"] = ADAPTED / rows(large, "result.jsonl")[-1]["seconds"]
+        speeds["dynamic 1x512, segment 20, all included"] = ADAPTED / seconds("eval", large, *settings)
+        speeds["dynamic 1x512, segment 20"] = ADAPTED / rows(large, "result.jsonl")[-1]["seconds"]
         for window in (20, 50):
-            run = fresh(f"{folder}/{window}", 512, batch=1, window=window, steps=100_000 // window)
-            speeds = [row["symbols_per_second"] for row in rows(run, "metrics.jsonl") if "loss" in row]
-            found[f"train 1x512, batch 1, window {window}"] = statistics.median(speeds[1:])
-        text, packed, again = (Path(folder) / name for name in ("text", "packed", "again"))
+            run = train_briefly(f"{folder}/{window}", 512, batch=1, window=window, steps=100_000 // window)
+            in_training = [row["symbols_per_second"] for row in rows(run, "metrics.jsonl") if "loss" in row]
+            speeds[f"train 1x512, batch 1, window {window}"] = statistics.median(in_training[1:])
+        text, compressed, decoded = (Path(folder) / name for name in ("text", "compressed", "decoded"))
         corpus = json.loads((Path(folder) / "512" / "run.json").read_text())["corpus"]
         text.write_bytes(Path(corpus["path"]).read_bytes()[-PACKED:])
-        coding = ("compress", small, str(text), f"-o={packed}", "--lanes=64")
-        found["compress 1x256, 64 lanes"] = PACKED / seconds(*coding, "--noverify")
-        found["decompress"] = PACKED / seconds("decompress", small, str(packed), f"-o={again}")
-        assert again.read_bytes() == text.read_bytes()
-    table(["what", "symbols/s"], [[name, f"{speed:,.0f}"] for name, speed in found.items()])
-    slower = {w: found[f"train 1x512, batch 1, window {w}"] / found["dynamic 1x512, segment 20"] for w in (20, 50)}
+        coding = ("compress", small, str(text), f"-o={compressed}", "--lanes=64")
+        speeds["compress 1x256, 64 lanes"] = PACKED / seconds(*coding, "--noverify")
+        speeds["decompress"] = PACKED / seconds("decompress", small, str(compressed), f"-o={decoded}")
+        assert decoded.read_bytes() == text.read_bytes()
+    table(["what", "symbols/s"], [[name, f"{speed:,.0f}"] for name, speed in speeds.items()])
+    slower = {w: speeds[f"train 1x512, batch 1, window {w}"] / speeds["dynamic 1x512, segment 20"] for w in (20, 50)}
     table(["dynamic / training at batch 1, time", "ratio"], [[f"window {w}", f"{r:.2f}"] for w, r in slower.items()])
     ratios = {f"dynamic/train, window {w}": r for w, r in slower.items()}
-    return {"what": "read", "ratio": ratios, "rows": [{"symbols_per_second": found}]}
+    return {"what": "read", "ratio": ratios, "rows": [{"symbols_per_second": speeds}]}
 
 
-def fresh(folder: str, hidden: int, **training: int) -> str:
-    """Train a model of Python's library for a moment: -> the flag that names its run."""
+def train_briefly(folder: str, hidden: int, **training: int) -> str:
+    """Train a model on Python's library for a few steps: -> the flag --workdir of its run."""
     sizes = {"layers": 1, "hidden": hidden, "embedding": hidden}
     overrides = [f"--config.model.{name}={value}" for name, value in sizes.items()]
     overrides += [f"--config.train.{name}={value}" for name, value in ({"steps": 20} | training).items()]
@@ -102,11 +102,13 @@ def fresh(folder: str, hidden: int, **training: int) -> str:
 
 
 def seconds(*command: str) -> float:
+    """Measure the seconds that a command of rnnlm takes."""
     begin = time.perf_counter()
     rnnlm(*command)
     return time.perf_counter() - begin
 
 
 def rows(workdir: str, name: str) -> list[dict[str, Any]]:
+    """Read a file of JSON lines of a run; `workdir` is the flag --workdir."""
     text = (Path(workdir.removeprefix("--workdir=")) / name).read_text()
     return [json.loads(line) for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""How a contest goes: workers that take turns, a peer's best settings, ratios pair by pair, and how they are shown."""
+"""Time programs against each other: workers that take turns, the best settings of a peer, and paired ratios."""
 
 import contextlib
 import functools
@@ -21,16 +21,16 @@ SECONDS = 1.0  # of one turn
 
 
 def interpreter(checkout: Path) -> str:
-    """The Python of a checkout: that of its own environment where it has one, else this one."""
+    """Return the Python of a checkout: that of its own environment if it has one, else the running one."""
     own = checkout / ".venv" / "bin" / "python"
     return str(own) if checkout != ROOT and own.exists() else sys.executable
 
 
 class Contestant:
-    """A worker process; of another checkout where the task names one."""
+    """Run a task in a worker process, from the code of the checkout that the task names, or else of this one."""
 
     def __init__(self, task: dict[str, Any]):
-        # A device of its own where there are several, no claim on all its memory, and nothing compiled before.
+        # Use one GPU, without reserving all of its memory, and no cache of compiled programs.
         env = {"CUDA_VISIBLE_DEVICES": "0"} | os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         env = {k: v for k, v in env.items() if k != "JAX_COMPILATION_CACHE_DIR"} | task.get("env", {})
         checkout = Path(task.get("checkout", ROOT))
@@ -42,15 +42,15 @@ class Contestant:
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """What the worker says once it is ready, which this waits for."""
+        """Wait until the worker is ready: -> the facts that it reports."""
         return self.answer()
 
     def wait_until_ready(self) -> None:
-        """Wait until the worker has compiled and is warm. Raises RuntimeError where it fails."""
+        """Wait until the worker has compiled and run its first steps. Raises RuntimeError if it fails."""
         _ = self.facts
 
     def answer(self) -> dict[str, Any]:
-        """Read a line of the worker. Raises RuntimeError where it has ended, is late or says something else."""
+        """Read a line of JSON from the worker. Raises RuntimeError if it has ended, is late or writes another line."""
         assert self.process.stdout
         left = self.deadline - time.monotonic()
         if left < math.inf and not select.select([self.process.stdout], [], [], max(0.0, left))[0]:
@@ -58,40 +58,40 @@ class Contestant:
             raise RuntimeError(f"{self.task} did not answer in time.")
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see what it said above.")
+            raise RuntimeError(f"{self.task} ended with code {self.process.wait()}: see its message above.")
         try:
             return json.loads(line)
         except ValueError:
             raise RuntimeError(f"{self.task} answered {line!r}.") from None
 
     def turn(self, n: int) -> float:
-        """Seconds for one unit, of n in a row."""
+        """Run n units in a row: -> seconds per unit."""
         assert self.process.stdin
         self.wait_until_ready()
         self.deadline = time.monotonic() + self.task.get("seconds_to_answer", math.inf)
         self.process.stdin.write(f"{n}\n")
         self.process.stdin.flush()
-        found = self.answer()
-        self.peak = found["peak_bytes"]
-        return found["seconds"] / n
+        answer = self.answer()
+        self.peak = answer["peak_bytes"]
+        return answer["seconds"] / n
 
     def units(self, seconds: float) -> int:
-        """How many take about so long."""
+        """Return the number of units that take about `seconds`."""
         return max(1, round(seconds / self.turn(1)))
 
     def quickest(self, seconds: float, turns: int) -> float:
-        """Seconds for one unit in the best of some turns of about so many seconds."""
+        """Return the least seconds per unit of some turns of about `seconds` each."""
         units = self.units(seconds)
         return min(self.turn(units) for _ in range(turns))
 
     def hang_up(self) -> None:
-        """Tell the worker that there is no more to do."""
+        """Close the worker's input, which tells it to end."""
         assert self.process.stdin
-        with contextlib.suppress(OSError):  # it is gone
+        with contextlib.suppress(OSError):  # it has ended
             self.process.stdin.close()
 
     def close(self) -> None:
-        """End the worker; one that does not, as while it compiles, is killed."""
+        """End the worker; kill it if it does not end within 10 seconds."""
         self.hang_up()
         try:
             self.process.wait(10)
@@ -103,7 +103,7 @@ class Contestant:
 
 
 def close_all(players: list[Contestant]) -> None:
-    """End workers, all at the same time."""
+    """End all workers at the same time."""
     for player in players:
         player.hang_up()
     for player in players:
@@ -117,12 +117,12 @@ def contest(
     failed: dict[str, str] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> dict[str, list[float]]:
-    """Let contestants take turns of about so many seconds: -> seconds a unit for each, turn by turn.
+    """Let workers take turns of about `seconds` each: -> seconds per unit by name, turn by turn.
 
-    Every other round goes backwards, so that nobody always comes first. They get ready one after the other, since some
-    measure while they compile; those whose task says "start_together" do so at the same time. One that fails, or is
-    late by its task's "seconds_to_answer", goes into `failed` with the reason where that is given, and raises
-    RuntimeError or OSError where not. What they say of themselves goes into `facts`.
+    Every other round runs in reverse order, so that no worker always comes first. Workers get ready one after another,
+    since some tune by measuring while they compile; tasks with "start_together" get ready at the same time. A worker
+    that fails, or takes longer than its task's "seconds_to_answer", goes into `failed` with the reason. Facts of the
+    workers go into `facts`. Raises RuntimeError or OSError for a failed worker if `failed` is not given.
     """
     with contextlib.ExitStack() as stack:
         players: dict[str, Contestant] = {}
@@ -156,41 +156,42 @@ def contest(
 
 
 def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
-    """The task with those of the peer's settings that did it quickest, each tried three times for a while."""
-    found = []
+    """Return the task with the quickest of the peer's settings, each tried in three turns."""
+    timed = []
     variants = importlib.import_module(f"benchmarks.peers.{peer}").variants(device, task)
     for variant in variants:
-        made = task | {"peer": peer} | variant
+        candidate = task | {"peer": peer} | variant
         if len(variants) == 1:
-            return made
+            return candidate
         try:
-            with contextlib.closing(Contestant(made)) as player:
-                found.append((player.quickest(SECONDS / 2, turns=3), made))
-        except (OSError, RuntimeError) as error:  # a compiler that is not there, a flag that this version does not know
+            with contextlib.closing(Contestant(candidate)) as player:
+                timed.append((player.quickest(SECONDS / 2, turns=3), candidate))
+        except (OSError, RuntimeError) as error:  # a missing compiler, or a flag that this version lacks
             sys.stderr.write(f"left out: {error}\n")
-    if not found:
-        raise RuntimeError(f"None of {peer}'s settings worked: see what they said above.")
-    return min(found, key=lambda pair: pair[0])[1]
+    if not timed:
+        raise RuntimeError(f"None of {peer}'s settings worked: see the messages above.")
+    return min(timed, key=lambda pair: pair[0])[1]
 
 
 def settings(task: dict[str, Any]) -> str:
-    """What was chosen for a peer, in a few letters."""
-    said = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll", "dtype") if name in task]
-    said += ["compile"] if task.get("compile") else []
-    said += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
-    said += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
-    return " ".join(said)
+    """Describe the settings of a task in a few words."""
+    words = [f"{name}={task[name]}" for name in ("threads", "devices", "unroll", "dtype") if name in task]
+    words += ["compile"] if task.get("compile") else []
+    words += ["malloc"] if "MALLOC_MMAP_MAX_" in task.get("env", {}) else []
+    words += ["XLA flags"] if "XLA_FLAGS" in task.get("env", {}) else []
+    return " ".join(words)
 
 
 def ratio(peer: list[float], ours: list[float]) -> float:
+    """Return the median of the ratios peer / ours, turn by turn."""
     return statistics.median(a / b for a, b in zip(peer, ours, strict=True))
 
 
 def median_interval(values: list[float]) -> tuple[float, float]:
-    """Bounds that hold the true median with at least 95 % probability, whatever the distribution.
+    """Return an interval that contains the true median with at least 95 % probability, for any distribution.
 
-    They are the k-th smallest and the k-th largest value, by the binomial distribution of how many lie below the
-    median; the smallest and the largest where fewer than six values allow no more.
+    It goes from the k-th smallest to the k-th largest value, by the binomial distribution of the number of values below
+    the median; fewer than six values give their range, which covers less.
     """
     n, k = len(values), 1
     while sum(math.comb(n, i) for i in range(k + 1)) / 2**n <= 0.025:
@@ -206,14 +207,17 @@ def paired_ratio(other: list[float], this: list[float]) -> dict[str, Any]:
 
 
 def geometric_mean(values: list[float]) -> float:
+    """Return the geometric mean."""
     return math.exp(statistics.fmean(math.log(v) for v in values))
 
 
-def say(row: dict[str, Any]) -> None:
+def log_row(row: dict[str, Any]) -> None:
+    """Write a row as a line of JSON to standard error."""
     sys.stderr.write(json.dumps(row) + "\n")
 
 
 def table(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table with aligned columns."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         cells = [

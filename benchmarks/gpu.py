@@ -1,9 +1,9 @@
-"""Measure rnnlm on one NVIDIA GPU, part by part; `benchmarks/gpu.sh` runs them all.
+"""Measure rnnlm on one NVIDIA GPU, part by part; `benchmarks/gpu.sh` runs all parts.
 
     python benchmarks/gpu.py PART --out=DIR [--cpu]
 
-Each part appends lines of JSON to DIR/gpu.jsonl as its figures come, so that they stay if it is cut off; the part
-`table` makes DIR/gpu.md from them. --cpu puts the CPU in the GPU's place, with tiny models, to try the script itself.
+Each part appends lines of JSON to DIR/gpu.jsonl as soon as it has them, so that they remain if it is cut off; the part
+`table` makes DIR/gpu.md from them. --cpu tries the script itself on the CPU, with tiny models.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from rnnlm.runs.provenance import version as version_of
 
 
 def machine(run: Run) -> int:
-    """Say what this machine is and what it lacks: -> exit code, 2 where nothing can be measured."""
+    """Record the machine, its GPU and what it lacks: -> exit code, 2 if nothing can be measured."""
     lacks = missing_packages() + ([] if shutil.which("nvidia-smi") else ["nvidia-smi"])
     if sys.version_info < (3, 12):
         lacks.append(f"Python 3.12: this is {platform.python_version()}")
@@ -65,15 +65,15 @@ def machine(run: Run) -> int:
     run.add("device", backend=backend, device=device, torch_sees_gpu=torch_sees_gpu())
     if backend != "gpu" and not run.cpu:
         sys.stderr.write(
-            f"JAX sees no GPU here, only {device}: install jax[cuda13] where there is one, or try the script itself "
-            "with --cpu.\n"
+            f"JAX sees no GPU here, only {device}: install jax[cuda13] on a machine with a GPU, or try the script "
+            "itself with --cpu.\n"
         )
         return 2
     return 0
 
 
 def missing_packages() -> list[str]:
-    """Packages that pyproject.toml asks for and that are not here, or not in that version; JAX as of 0.11."""
+    """Return the packages of pyproject.toml that are missing or of a wrong version; JAX must be 0.11 or newer."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     lacks = []
     for requirement in map(Requirement, [*wanted, "jax>=0.11", "torch"]):
@@ -84,7 +84,7 @@ def missing_packages() -> list[str]:
 
 
 def torch_sees_gpu() -> bool:
-    """Return whether there is a PyTorch that sees a GPU."""
+    """Return whether PyTorch is installed and sees a GPU."""
     with contextlib.suppress(ImportError):
         import torch
 
@@ -93,31 +93,31 @@ def torch_sees_gpu() -> bool:
 
 
 def output_of(*command: str) -> str:
-    """Return what a command prints; nothing where there is no such command."""
+    """Return the standard output of a command, or "" if there is no such command."""
     with contextlib.suppress(OSError):
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return ""
 
 
 def contestants(task: Row, run: Run) -> dict[str, Row]:
-    """rnnlm and its peers, float32 (TF32 in products) and bfloat16, PyTorch compiled and not.
+    """Return the tasks of rnnlm and its peers in float32 (TF32 in products) and bfloat16, PyTorch compiled and not.
 
-    They get ready at the same time, else most of the time would go there, though it may sway what autotuners choose.
+    All get ready at the same time to save time, which may change what autotuners choose.
     """
     task = task | {"start_together": True, "seconds_to_answer": 90}
-    found = {}
+    tasks = {}
     for dtype in ("float32", "bfloat16"):
-        found[f"rnnlm {dtype}"] = task | {"peer": "ours", "dtype": dtype}
-        found[f"flax {dtype}"] = task | {"peer": "flax_rnn", "dtype": dtype, "devices": 1}
+        tasks[f"rnnlm {dtype}"] = task | {"peer": "ours", "dtype": dtype}
+        tasks[f"flax {dtype}"] = task | {"peer": "flax_rnn", "dtype": dtype, "devices": 1}
     for variant in torch_lstm.variants("gpu", task) if importlib.util.find_spec("torch") else ():
         name = f"torch {variant['dtype']}" + (" compiled" if variant["compile"] else "")
-        found[name] = task | {"peer": "torch_lstm"} | variant
+        tasks[name] = task | {"peer": "torch_lstm"} | variant
     product = {"peer": "ours", "what": "ceiling", "size": run.scale.square, "dtype": "bfloat16"}
-    return found | {"product": task | product}
+    return tasks | {"product": task | product}
 
 
 def beside_peers(run: Run) -> int:
-    """Contest rnnlm and its peers at each shape, a row a shape."""
+    """Time rnnlm and its peers at each shape, and record a row for each shape."""
     for shape in run.scale.shapes:
         failed: dict[str, str] = {}
         facts: dict[str, Row] = {}
@@ -129,7 +129,7 @@ def beside_peers(run: Run) -> int:
             "contest",
             shape=shape_name(shape),
             ms=ms,
-            ratio={name: ratio(times[name], own) for name, own in ours.items() if own},
+            ratio={name: ratio(times[name], rnnlm_times) for name, rnnlm_times in ours.items() if rnnlm_times},
             symbols_per_second={name: 1e3 * shape[2] * shape[3] / t for name, t in ms.items() if name != "product"},
             product_tflops=2e-9 * run.scale.square**3 / ms["product"] if "product" in ms else None,
             facts=facts,
@@ -139,16 +139,16 @@ def beside_peers(run: Run) -> int:
 
 
 def best_dtype(run: Run) -> str:
-    """The dtype in which rnnlm was quickest in the contest of the first shape; bfloat16 where there was none."""
+    """Return the dtype in which rnnlm was quickest in the contest of the first shape; bfloat16 without a contest."""
     rows = run.rows("contest")
     ours = {n: t for n, t in rows[0]["ms"].items() if n.startswith("rnnlm")} if rows else {}
     if not ours:
-        sys.stdout.write("No contest is on record here, so bfloat16 is taken.\n")
+        sys.stdout.write("No contest is on record here, so bfloat16 is used.\n")
     return min(ours, key=lambda name: ours[name]).split()[1] if ours else "bfloat16"
 
 
 def flags(run: Run) -> int:
-    """Contest rnnlm with each flag against rnnlm without, three flags at a time, a row a flag."""
+    """Time rnnlm with each flag against rnnlm without flags, three at a time, and record a row for each flag."""
     dtype, names = best_dtype(run), list(run.scale.flags)
     for shape in run.scale.shapes:
         task = train_task(shape, dtype) | {"peer": "ours", "start_together": True, "seconds_to_answer": 60}
@@ -169,7 +169,7 @@ def flags(run: Run) -> int:
 
 
 def profile(run: Run) -> int:
-    """Trace some steps of the first shape, with the flag that gained most where one did, and sum up their kernels."""
+    """Profile some steps of the first shape with the fastest flag, and record their time by kernel."""
     shape = run.scale.shapes[0]
     gained = [row for row in run.rows("flags") if row.get("ratio", 0) > 1 and row["shape"] == shape_name(shape)]
     best = max(gained, key=lambda row: row["ratio"], default={"flag": "", "name": "no flag"})
@@ -181,10 +181,10 @@ def profile(run: Run) -> int:
     import jax
 
     with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         with jax.profiler.trace(folder):
             work(5)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - begin
         trace = next(Path(folder).rglob("*.trace.json.gz"))
         kernels = profiles.kernels(trace)
         shutil.copy(trace, run.out / "gpu-profile.trace.json.gz")
@@ -194,7 +194,7 @@ def profile(run: Run) -> int:
 
 
 def table(run: Run) -> int:
-    """Make gpu.md from the rows that there are."""
+    """Make gpu.md from the recorded rows."""
     (run.out / "gpu.md").write_text(profiles.page(run.rows))
     return 0
 
@@ -211,6 +211,7 @@ PARTS: dict[str, Callable[[Run], int]] = {
 
 
 def main() -> int:
+    """Run the part of the command line: -> exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
@@ -219,10 +220,10 @@ def main() -> int:
     if args.cpu:
         os.environ["JAX_PLATFORMS"] = "cpu"
     args.out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are ended, too
     try:
         return PARTS[args.part](Run(args.out, args.cpu))
-    except (OSError, RuntimeError, ValueError) as error:  # of a process that was started, or of what it wrote
+    except (OSError, RuntimeError, ValueError) as error:  # from a started process or from its output
         sys.stderr.write(f"{error}\n")
         return 1
 

@@ -3,12 +3,12 @@
 #
 #   benchmarks/gpu.sh [--out=DIR] [--cpu] [PART ...]
 #
-# The parts, each under four minutes, are machine (what it is and lacks), contest (beside cuDNN through PyTorch, and
-# flax), train (two minutes of a real config), resume (whether a killed run ends bit for bit as an undisturbed one, and
-# with which flags), flags (XLA's, one by one) and profile (where the time of the best goes). Each appends lines of JSON
-# to DIR/gpu.jsonl as its figures come, and DIR/gpu.md is made from them after each, so what was found stays when time
-# runs out. DIR is benchmarks/results unless given. PYTHON names the interpreter, .venv/bin/python or else python3 unless
-# set; COMMIT the commit, where there is no git. --cpu puts the CPU in the GPU's place, with tiny models, to try the script itself.
+# The parts, each under four minutes, are machine (what it is and lacks), contest (speed beside flax and PyTorch with
+# cuDNN), train (two minutes of a real config), resume (does a killed run end bit for bit as an uninterrupted one, and
+# with which flags), flags (XLA's, one by one) and profile (time by kernel with the best flag). Each part appends lines
+# of JSON to DIR/gpu.jsonl, from which DIR/gpu.md is made after each part, so that results remain if time runs out. DIR
+# is benchmarks/results by default. PYTHON names the interpreter (default .venv/bin/python, else python3), COMMIT the
+# commit if there is no git. --cpu tries the script itself on the CPU, with tiny models.
 set -u
 out=benchmarks/results parts=() options=()
 for word in "$@"; do
@@ -17,9 +17,9 @@ for word in "$@"; do
     --cpu) options+=("$word") ;;
     machine | contest | flags | train | resume | profile) parts+=("$word") ;;
     *)
-      sed -n '2,13s/^# \{0,1\}//p' "$0"
+      sed -n '2,11s/^# \{0,1\}//p' "$0"
       case $word in -h | --help) exit 0 ;; esac
-      echo "$word is no part, and no option as above." >&2
+      echo "$word is no part and no option: see above." >&2
       exit 2
       ;;
   esac
@@ -33,9 +33,9 @@ if ! command -v "$python" >/dev/null; then
 fi
 run=("$python" benchmarks/gpu.py --out="$out" ${options[@]+"${options[@]}"})
 
-# A part runs in a process group of its own, which a signal to this script must reach.
+# A part runs in its own process group, so pass a signal to this script on to it.
 child=
-trap 'kill -TERM "$child" 2>/dev/null; echo "Stopped; what was found is kept."; exit 130' INT TERM
+trap 'kill -TERM "$child" 2>/dev/null; echo "Stopped; the results so far remain."; exit 130' INT TERM
 
 budget=${BUDGET:-575} # seconds, of all parts together
 declare -A limits=([machine]=50 [contest]=200 [train]=150 [resume]=65 [flags]=60 [profile]=45)
@@ -43,7 +43,7 @@ for i in "${!parts[@]}"; do
   part=${parts[i]} later=0
   for other in "${parts[@]:i+1}"; do later=$((later + limits[$other])); done
   left=$((budget - SECONDS))
-  limit=$((left - later > limits[$part] ? left - later : limits[$part])) # what the parts before have left over, too
+  limit=$((left - later > limits[$part] ? left - later : limits[$part])) # with the time that earlier parts left over
   limit=$((limit < left ? limit : left))
   limit=$((limit < 225 ? limit : 225))
   if [ "$limit" -lt 10 ]; then
@@ -58,8 +58,8 @@ for i in "${!parts[@]}"; do
   case $code in
     0) ;;
     2) exit 2 ;;
-    124 | 137) echo "$part was cut off after $limit s; what it had found is kept." ;;
-    *) echo "$part ended with code $code; what it had found is kept." ;;
+    124 | 137) echo "$part was cut off after $limit s; its results so far remain." ;;
+    *) echo "$part ended with code $code; its results so far remain." ;;
   esac
   "${run[@]}" table
 done

@@ -1,4 +1,4 @@
-"""Whole runs on a GPU: training for two minutes, and whether a killed run ends as an undisturbed one."""
+"""Measure whole runs on a GPU: train for two minutes, and compare a killed run with an uninterrupted one."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from rnnlm.runs.metrics import read_rows
 
 @contextlib.contextmanager
 def rnnlm(*args: str, flag: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Start `rnnlm ARGS` with flags for XLA; it is killed where the block ends before it does."""
+    """Start `rnnlm ARGS` with flags for XLA, and kill it if it still runs at the end of the block."""
     command = [sys.executable, "-m", "rnnlm", *args]
     options: dict[str, Any] = {"cwd": ROOT, "env": os.environ | {"XLA_FLAGS": flag}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
@@ -35,7 +35,7 @@ def rnnlm(*args: str, flag: str = "") -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_success(process: subprocess.Popen[str]) -> str:
-    """Wait for a process: -> what it printed. Raises RuntimeError where it fails."""
+    """Wait for a process to end: -> its output. Raises RuntimeError if it fails."""
     output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{process.args} ended with code {process.returncode}: {output[-2000:]}")
@@ -43,20 +43,20 @@ def wait_for_success(process: subprocess.Popen[str]) -> str:
 
 
 def metrics(workdir: Path) -> list[Row]:
-    """Read the whole rows of a run so far."""
+    """Read the complete rows of a run so far."""
     return read_rows(RunDir(workdir).metrics)[0]
 
 
 def train(run: Run) -> int:
-    """Train the quickstart's text with a model of the GPU's size, stop it two minutes after its start, evaluate it."""
+    """Train a large model on the quickstart's text, stop it after two minutes, and evaluate it."""
     with tempfile.TemporaryDirectory() as folder:
-        workdir, begun = Path(folder) / "run", time.perf_counter()
+        workdir, begin = Path(folder) / "run", time.perf_counter()
         with rnnlm("train", "--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.train) as process:
             while process.poll() is None and not metrics(workdir):
                 time.sleep(0.05)
-            started = time.perf_counter() - begun
+            first_row_seconds = time.perf_counter() - begin
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(run.scale.train_seconds - started)
+                process.wait(run.scale.train_seconds - first_row_seconds)
             process.send_signal(signal.SIGTERM)
             wait_for_success(process)
         rows = metrics(workdir)
@@ -67,7 +67,7 @@ def train(run: Run) -> int:
             overrides=run.scale.train,
             steps=losses[-1]["step"],
             seconds=losses[-1]["seconds"],
-            seconds_to_first_row=started,
+            seconds_to_first_row=first_row_seconds,
             symbols_per_second=statistics.median(row["symbols_per_second"] for row in losses),
             train_bpc=losses[-1]["bpc"],
             valid_bpc=valid[-1] if valid else None,
@@ -79,7 +79,7 @@ def train(run: Run) -> int:
 
 
 def resume(run: Run) -> int:
-    """Kill a run, let it go on, and compare it with an undisturbed one; with more flags until they are equal."""
+    """Kill and resume a run, and compare it with an uninterrupted one; try further flags until both are equal."""
     for name, flag in REPEATABLE.items():
         try:
             killed, arrays, step = kill_and_compare(run, flag)
@@ -94,10 +94,14 @@ def resume(run: Run) -> int:
 
 
 def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
-    """-> (whether the kill came in time, arrays that differ at the end, the first step whose loss differs)."""
+    """Kill and resume a run beside an uninterrupted one.
+
+    Returns (whether the kill came in time, the number of arrays that differ at the end, the first step whose loss
+    differs).
+    """
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        with train_shortly(run, whole, flag) as process:
+        uninterrupted, killed = Path(folder) / "uninterrupted", Path(folder) / "killed"
+        with train_shortly(run, uninterrupted, flag) as process:
             wait_for_success(process)
         with train_shortly(run, killed, flag) as process:
             while process.poll() is None and len(metrics(killed)) < 0.6 * run.scale.resume_steps:
@@ -105,18 +109,18 @@ def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
         in_time = process.returncode == -signal.SIGKILL and not RunDir(killed).result.exists()
         with train_shortly(run, killed, flag) as process:
             wait_for_success(process)
-        return in_time, *differences(whole, killed)
+        return in_time, *differences(uninterrupted, killed)
 
 
 def train_shortly(run: Run, workdir: Path, flag: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """Start a short run that keeps its checkpoints often; or let it go on."""
+    """Start or resume a short run that saves checkpoints often."""
     steps = f"--config.train.steps={run.scale.resume_steps}"
     config = ("--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.resume, steps)
     return rnnlm("train", *config, "--nocompile_cache", flag=flag)
 
 
 def differences(a: Path, b: Path) -> tuple[int, int | None]:
-    """-> (arrays of the last checkpoint that differ, by their digests; the first step whose loss differs)."""
+    """Compare two runs: -> (number of arrays that differ by digest at the end, first step whose loss differs)."""
     newest = max(int(path.name) for path in RunDir(a).checkpoints.iterdir() if path.name.isdecimal())
     left, right = (
         json.loads((RunDir(folder).checkpoints / str(newest) / "meta" / "metadata").read_text()) for folder in (a, b)

@@ -1,4 +1,4 @@
-"""The sizes of the parts of `benchmarks/gpu.sh`, and the file that they write to."""
+"""Define the sizes of the parts of `benchmarks/gpu.sh`, and the file that they write."""
 
 import contextlib
 import datetime
@@ -24,19 +24,19 @@ FLAGS = {
     "no Triton products": "--xla_gpu_enable_triton_gemm=false",
     "double-buffered loops": "--xla_gpu_enable_while_loop_double_buffering=true",
 }
-"""XLA's flags that the pages of JAX (GPU performance tips) and of NVIDIA's JAX-Toolbox name, tried one by one."""
+"""Flags of XLA that JAX's GPU performance tips and NVIDIA's JAX-Toolbox recommend, tried one by one."""
 
 REPEATABLE = {
     "no flag": "",
     "deterministic kernels only": "--xla_gpu_exclude_nondeterministic_ops=true",
     "deterministic kernels, no autotuning": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
 }
-"""Flags that may make a run repeatable, those that cost least first."""
+"""Flags that may make a run repeatable, from the least to the most costly."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The shapes, configs and times of all parts."""
+    """Set the shapes, configs and times of all parts."""
 
     shapes: list[tuple[int, int, int, int]]
     square: int
@@ -83,27 +83,28 @@ TRIAL = Scale(
 
 @dataclass(frozen=True)
 class Run:
-    """The rows of one run of the script: those in OUT/gpu.jsonl from the last row of the part `machine` on."""
+    """Append and read the rows of one run of the script: those in OUT/gpu.jsonl from the last row `machine` on."""
 
     out: Path
     cpu: bool
 
     @property
     def scale(self) -> Scale:
+        """Return the sizes for the device."""
         return TRIAL if self.cpu else GPU
 
     def add(self, part: str, **values: Any) -> None:
-        """Append a row, and show it."""
+        """Append a row to gpu.jsonl, and print it."""
         row = {"part": part, "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")} | values
         append_line(self.out / "gpu.jsonl", json.dumps(row).encode())
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 
     def rows(self, part: str) -> list[Row]:
-        """The rows of a part; a line that was cut off does not count."""
-        path, found = self.out / "gpu.jsonl", []
+        """Return the rows of a part; an incomplete line is skipped."""
+        path, rows = self.out / "gpu.jsonl", []
         for line in path.read_text().splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError):
                 row = json.loads(line)
-                found = [row] if row["part"] == "machine" else [*found, row]
-        return [row for row in found if row["part"] == part]
+                rows = [row] if row["part"] == "machine" else [*rows, row]
+        return [row for row in rows if row["part"] == part]

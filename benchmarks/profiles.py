@@ -1,4 +1,4 @@
-"""A profile summed up by kernel, and the page that shows what a GPU made of rnnlm."""
+"""Sum up a profile by kernel, and format the results of `benchmarks/gpu.sh` as a page."""
 
 import gzip
 import json
@@ -11,9 +11,9 @@ Row = dict[str, Any]
 
 
 def kernels(path: Path) -> list[Row]:
-    """Seconds and calls of each kernel in a Chrome trace, the longest first.
+    """Sum up the seconds and calls of each kernel in a Chrome trace, the longest first.
 
-    On a GPU these are what ran on its streams. Without one they are the events of the CPU's worker threads.
+    On a GPU the kernels are the events of its streams, on a CPU those of its worker threads.
     """
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     names: dict[tuple[str, int, int], str] = {}
@@ -38,16 +38,17 @@ def kernels(path: Path) -> list[Row]:
 
 
 def page(rows: Callable[[str], list[Row]]) -> str:
-    """Format the rows of all parts as Markdown; of what was measured twice, the newest."""
+    """Format the rows of all parts as Markdown; of repeated measurements the newest."""
     text = ["# rnnlm on one GPU", "", "Made by `benchmarks/gpu.sh` from `gpu.jsonl`."]
     for name, section in SECTIONS.items():
-        found = rows(name)
-        if found:
-            text += ["", f"## {name}", "", *section(found)]
+        section_rows = rows(name)
+        if section_rows:
+            text += ["", f"## {name}", "", *section(section_rows)]
     return "\n".join(text) + "\n"
 
 
 def machine_section(rows: list[Row]) -> Iterable[str]:
+    """Format the machine and what it lacks."""
     row = rows[-1]
     versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items() if version)
     yield f"{row['card'] or 'no NVIDIA card'}, {row['cores']} CPU cores, Python {row['python']}, {versions}"
@@ -56,14 +57,16 @@ def machine_section(rows: list[Row]) -> Iterable[str]:
 
 
 def device_section(rows: list[Row]) -> Iterable[str]:
+    """Format the device that JAX uses."""
     row = rows[-1]
-    torch = "" if row["torch_sees_gpu"] else "; no PyTorch here sees a GPU, so cuDNN is no peer"
-    trial = "; a CPU in the GPU's place, to try the script" if row["backend"] == "cpu" else torch
+    torch = "" if row["torch_sees_gpu"] else "; no PyTorch here sees a GPU, so cuDNN is not measured"
+    trial = "; the script is tried on a CPU" if row["backend"] == "cpu" else torch
     yield f"{row['device']} ({row['backend']}){trial}"
 
 
 def contest_section(rows: list[Row]) -> Iterable[str]:
-    yield from ("All get ready at the same time, which may sway what their autotuners choose.", "")
+    """Format the times of rnnlm and its peers by shape."""
+    yield from ("All get ready at the same time, which may change what their autotuners choose.", "")
     for row in newest(rows, "shape"):
         product = f"; a bfloat16 product at {row['product_tflops']:.1f} TFLOP/s" if row["product_tflops"] else ""
         yield f"{row['shape']}, a training step{product}"
@@ -78,7 +81,11 @@ def contest_section(rows: list[Row]) -> Iterable[str]:
 
 
 def flags_section(rows: list[Row]) -> Iterable[str]:
-    yield from ("Three at a time get ready beside rnnlm without a flag, which may sway what autotuners choose.", "")
+    """Format the times with and without each flag."""
+    yield from (
+        "Three flags at a time get ready beside no flag, which may change what autotuners choose.",
+        "",
+    )
     yield from ("| shape | flag | ms with | ms without | without / with | 95 % interval |", "| --- " * 6 + "|")
     for row in newest(rows, "shape", "name"):
         label = f"{row['shape']} | {flag_label(row)}"
@@ -91,6 +98,7 @@ def flags_section(rows: list[Row]) -> Iterable[str]:
 
 
 def train_section(rows: list[Row]) -> Iterable[str]:
+    """Format the training run."""
     row = rows[-1]
     yield from (f"`rnnlm train --config=configs/quickstart.py {' '.join(row['overrides'])}`", "")
     yield f"- {row['steps']:,} steps in {row['seconds']:.0f} s, {row['symbols_per_second']:,.0f} symbols/s (median)"
@@ -99,10 +107,12 @@ def train_section(rows: list[Row]) -> Iterable[str]:
 
 
 def test_section(rows: list[Row]) -> Iterable[str]:
+    """Format the test score of the training run."""
     yield f"{rows[-1]['bpc']:.4f} bpc ({rows[-1]['count']:,} symbols, {rows[-1]['protocol']})"
 
 
 def resume_section(rows: list[Row]) -> Iterable[str]:
+    """Format the comparison of killed and uninterrupted runs by flag."""
     for row in newest(rows, "name"):
         if "failed" in row:
             yield f"- {flag_label(row)}: failed"
@@ -115,11 +125,12 @@ def resume_section(rows: list[Row]) -> Iterable[str]:
 
 
 def flag_label(row: Row) -> str:
-    """Format a flag by its name and its text."""
+    """Format a flag as its name and its text."""
     return f"{row['name']} `{row['flag']}`" if row["flag"] else str(row["name"])
 
 
 def profile_section(rows: list[Row]) -> Iterable[str]:
+    """Format the time by kernel."""
     row = rows[-1]
     step = 1e3 / row["steps"]
     traced, kernels = (f"{row[name] * step:.2f}" for name in ("seconds", "kernel_seconds"))
@@ -144,5 +155,5 @@ SECTIONS: dict[str, Callable[[list[Row]], Iterable[str]]] = {
 
 
 def newest(rows: list[Row], *keys: str) -> list[Row]:
-    """The last row for each value of the keys, in the order of the first."""
+    """Return the last row for each value of the keys, in the order of the first."""
     return list({tuple(row[key] for key in keys): row for row in rows}.values())

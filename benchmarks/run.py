@@ -1,15 +1,15 @@
-"""rnnlm beside its peers, in alternation in one run: times, and their ratios pair by pair.
+"""Compare rnnlm with its peers in alternating turns: times, and their paired ratios.
 
     python benchmarks/run.py --what=train,sample,compile,memory,read,quality [--json]
     python benchmarks/run.py --against=DIR [--what=train,sample,compile,read]
 
-Each contestant is a process of its own that works only when it is its turn. A peer is first tried with each of its
-settings, and the best goes into the contest. Prints tables, and appends a line of JSON for each to
-benchmarks/results/bench.jsonl. On a machine with a GPU, the shapes are a GPU's.
+Each program is a process of its own that works only in its turns. A peer is first tried with each of its settings, and
+the quickest are used. Prints tables, and appends a line of JSON for each to benchmarks/results/bench.jsonl. On a GPU
+the shapes are larger.
 
---against=DIR has another checkout of rnnlm as the only peer: an older commit, from `git worktree add DIR COMMIT`, run
-by DIR/.venv/bin/python where that exists and else by the Python of this checkout. Its ratios, time of the other / time
-of this, come with the 95 % interval of their median, and go to benchmarks/results/against.jsonl.
+--against=DIR compares with another checkout of rnnlm only, such as an older commit from `git worktree add DIR COMMIT`.
+It is run by DIR/.venv/bin/python if that exists, else by the Python of this checkout. The ratios, time of the other /
+time of this one, have the 95 % interval of their median, and go to benchmarks/results/against.jsonl.
 """
 
 import argparse
@@ -39,19 +39,19 @@ WHAT = {
 
 
 def measure_ceiling() -> tuple[float, dict[str, Any]]:
-    """FLOP/s of a large float32 product, and where it ran."""
+    """Measure a large float32 matrix product: -> (FLOP/s, facts about the device)."""
     with contextlib.closing(Contestant({"peer": "ours", "what": "ceiling", "size": 2048})) as player:
         return 2 * 2048**3 / player.quickest(SECONDS, turns=5), player.facts
 
 
 def machine() -> dict[str, Any]:
-    """When and on what it was measured."""
+    """Return the time, the CPU and the number of its cores."""
     cpu = ""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"time": now, "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"time": time, "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
 
 
 def parse_shapes(text: str) -> list[tuple[int, int, int, int]]:
@@ -63,6 +63,7 @@ def parse_shapes(text: str) -> list[tuple[int, int, int, int]]:
 
 
 def main() -> None:
+    """Parse the command line, and run the benchmarks that it asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", help=f"of {', '.join(WHAT)}; all but the last unless given")
     parser.add_argument("--shapes", type=parse_shapes, help="LAYERSxHIDDENxBATCHxWINDOW,... in place of the usual ones")
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="turns of each contestant; 9 unless given, 15 with --against")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of a turn, with --against")
     parser.add_argument("--quality", nargs="*", default=["tinyshakespeare"], help="configs for --what=quality")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON for each of --what")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each of --what")
     parser.add_argument("--results", type=Path, help="in place of benchmarks/results/bench.jsonl or against.jsonl")
     args = parser.parse_args()
     allowed = against.WHAT if args.against else WHAT
@@ -80,7 +81,7 @@ def main() -> None:
     unknown = sorted(set(args.what.split(",")) - set(allowed))
     if unknown:
         parser.error(f"--what={','.join(unknown)}: choose of {', '.join(allowed)}")
-    least = 6 if args.against else 1  # fewer have no interval
+    least = 6 if args.against else 1  # fewer give no 95 % interval
     if (args.rounds is not None and args.rounds < least) or args.seconds <= 0:
         parser.error(
             f"--rounds={args.rounds} --seconds={args.seconds}: give {least} rounds at least, and some seconds."
@@ -93,24 +94,24 @@ def main() -> None:
     sys.stdout.write(f"matmul ceiling, float32 2048^3 on {facts['device']}: {ceiling / 1e9:.0f} GFLOP/s\n\n")
     args.device = "cpu" if facts["backend"] == "cpu" else "gpu"
     args.shapes = args.shapes or SHAPES[args.device]
-    told = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
+    about = machine() | facts | {"float32_2048_gflops": ceiling / 1e9}
     if args.against:
-        against.main(args, told)
+        against.main(args, about)
     else:
-        beside_peers(args, told | against.provenance(ROOT))
+        beside_peers(args, about | against.provenance(ROOT))
 
 
-def beside_peers(args: argparse.Namespace, told: dict[str, Any]) -> None:
-    """Measure what is asked for, and append a line of JSON for each to the results."""
+def beside_peers(args: argparse.Namespace, about: dict[str, Any]) -> None:
+    """Run the benchmarks of --what, and append a line of JSON for each, with `about`, to the results."""
     args.peers = [name for name in PEERS if importlib.util.find_spec(name)]
     if len(args.peers) < len(PEERS):
-        sys.stdout.write(f"Left out, not being installed: {', '.join(PEERS.keys() - set(args.peers))}.\n")
+        sys.stdout.write(f"Left out because not installed: {', '.join(PEERS.keys() - set(args.peers))}.\n")
     for what in args.what.split(","):
-        found = WHAT[what](args)
+        result = WHAT[what](args)
         with args.results.open("a") as file:
-            file.write(json.dumps(found | told) + "\n")
+            file.write(json.dumps(result | about) + "\n")
         if args.json:
-            sys.stdout.write(json.dumps(found) + "\n")
+            sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()
 
 

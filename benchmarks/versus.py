@@ -1,10 +1,10 @@
-"""A training step and a drawn symbol beside the peers'."""
+"""Compare the speed of training and sampling with the peers."""
 
 import argparse
 import statistics
 from typing import Any
 
-from benchmarks.contest import best, contest, geometric_mean, ratio, say, settings, table
+from benchmarks.contest import best, contest, geometric_mean, log_row, ratio, settings, table
 
 SHAPES = {
     "cpu": [
@@ -13,44 +13,49 @@ SHAPES = {
         (2, 256, 50, 50),
         (2, 512, 50, 50),
         (3, 512, 50, 50),
-        (4, 512, 50, 50),  # where layers begin to run in a loop
+        (4, 512, 50, 50),  # the first depth whose layers run in a loop
         (2, 512, 100, 100),
     ],
     "gpu": [(2, 512, 100, 100), (3, 512, 128, 200), (3, 1840, 128, 200)],
 }
 PEERS = {"rnnlm": "ours", "torch": "torch_lstm", "flax": "flax_rnn"}
 STREAMS = (1, 64)
-SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that is the ceiling
+SQUARE = {"cpu": 2048, "gpu": 8192}  # rows and columns of the product that gives the peak speed
 VOCAB = 65
 
 
 def flops(task: dict[str, Any], whole: bool) -> float:
-    """Of the products of one training step. Not `whole`: without the first layer's input product, which rnnlm makes
-    once for each symbol of the vocabulary rather than once for each position."""
+    """Return the FLOPs of the matrix products of one training step.
+
+    With `whole` the first layer's input product counts once for each position, else once for each symbol of the
+    vocabulary, as rnnlm computes it.
+    """
     layers, hidden, rows = task["layers"], task["hidden"], task["batch"] * task["window"]
     products = rows * 4 * hidden * hidden * (2 * layers - (0 if whole else 1)) + rows * hidden * VOCAB
     return 3 * 2 * (products + (0 if whole else VOCAB * 4 * hidden * hidden))
 
 
 def train_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """A training step of each shape, by the name of the shape."""
+    """Return the training task of each shape, by the name of the shape."""
     dtype = "bfloat16" if args.device == "gpu" else "float32"
     return {shape_name(shape): train_task(shape, dtype) for shape in args.shapes}
 
 
 def train_task(shape: tuple[int, int, int, int], dtype: str) -> dict[str, Any]:
+    """Return the task of a training step of a shape (layers, hidden, batch, window)."""
     layers, hidden, batch, window = shape
     task = {"what": "train", "layers": layers, "hidden": hidden, "batch": batch, "window": window}
     return task | {"vocab": VOCAB, "dtype": dtype}
 
 
 def shape_name(shape: tuple[int, int, int, int]) -> str:
+    """Format a shape (layers, hidden, batch, window), such as 2x512 B=50 T=100."""
     layers, hidden, batch, window = shape
     return f"{layers}x{hidden} B={batch} T={window}"
 
 
 def sample_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Symbols drawn from models of two layers, by hidden size and streams."""
+    """Return the sampling tasks of models of two layers, by hidden size and streams."""
     return {
         f"2x{hidden}, {n} streams": {
             "what": "sample",
@@ -65,10 +70,11 @@ def sample_tasks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def train(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare training steps with the peers at each shape, and with the peak speed of a matrix product."""
     rows = []
     for shape, task in train_tasks(args).items():
         tasks = {name: best(PEERS[name], task, args.device) for name in args.peers}
-        # A peer as its users get it, beside the peer at its best.
+        # Also measure a peer with its default environment.
         for name in args.peers[1:]:
             plain = tasks[name] | {"env": {}} | ({"devices": 1} if "devices" in tasks[name] else {})
             if plain != tasks[name] | {"env": tasks[name].get("env", {})}:
@@ -89,7 +95,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
                 "settings": {name: settings(chosen) for name, chosen in tasks.items()},
             }
         )
-        say(rows[-1])
+        log_row(rows[-1])
     means = {
         name: geometric_mean([row["ratio"].get(name, row["ratio"][name.removesuffix("_plain")]) for row in rows])
         for name in sorted({name for row in rows for name in row["ratio"]})
@@ -109,6 +115,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def sample(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare sampling with the peers, in symbols per second."""
     rows = []
     for shape, task in sample_tasks(args).items():
         tasks = {name: best(PEERS[name], task, args.device) for name in args.peers if name != "flax"}
@@ -122,7 +129,7 @@ def sample(args: argparse.Namespace) -> dict[str, Any]:
                 "settings": {name: settings(chosen) for name, chosen in tasks.items()},
             }
         )
-        say(rows[-1])
+        log_row(rows[-1])
     names = list(rows[0]["symbols_per_second"])
     table(
         ["shape", *(f"{name} symbols/s" for name in names), *(f"rnnlm/{name}" for name in names[1:])],

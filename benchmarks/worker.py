@@ -1,9 +1,9 @@
-"""One contestant in a process of its own: it makes ready, then works when told to and says how long it took.
+"""Run one task of a contest in its own process, and time units of work on request.
 
     python benchmarks/worker.py TASK_JSON
 
-TASK_JSON names the peer, what it does and its settings. Each line "n" on standard input asks for n units of work;
-the answer is a line with the seconds. The line before the first says what there is to know besides.
+TASK_JSON names the peer, its function and its settings. When the task is ready, a line of JSON gives its facts.
+Each line "n" on standard input then runs n units of work, answered by a line of JSON with the seconds.
 """
 
 import importlib
@@ -16,12 +16,13 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Prepare the task of the command line and answer requests until standard input ends."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     task = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries may print, in C too
+    os.dup2(2, 1)  # send what libraries print, also from C, to standard error
     work, facts = getattr(importlib.import_module(f"benchmarks.peers.{task['peer']}"), task["what"])(task)
-    work(2)  # compiled, and warm
+    work(2)  # compile, and warm up
     answers.write(json.dumps(facts) + "\n")
     answers.flush()
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Every key with its default; the other configs change a few.
+"""The config of defaults, which the other configs change.
 
     python configs/base.py          # print each key with its default, unit and reason
 

@@ -1,13 +1,13 @@
-"""A network that needs no training run: it learns while it codes (`rnnlm compress --online`), as NNCP's does.
+"""The config of online compression: a network that learns while it codes, as in NNCP.
 
     rnnlm compress notes.txt --online --config=configs/online.py -o notes.rnz
     rnnlm decompress notes.rnz -o notes.txt
 
-In one lane War and Peace's last 325,825 bytes become 92,006, and the last 200,000 of enwik8's first 4,150,000 66,520
-(experiments/001_compression).
+In one lane the last 325,825 bytes of War and Peace are compressed to 92,006 bytes, and the last 200,000 of the first
+4,150,000 bytes of enwik8 to 66,520 (experiments/001_compression).
 
-Only `model`, `optim` and `seed` are read. The schedule is over the updates that the text makes, one for each --segment
-of symbols in all lanes; fewer lanes and shorter segments make smaller files and take longer.
+Only `model`, `optim` and `seed` are read. The learning-rate schedule covers all updates; there is one update for each
+--segment of symbols in all lanes. Fewer lanes and shorter segments make smaller files and take longer.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +16,7 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
+    """Return the config."""
     config = base.get_config()
     config.model.layers = 1
     config.model.hidden = 256

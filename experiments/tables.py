@@ -33,17 +33,17 @@ def lines(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def results_of(what: str, text: str, **more: Any) -> list[Row]:
-    """Return the experiment's results of a kind and text with the given fields; of repeated ones, the newest."""
+def results_of(what: str, text: str, **fields: Any) -> list[Row]:
+    """Return the experiment's results of a kind and text with the given fields; of repeated results the newest."""
     rows = {}
     for row in lines(RESULTS):
-        if (row["what"], row["text"]) == (what, text) and all(row.get(name) == value for name, value in more.items()):
+        if (row["what"], row["text"]) == (what, text) and all(row.get(name) == value for name, value in fields.items()):
             rows[tuple(row.get(name) for name in ("split", "protocol", "how", "lanes", "name"))] = row
     return list(rows.values())
 
 
 def per_symbol(row: Row) -> float:
-    """Return nats per symbol, the unit of the paper."""
+    """Return the nats per symbol, the unit of the paper, of a result."""
     return row["nats"] / row["count"]
 
 
@@ -54,7 +54,7 @@ def bits(row: Row) -> str:
 
 
 def models() -> Table:
-    """Make the table of bpc by protocol, and of n-grams, on the test split of each text."""
+    """Make the table of bpc by protocol and of n-grams on the test split of each text."""
     rows = [["", *(f"{name}, bpc" for name in TEXTS.values())]]
     reads = {
         "static, 1 lane": ("static", "carry, 1 lane"),
@@ -97,7 +97,7 @@ def coding(row: Row) -> str:
 
 
 def orders() -> Table:
-    """Make the table of n-grams by order: bpc of each text, and nats on War and Peace, also in char-rnn's order."""
+    """Make the table of n-grams by order: bpc of each text, and nats on War and Peace for both of its splits."""
     columns = [grams("warpeace"), grams("enwik8_head"), grams("warpeace", "columns")]
     header = ["order", "War and Peace, bpc", "enwik8_head, bpc", "War and Peace, nats", "the same in columns, nats"]
     return [header] + [
@@ -107,7 +107,7 @@ def orders() -> Table:
 
 
 def paper() -> Table:
-    """Make the table of nats per character on War and Peace beside the paper's."""
+    """Make the table of nats per character on War and Peace, with the paper's results."""
     static, dynamic = (
         next(row for row in results_of(what, "warpeace", split="test") if row["protocol"].startswith(protocol))
         for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms"))
@@ -196,7 +196,7 @@ def sampling() -> Table:
 
 
 def reading() -> Table:
-    """Make the table of symbols read a second."""
+    """Make the table of symbols read per second."""
     return [["", "symbols/s"]] + [
         [name, f"{speed:,.0f}"] for name, speed in bench("read")["rows"][0]["symbols_per_second"].items()
     ]
@@ -211,8 +211,8 @@ def fill_tables(page: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         header, *rows = TABLES[match[1]]()
-        shown = [header, ["---"] * len(header), *rows]
-        return match[1] + match[2] + "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in shown)
+        all_rows = [header, ["---"] * len(header), *rows]
+        return match[1] + match[2] + "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in all_rows)
 
     return MARK.sub(table, page)
 
@@ -222,7 +222,7 @@ def main() -> int:
     differing = [page for page in PAGES if fill_tables(page.read_text()) != page.read_text()]
     for page in differing:
         if "--check" in sys.argv:
-            sys.stderr.write(f"{page.relative_to(ROOT)} is not what its results say: python experiments/tables.py\n")
+            sys.stderr.write(f"{page.relative_to(ROOT)} differs from its results: run python experiments/tables.py\n")
         else:
             page.write_text(fill_tables(page.read_text()))
     return 1 if differing and "--check" in sys.argv else 0

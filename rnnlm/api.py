@@ -1,4 +1,4 @@
-"""What a Python user calls besides `rnnlm.load`: train, compare, configure, and compression without a trained model."""
+"""Train and compare runs, configure jax, and compress without a trained model: the API besides `rnnlm.load`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A trained model for Python users: open a run folder, then score, sample, compress and step through texts."""
+"""Open a run folder, then score, sample, compress and step through texts with its model."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ from rnnlm.compression.container import CompressedFile
 from rnnlm.data.splits import Dataset
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.errors import UserError, WriteError
-from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, Adaptation, Adapter, tune_adaptation
+from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, TUNING_START, Adaptation, Adapter, tune_adaptation
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol, Score
 from rnnlm.files import reading
@@ -34,10 +34,10 @@ from rnnlm.runtime import devices, parallel
 
 
 class LanguageModel:
-    """A model at one checkpoint of a run folder, as `rnnlm.load` opens it.
+    """Use the model of a run folder at one checkpoint, as `rnnlm.load` opens it.
 
-    `params` are what is evaluated: the moving average where the run keeps one. `step` and `reset` move a carry of the
-    object's own; nothing else does.
+    `params` are what is evaluated: the moving average where the run keeps one. `carry` belongs to `step` and `reset`;
+    nothing else reads or changes it.
     """
 
     def __init__(self, run: RunInfo, params: Params, train_step: int, data: str = ""):
@@ -55,7 +55,7 @@ class LanguageModel:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The run's text with its splits. Raises UserError where it is not found or has changed."""
+        """Open the run's text with its splits, once. Raises UserError where it is not found or has changed."""
         return self.run.open_dataset(self.data)
 
     @cached_property
@@ -94,10 +94,11 @@ class LanguageModel:
         progress: Progress = ignore,
         record: bool = False,
     ) -> Score:
-        """Score exactly one of a split of the run's text, a text, and a file, or its `symbols` (from, to; to=0: end).
+        """Score exactly one of a split of the run's text, a text, and a file.
 
-        `protocol` None is that of the run's config, as `rnnlm eval` reads. `dynamic` goes on learning from the text:
-        by an Adaptation, or by "rms" or "sgd" as `tune_dynamic` has tuned it. `record` appends a split's score to the
+        `symbols` (from, to) restricts it to some of its symbols, to=0 for its end. The protocol is that of the run's
+        config unless given. `dynamic` goes on learning from the text: by an Adaptation, or by "rms" or "sgd" as
+        `tune_dynamic` has tuned it. `progress` receives the share that is done; `record` appends a split's score to the
         run's result.jsonl. Raises UserError for symbols that the model does not know, where there are none, and where
         the cost is not finite.
         """
@@ -250,6 +251,8 @@ class LanguageModel:
         UserError where no bpc is finite.
         """
 
+        refuse_unknown(method)
+
         def bpc(options: Adaptation) -> float:
             rms = self._statistics(method, options.segment)
             return self._adapter(self.params, rms, self.dataset.slice("valid"), options, (0, TUNED_SYMBOLS)).tally.bpc
@@ -260,6 +263,7 @@ class LanguageModel:
 
     def tuned(self, method: str = "rms", normalize: str = "tensor") -> Adaptation:
         """Load the settings that `tune_dynamic` has found for this checkpoint. Raises UserError where it found none."""
+        refuse_unknown(method)
         options = adaptation.load_tuned(self.workdir, self.params, method, normalize)
         if options is None:
             raise UserError(
@@ -299,6 +303,12 @@ class LanguageModel:
         Raises UserError where it is damaged, or was made with another model or on another kind of machine.
         """
         return codec.decompress(data, self._trained, name, progress)
+
+
+def refuse_unknown(method: str) -> None:
+    """Raise UserError unless a method of dynamic evaluation has that name."""
+    if method not in TUNING_START:
+        raise UserError(f"There is no dynamic method {method!r}: it is {' or '.join(TUNING_START)}.")
 
 
 def warn(text: str) -> None:

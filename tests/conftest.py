@@ -1,4 +1,4 @@
-"""What tests share: strict jax, a text of their own, small configs, and the command line as a real process."""
+"""Helpers of the tests: strict jax, a small text, small configs, and the command line as a real process."""
 
 import contextlib
 import importlib
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 sys.path.insert(0, str(ROOT))
 
-# Compiled programs are shared between the processes of one test run, and with nothing else.
+# Share compiled programs between the processes of one test run only.
 CACHE = Path(os.environ.setdefault("RNNLM_TEST_CACHE", f"/tmp/rnnlm-tests-{os.getpid()}"))
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
 
@@ -34,7 +34,7 @@ def configure_jax() -> None:
     from rnnlm.runtime import devices
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    # What tests compile in their own process runs for a moment only; `rnnlm` as a process is compiled as users get it.
+    # Programs of the test process run briefly, so compile them fast; `rnnlm` as a process is compiled as for users.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     devices.configure(cpu_devices=1)
     jax.devices()
@@ -57,12 +57,12 @@ def silence() -> None:
 
 
 def make_text(size: int, seed: int = 0) -> bytes:
-    """Words from a small stock, in lines: a text that a small model learns something of."""
-    draw = random.Random(seed)
+    """Make a text of lines of a dozen random words, which a small model can learn."""
+    rng = random.Random(seed)
     words = ["the", "cat", "sat", "on", "a", "mat", "and", "ran", "away", "from", "Kafka", "2026"]
     out = bytearray()
     while len(out) < size:
-        out += draw.choice(words).encode() + draw.choice([b" ", b" ", b" ", b", ", b"\n"])
+        out += rng.choice(words).encode() + rng.choice([b" ", b" ", b" ", b", ", b"\n"])
     return bytes(out[:size])
 
 
@@ -74,7 +74,7 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny(**overrides: Any) -> Any:
-    """The tiny config with overrides such as model__hidden=8."""
+    """Return the tiny config with overrides such as model__hidden=8."""
     from rnnlm.config import Config
 
     config = importlib.import_module("tests.tiny").get_config()
@@ -98,7 +98,7 @@ def environment() -> dict[str, str]:
 
 
 def start(*args: object, **options: Any) -> subprocess.Popen[str]:
-    """`rnnlm ARGS` as a process of its own."""
+    """Start `rnnlm ARGS` as a process."""
     command = [*options.pop("prefix", []), sys.executable, "-m", "rnnlm", *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = {"cwd": ROOT, "start_new_session": True} | pipes | options
@@ -106,14 +106,14 @@ def start(*args: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill a process of `start` and what it has started, such as what strace runs."""
+    """Kill a process of `start` and its children, such as the program that strace runs."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
 def rnnlm(*args: object, code: int = 0, **options: Any) -> str:
-    """Run `rnnlm ARGS` to its end, check its exit code: -> standard output, or standard error where it failed."""
+    """Run `rnnlm ARGS`, check its exit code: -> standard output, or standard error if the code is not 0."""
     process = start(*args, **options)
     try:
         out, err = process.communicate(timeout=300)
@@ -132,7 +132,7 @@ def train(workdir: Path, text: Path, *args: object, **options: Any) -> str:
 
 
 def rows(workdir: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what a clock says."""
+    """Read metrics.jsonl without its measured times."""
     import json
 
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
@@ -141,11 +141,11 @@ def rows(workdir: Path) -> list[dict[str, Any]]:
 
 
 def leaves(workdir: Path, step: int) -> dict[str, Any]:
-    """The checkpointed state of a step."""
+    """Load the checkpoint of a step: -> arrays by name."""
     from rnnlm.runs import restore
 
-    found, tree = restore.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
-    assert found == step
+    loaded, tree = restore.load(workdir / "checkpoints", [step], lambda text: pytest.fail(text))
+    assert loaded == step
     return tree
 
 
@@ -157,7 +157,7 @@ def same_bits(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def free_port() -> Iterator[int]:
-    """A TCP port of this machine that nobody uses at the moment."""
+    """Yield a free TCP port of this machine."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A layer over time by the definition, differentiated by jax: what the fast path must agree with."""
+"""A reference layer over time, differentiated by autodiff, which the custom backward pass must equal."""
 
 import jax
 
@@ -9,6 +9,7 @@ from rnnlm.nn import scan
 def scan_steps(
     cell: Cell, hidden: int, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: object
 ) -> tuple[Carry, jax.Array]:
+    """Run the recurrence as `scan.scan` does, with a plain lax.scan."""
     recurrence = scan.Recurrence(cell, hidden, dtype)
 
     def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:

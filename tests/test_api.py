@@ -125,6 +125,8 @@ def test_exactly_one_text_is_scored(lm, tmp_path):
             lm.score(**wrong)
     with pytest.raises(rnnlm.UserError, match="leave out protocol"):
         lm.score("test", dynamic="rms", protocol=rnnlm.EvalProtocol())
+    with pytest.raises(rnnlm.UserError, match="no dynamic method 'adam': it is rms or sgd"):
+        lm.score("test", dynamic="adam")
     with pytest.raises(rnnlm.UserError, match="leave out record"):
         lm.score(text="a", record=True)
     with pytest.raises(rnnlm.UserError, match="byte '#' at offset 1"):

@@ -1,4 +1,4 @@
-"""Imports go strictly down from package to package, and what one package owns is found in it alone."""
+"""Imports go strictly down from package to package, and some functions are used by one file only."""
 
 import ast
 from pathlib import Path
@@ -30,7 +30,7 @@ def package_of(path: Path) -> str:
 
 
 def imported(path: Path):
-    """(module, names) of every import in a file, at its top or in a function."""
+    """Yield (module, names) of every import in a file, also of those in functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
@@ -56,11 +56,11 @@ def test_imports_go_down(path):
     "word, home",
     [("log(2", "evaluation/tally.py"), ("jax.pmap", "runtime/parallel.py"), ("psum", "runtime/parallel.py")],
 )
-def test_one_file_owns_it(word, home):
-    found = {
+def test_only_one_file_uses_it(word, home):
+    files = {
         str(p.relative_to(ROOT / "rnnlm")) for p in FILES if f"{word}" in p.read_text().replace("parallel.psum", "")
     }
-    assert found == {home}
+    assert files == {home}
 
 
 def test_nothing_is_pickled_or_given_to_a_shell():

@@ -1,4 +1,4 @@
-"""The benchmark's contestants do the work that they are timed at, and its figures mean what they say."""
+"""Benchmarks time the work that they name, and compute ratios, FLOPs and intervals correctly."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ TASK = {"what": "train", "layers": 2, "hidden": 16, "batch": 4, "window": 6, "vo
 
 
 @pytest.mark.parametrize("peer", ["ours", "flax_rnn", "torch_lstm"])
-def test_a_contestant_works_when_told_to(peer):
+def test_a_worker_runs_its_task(peer):
     if peer == "torch_lstm":
         pytest.importorskip("torch")
     task = TASK | {"peer": peer, "threads": 1, "devices": 1, "compile": False}
@@ -30,13 +30,13 @@ def test_a_contestant_works_when_told_to(peer):
     assert all(turn["seconds"] > 0 and turn["peak_bytes"] > 2**20 for turn in turns)
 
 
-def test_ratios_are_the_peer_s_time_over_ours_pair_by_pair():
+def test_ratios_are_paired_times_of_the_peer_over_ours():
     assert contest.ratio([3.0, 8.0, 100.0], [1.0, 2.0, 10.0]) == 4.0
     assert contest.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
 
 
 def test_flops_are_those_of_the_compiled_products():
-    """Against XLA's own count of the forward pass, which must be a third of the step's."""
+    """XLA counts a third of the step's FLOPs in the forward pass."""
     batch, window, hidden = 16, 20, 64
     task = TASK | {"hidden": hidden, "batch": batch, "window": window}
     config = ours.config(task).model
@@ -56,8 +56,8 @@ def test_flops_are_those_of_the_compiled_products():
 
 
 @pytest.mark.parametrize("n", [1, 5, 6, 9, 15])
-def test_the_interval_of_a_median_holds_it_in_95_of_100_cases(n):
-    """And the next narrower one does not: counted over all ways to lie below or above the median."""
+def test_the_interval_of_a_median_covers_95_percent(n):
+    """The interval covers the median in 95 % of all ways to lie below or above it; the next narrower one does not."""
     low, high = contest.median_interval([float(x) for x in range(n, 0, -1)])
     assert low + high == n + 1
     below = np.array([i.bit_count() for i in range(2**n)])  # how many lie below the median
@@ -69,7 +69,7 @@ def test_the_interval_of_a_median_holds_it_in_95_of_100_cases(n):
 
 
 def other_checkout(tmp_path):
-    """A copy of what is measured."""
+    """Copy the packages that a benchmark runs: -> the folder of the copy."""
     for name in ("rnnlm", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "results")
         shutil.copytree(ROOT / name, tmp_path / "other" / name, ignore=ignored)
@@ -77,7 +77,7 @@ def other_checkout(tmp_path):
 
 
 def run_against(other, shapes):
-    """Contest this checkout against another: -> the line of results."""
+    """Compare this checkout with another: -> the line of results."""
     results = other / "results.jsonl"
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), f"--against={other}", "--what=train"]
     command += [f"--shapes={shapes}", "--rounds=6", "--seconds=0.02", f"--results={results}"]
@@ -99,7 +99,7 @@ def test_another_checkout_runs_its_own_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_another_checkout_cannot_do_is_left_out(tmp_path):
+def test_a_task_that_another_checkout_cannot_run_is_left_out(tmp_path):
     other = other_checkout(tmp_path)
     worker = other / "benchmarks" / "worker.py"
     worker.write_text(worker.read_text().replace("    work(2)", '    assert task["hidden"] != 9\n    work(2)'))
@@ -109,7 +109,7 @@ def test_what_another_checkout_cannot_do_is_left_out(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["evaluate", "adapt", "code"])
-def test_a_reader_works_when_told_to(what):
+def test_a_reading_task_runs(what):
     task = TASK | {"peer": "ours_reading", "what": what, "symbols": 64, "lanes": 2, "segment": 8}
     assert contest.contest({what: task}, rounds=1, seconds=0.01)[what][0] > 0
 

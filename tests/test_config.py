@@ -1,4 +1,4 @@
-"""The schema agrees with configs/base.py, and refuses what is impossible in one sentence."""
+"""The config schema agrees with configs/base.py, and refuses impossible values in one sentence."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ def test_base_holds_every_key_and_survives_json():
     } <= names  # fmt: skip
 
 
-def test_each_key_states_its_reason_and_what_it_meant_before_it_was_there():
+def test_each_key_states_its_reason_and_the_value_of_older_configs():
     """Keys of version 1 have no `before`, since every saved config has them; later ones must."""
     first = set(json.loads((ROOT / "tests/fixtures/config_keys_version_1.json").read_text()))
     for name, field, _ in fields():
@@ -34,7 +34,7 @@ def test_each_key_states_its_reason_and_what_it_meant_before_it_was_there():
         assert (field.metadata["before"] is dataclasses.MISSING) == (name in first), name
 
 
-def test_a_missing_key_has_its_default_where_a_person_leaves_it_out():
+def test_a_missing_key_of_a_config_file_has_its_default():
     assert Config.from_dict({}) == Config() == Config.from_dict(values())
     assert Config.from_dict({"model": {"dropout": 0.5}}).model.dropout_output == 0.5
 
@@ -115,7 +115,7 @@ def test_differences_name_the_keys():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
-def test_every_config_is_whole(path):
+def test_every_config_is_valid_and_documented(path):
     import importlib
 
     module = importlib.import_module(f"configs.{path.stem}")

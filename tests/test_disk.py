@@ -1,4 +1,4 @@
-"""What a failing disk does to a run: read errors, files cut off, power losses; on real processes, through strace."""
+"""Runs survive read errors, truncated files and power losses, tested on real processes through strace."""
 
 import json
 import re
@@ -23,10 +23,10 @@ READS = "read,pread64,preadv"
 STATS = "?stat,?newfstatat,?statx,?lstat"
 
 
-def failing(calls: str, how: str, *paths: Path) -> list[str]:
-    """The words before a command that make its system calls on some paths fail, such as read with error=EIO."""
-    where = [word for path in paths for word in ("-P", str(path))]
-    return ["strace", "-f", "-qq", "-o", "/dev/null", *where, "-e", "trace=all", "-e", f"inject={calls}:{how}"]
+def failing(calls: str, error: str, *paths: Path) -> list[str]:
+    """Return a command prefix that makes system calls on some paths fail, such as read with error=EIO."""
+    filters = [word for path in paths for word in ("-P", str(path))]
+    return ["strace", "-f", "-qq", "-o", "/dev/null", *filters, "-e", "trace=all", "-e", f"inject={calls}:{error}"]
 
 
 def command(workdir, text, *more):
@@ -35,7 +35,7 @@ def command(workdir, text, *more):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, text_file):
-    """A run of 30 steps on one device, with checkpoints 25 and 30."""
+    """Train a run of 30 steps on one device, with checkpoints 25 and 30."""
     workdir = tmp_path_factory.mktemp("disk") / "run"
     train(workdir, text_file, "--cpu_devices=1", "--config.eval.every=0")
     return workdir
@@ -43,7 +43,7 @@ def whole(tmp_path_factory, text_file):
 
 @pytest.fixture
 def run(whole, tmp_path):
-    """Where its copy lies, which a test may harm."""
+    """Copy the run of `whole` for a test that damages it."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
@@ -52,7 +52,7 @@ def contents(folder):
 
 
 def arrays(workdir, step):
-    """The file that holds the most of a checkpoint's arrays."""
+    """Return the largest file of the arrays of a checkpoint."""
     return max((workdir / "checkpoints" / str(step) / "state" / "d").iterdir(), key=lambda p: p.stat().st_size)
 
 
@@ -65,7 +65,7 @@ def arrays(workdir, step):
         (STATS, "ESTALE", "../meta", "Stale file handle"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(run, text_file, calls, error, name, reason):
+def test_a_checkpoint_with_a_transient_read_error_stays(run, text_file, calls, error, name, reason):
     before = contents(run)
     path = arrays(run, 30) if name == "d" else run / "checkpoints" / "30" / "state" / name
     prefix = failing(calls, f"error={error}", path.resolve())
@@ -77,12 +77,12 @@ def test_a_checkpoint_that_cannot_be_read_now_stays_where_it_is(run, text_file, 
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread"), OSError("no route")])
-def test_what_has_nothing_to_do_with_the_files_is_no_damage(whole, error):
+def test_an_error_without_relation_to_files_is_no_damage(whole, error):
     assert unreadable(whole / "checkpoints" / "30", error) in ("MemoryError", str(error))
 
 
 def two_processes(runs, text, *more, first=(), second=()):
-    """Train with two processes in their folders, each under a prefix: -> their (exit code, output, errors)."""
+    """Train with two processes, each with its folder and command prefix: -> their (exit code, output, errors)."""
     with free_port() as port:
         flags = [f"--coordinator=127.0.0.1:{port}", "--processes=2", "--config.eval.every=0", *more]
     prefixes = list(first), list(second)
@@ -99,7 +99,7 @@ def two_processes(runs, text, *more, first=(), second=()):
     return [(process.returncode, *end) for process, end in zip(both, ends, strict=True)]
 
 
-def test_what_is_damaged_to_both_processes_both_pass_over(run, whole, text_file):
+def test_two_processes_skip_a_checkpoint_that_both_find_damaged(run, whole, text_file):
     path = arrays(run, 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     first, second = two_processes([run, run], text_file)
@@ -107,7 +107,7 @@ def test_what_is_damaged_to_both_processes_both_pass_over(run, whole, text_file)
     assert "going on from step 25" in first[1]
     assert all("30 is damaged (" in err and "using step 25 in its place" in err for _, _, err in (first, second))
     assert [p.name for p in (run / "damaged").iterdir()] == ["30.0"]
-    # Steps 26 to 30 again, by two processes that are one run.
+    # The two processes repeat steps 26 to 30.
     assert [row["step"] for row in rows(run)] == [row["step"] for row in rows(whole)]
     for again, before in zip(rows(run), rows(whole), strict=True):
         assert again["loss"] == pytest.approx(before["loss"], rel=1e-5)
@@ -121,17 +121,17 @@ def test_a_read_error_of_one_process_ends_both(run, text_file, what):
     first, second = two_processes([run, run], text_file, "--config.train.steps=35", second=second)
     assert (first[0], second[0]) == (2, 2)
     assert "Another process of this run failed" in first[2] and "Input/output error" in second[2]
-    # Of this start config.json, run.json and the events may tell already; nothing else has changed.
-    told = {Path("config.json"), Path("run.json")}
-    after = {name: data for name, data in contents(run).items() if "events" not in name.name and name not in told}
-    assert after == {name: before[name] for name in before if "events" not in name.name and name not in told}
+    # Only config.json, run.json and the events may already record this start.
+    changed = {Path("config.json"), Path("run.json")}
+    after = {name: data for name, data in contents(run).items() if "events" not in name.name and name not in changed}
+    assert after == {name: before[name] for name in before if "events" not in name.name and name not in changed}
 
 
 MOUNT = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && shift 2 && exec "$@"', "sh"]
 
 
-def test_what_is_damaged_to_one_process_only_ends_both(run, tmp_path, text_file):
-    """The second process finds half of the arrays of the newest checkpoint, which are whole."""
+def test_damage_that_one_process_finds_ends_both(run, tmp_path, text_file):
+    """The second process reads truncated arrays of the newest checkpoint, which the first reads intact."""
     half, path = tmp_path / "half", arrays(run, 30)
     half.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     if subprocess.run([*MOUNT, str(half), str(path), "true"], capture_output=True).returncode != 0:
@@ -143,8 +143,8 @@ def test_what_is_damaged_to_one_process_only_ends_both(run, tmp_path, text_file)
     assert contents(run) == before
 
 
-def test_processes_that_see_other_checkpoints_refuse(run, text_file, tmp_path):
-    """The second process has a folder of its own, as where the disk is not shared."""
+def test_processes_that_see_different_checkpoints_refuse(run, text_file, tmp_path):
+    """The second process has its own folder, as on machines without a shared disk."""
     other = Path(shutil.copytree(run, tmp_path / "other"))
     shutil.rmtree(other / "checkpoints" / "30")
     for code, _, err in two_processes([run, other], text_file):
@@ -155,8 +155,8 @@ FULL = "error=ENOSPC:when=12+"
 
 
 @pytest.mark.parametrize("what", ["metrics", "checkpoint"])
-def test_what_one_process_cannot_write_ends_both(tmp_path, text_file, what):
-    """The disk is full for the main process, from its twelfth row or its second checkpoint on."""
+def test_a_failed_write_of_one_process_ends_both(tmp_path, text_file, what):
+    """The main process finds the disk full from its twelfth row or its second checkpoint on."""
     run = tmp_path / "run"
     prefix = failing("write", FULL, run / "metrics.jsonl")
     if what == "checkpoint":
@@ -188,7 +188,7 @@ def test_a_failed_read_is_not_called_a_failed_write(run, text_file, name):
 def test_a_text_that_cannot_be_read_is_not_called_unwritable(run, text_file, tmp_path):
     second = tmp_path / "more.txt"
     second.write_bytes(text_file.read_bytes())
-    prefix = failing("read", "error=EIO:when=2+", second)  # while it is copied, not while it is digested
+    prefix = failing("read", "error=EIO:when=2+", second)  # fail the copy, not the digest
     both = command(tmp_path / "new", f"{text_file},{second}")
     cases = [
         (both, second, f"{second} could not be read (Input/output error)"),
@@ -207,7 +207,7 @@ END = float("inf")
 
 
 class Call(NamedTuple):
-    """A successful system call: its paths, its arguments, and the lines of the trace where it begins and ends."""
+    """Hold a successful system call: its paths, its arguments, and the trace lines where it begins and ends."""
 
     name: str
     paths: list[str]
@@ -217,7 +217,7 @@ class Call(NamedTuple):
 
 
 class Trace:
-    """The calls on files of some processes, one after the other."""
+    """Record the file system calls of processes that run one after another."""
 
     def __init__(self, path):
         self.path, self.calls, self.lines = path, [], 0
@@ -225,7 +225,7 @@ class Trace:
     def rnnlm(self, *args):
         names = "openat,write,writev,pwrite64,fsync,?rename,?renameat,renameat2,?mkdir,mkdirat,?unlink,unlinkat,?rmdir"
         rnnlm(*args, prefix=["strace", "-f", "-y", "-qq", "-o", str(self.path), "-e", f"trace={names}"])
-        begun = {}
+        started = {}
         for text in self.path.read_text(errors="replace").splitlines():
             self.lines += 1
             match = CALL.match(text)
@@ -233,9 +233,9 @@ class Trace:
                 continue
             process, name, rest = match.groups()
             if "resumed>" not in text:
-                begun[process] = (name, [a or b for a, b in PATHS.findall(rest)], rest, self.lines)
-            if "<unfinished" not in text and process in begun and not re.search(r"\) += -1 ", rest):
-                self.calls.append(Call(*begun.pop(process), self.lines))
+                started[process] = (name, [a or b for a, b in PATHS.findall(rest)], rest, self.lines)
+            if "<unfinished" not in text and process in started and not re.search(r"\) += -1 ", rest):
+                self.calls.append(Call(*started.pop(process), self.lines))
 
     def named(self, *names):
         return [call for call in self.calls if call.name in names]
@@ -245,31 +245,32 @@ class Trace:
                    for call in self.named("fsync"))  # fmt: skip
 
     def written(self, path, holding="", item=""):
-        """Where the last write to a path ends, or the last that holds a text; also under an item's temporary name."""
+        """Return the line where the last write to a path (of a text `holding`) ends, also under a temporary name."""
         writes, names = self.named("write", "writev", "pwrite64"), {str(path)}
         if item:
             names.add(str(path).replace(f"/{item}/", f"/{item}{TMP}/"))
         return max((c.end for c in writes if c.paths and c.paths[0] in names and holding in c.text), default=-1)
 
-    def made(self, path):
-        """Where a file or folder has first been made."""
+    def created(self, path):
+        """Return the line where a file or folder is first created."""
         return next(call.end for call in self.named("openat", "mkdir", "mkdirat") if str(path) in call.paths)
 
     def renames(self):
         return self.named("rename", "renameat", "renameat2")
 
 
-def test_what_is_written_survives_a_power_loss(tmp_path, text_file):
-    """By the order of system calls in a run of 30 steps that keeps one checkpoint besides the best, evaluated once."""
+def test_written_files_survive_a_power_loss(tmp_path, text_file):
+    """Files are synced in the right order of system calls, in a run of 30 steps that is then evaluated."""
     workdir, trace = tmp_path / "parent" / "run", Trace(tmp_path / "trace")
     trace.rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"))
     trace.rnnlm("eval", f"--workdir={workdir}")
-    files_are_synced_before_they_get_their_names(workdir, trace)
-    rows_are_synced_before_a_checkpoint_relies_on_them(workdir, trace)
-    a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace)
+    check_files_are_synced_before_their_rename(workdir, trace)
+    check_rows_are_synced_before_the_checkpoint(workdir, trace)
+    check_a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace)
 
 
-def files_are_synced_before_they_get_their_names(workdir, trace):
+def check_files_are_synced_before_their_rename(workdir, trace):
+    """Check that files are synced before they are renamed into place, and their folders after it."""
     stored = [workdir / name for name in ("config.json", "vocab.json", "run.json", "result.json")]
     stored += sorted((workdir / "samples").glob("*.txt"))
     assert len(stored) == 6
@@ -280,22 +281,24 @@ def files_are_synced_before_they_get_their_names(workdir, trace):
             assert trace.synced(call.paths[0], after=trace.written(call.paths[0]), before=call.begin), path
             assert trace.synced(path.parent, after=call.end), path
     for folder in (workdir.parent, workdir, workdir / "samples", workdir / "checkpoints"):
-        assert trace.synced(folder.parent, after=trace.made(folder)), folder
+        assert trace.synced(folder.parent, after=trace.created(folder)), folder
 
 
-def rows_are_synced_before_a_checkpoint_relies_on_them(workdir, trace):
+def check_rows_are_synced_before_the_checkpoint(workdir, trace):
+    """Check that the rows up to a step are synced before its checkpoint is started."""
     metrics = workdir / "metrics.jsonl"
     for path in (metrics, workdir / "result.jsonl"):
         assert trace.synced(path, after=trace.written(path)), path
-        assert trace.synced(workdir, after=trace.made(path)), path
-    saves = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
-    for step, folder in saves.items():
+        assert trace.synced(workdir, after=trace.created(path)), path
+    folders = {step: workdir / "checkpoints" / f"{step}{TMP}" for step in range(5, 31, 5)}
+    for step, folder in folders.items():
         last = trace.written(metrics, holding=f'\\"step\\": {step},')
         begin = next(call.begin for call in trace.named("mkdir", "mkdirat") if str(folder) in call.paths)
         assert last > 0 and trace.synced(metrics, after=last, before=begin), step
 
 
-def a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace):
+def check_a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace):
+    """Check that the newest checkpoint is synced before an older one is deleted."""
     folder = workdir / "checkpoints"
     commits = {int(Path(c.paths[-1]).name): c.end for c in trace.renames() if Path(c.paths[-1]).parent == folder}
     assert sorted(commits) == [5, 10, 15, 20, 25, 30] and 30 in saved(folder)
@@ -319,8 +322,8 @@ def a_checkpoint_is_synced_before_an_older_one_is_deleted(workdir, trace):
 MARKS = ("commit_success.txt", "_CHECKPOINT_METADATA")
 
 
-def test_a_run_without_its_commit_marks_is_read(run):
-    """They are what orbax writes into a checkpoint last, after it has been synced for the first time."""
+def test_a_run_with_empty_commit_marks_is_read(run):
+    """Commit marks, which orbax writes after its first sync of a checkpoint, may be empty after a power loss."""
     for name in MARKS:
         for path in (run / "checkpoints").rglob(name):
             path.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all, and nothing that a person has is lost."""
+"""A file is written completely or not at all, and existing files are not damaged."""
 
 import os
 
@@ -13,7 +13,7 @@ def cut_off():
     raise OSError("the disk is full")
 
 
-def test_a_write_that_fails_leaves_what_there_was(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     for before in ([], ["file"]):
         with pytest.raises(WriteError, match="file could not be written .the disk is full"):
@@ -37,7 +37,7 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path):
     os.close(reader)
 
 
-def test_what_cannot_be_written_is_known_before(tmp_path):
+def test_an_unwritable_path_is_refused_before_work_begins(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"text")
     (tmp_path / "link").symlink_to(source)

@@ -1,4 +1,4 @@
-"""The script for a machine with a GPU does what it says, tried with the CPU in the GPU's place."""
+"""The script benchmarks/gpu.sh runs its parts and writes its page, tried on a CPU."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ from tests.conftest import ROOT, environment
 
 
 def script(*args, code=0, **variables):
-    """Run benchmarks/gpu.sh: -> what it printed."""
+    """Run benchmarks/gpu.sh and check its exit code: -> its output."""
     env = environment() | {"PYTHON": sys.executable} | variables
     command = [str(ROOT / "benchmarks" / "gpu.sh"), *map(str, args)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=500)
@@ -42,16 +42,16 @@ def test_parts_leave_rows_and_a_page(tmp_path):
     assert page in output and "## machine" in page and flagged["flag"] in page
 
 
-def test_rows_of_an_earlier_run_of_the_script_do_not_count(tmp_path):
+def test_rows_of_an_earlier_run_of_the_script_are_ignored(tmp_path):
     run = gpu.Run(tmp_path, cpu=True)
     for part, n in (("machine", 1), ("flags", 1), ("machine", 2), ("flags", 2), ("flags", 3)):
         run.add(part, n=n)
     assert [row["n"] for row in run.rows("flags")] == [2, 3] and [row["n"] for row in run.rows("machine")] == [2]
 
 
-def test_a_part_that_is_cut_off_keeps_what_it_found(tmp_path):
-    found = {"name": "no flag", "flag": "", "killed": True, "equal": True, "first_differing_row": None}
-    gpu.Run(tmp_path, cpu=True).add("resume", **found)
+def test_a_part_that_is_cut_off_keeps_its_rows(tmp_path):
+    row = {"name": "no flag", "flag": "", "killed": True, "equal": True, "first_differing_row": None}
+    gpu.Run(tmp_path, cpu=True).add("resume", **row)
     with (tmp_path / "gpu.jsonl").open("a") as file:
         file.write('{"part": "res')
     output = script("--cpu", f"--out={tmp_path}", "train", "profile", BUDGET="13")
@@ -67,11 +67,11 @@ def test_a_signal_stops_it_and_its_parts(tmp_path):
     while not list(tmp_path.glob("*/run/lock")):  # the run of the part has begun
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)  # which waits for all that could still write there
+    output, _ = process.communicate(timeout=60)  # waits for all processes that could still write there
     assert process.returncode == 130 and "Stopped" in output and "resume" not in output
 
 
-def test_without_a_gpu_it_says_so(tmp_path):
+def test_a_machine_without_a_gpu_is_refused(tmp_path):
     output = script(f"--out={tmp_path}", "machine", "contest", code=2, JAX_PLATFORMS="cpu")
     assert "JAX sees no GPU here, only cpu" in output and "contest" not in output
     assert "contents is no part" in script("contents", code=2)
@@ -83,7 +83,7 @@ def trace(path, *events):
     return path
 
 
-def test_kernels_are_what_ran_on_the_streams_of_the_gpu(tmp_path):
+def test_kernels_are_the_events_of_the_gpus_streams(tmp_path):
     def name(kind, pid, tid, text):
         return {"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": {"name": text}}
 
@@ -94,8 +94,11 @@ def test_kernels_are_what_ran_on_the_streams_of_the_gpu(tmp_path):
     meta += [name("thread_name", 1, 7, "Stream #7(Compute)"), name("thread_name", 1, 8, "XLA Ops")]
     runs = [event(1, 7, "gemm", 300), event(1, 7, "fusion", 500), event(1, 7, "gemm", 400)]
     others = [event(1, 8, "while", 900), event(2, 7, "python", 900)]
-    found = profiles.kernels(trace(tmp_path / "trace.gz", *meta, *runs, *others))
-    assert [(k["name"], round(k["seconds"] * 1e6), k["calls"]) for k in found] == [("gemm", 700, 2), ("fusion", 500, 1)]
+    kernels = profiles.kernels(trace(tmp_path / "trace.gz", *meta, *runs, *others))
+    assert [(k["name"], round(k["seconds"] * 1e6), k["calls"]) for k in kernels] == [
+        ("gemm", 700, 2),
+        ("fusion", 500, 1),
+    ]
 
 
 @pytest.mark.slow
@@ -104,7 +107,7 @@ def test_all_parts(tmp_path):
     [contest] = rows(tmp_path, "contest")
     assert {"rnnlm float32", "rnnlm bfloat16", "flax float32", "flax bfloat16"} <= set(contest["ms"])
     assert contest["ratio"].keys() | {"rnnlm float32", "rnnlm bfloat16", "product"} == set(contest["ms"])
-    assert all("compiled" in name for name in contest["failed"])  # PyTorch wants a C++ compiler for that
+    assert all("compiled" in name for name in contest["failed"])  # PyTorch needs a C++ compiler to compile
     [resume] = rows(tmp_path, "resume")
     assert resume["killed"] and resume["equal"] and resume["first_differing_row"] is None
     [train] = rows(tmp_path, "train")

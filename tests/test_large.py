@@ -1,4 +1,4 @@
-"""A text of exactly 100,000,000 bytes: the offsets of Graves's split, and memory that stays flat."""
+"""A text of 100,000,000 bytes is split as by Graves, and is not held in memory."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ SIZE, HELD_OUT = 100_000_000, 4_000_000
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Letters in the first 96 million bytes, digits in the last 4 million; nothing else tells them apart."""
+    """Write letters into the first 96 million bytes and digits into the last 4 million, of equal distribution."""
     path = tmp_path_factory.mktemp("large") / "large.bin"
-    draw = np.random.default_rng(0)
-    letters = np.frombuffer(b"abcdefgh", np.uint8)[draw.integers(0, 8, 1_000_000)].tobytes()
-    digits = np.frombuffer(b"01234567", np.uint8)[draw.integers(0, 8, 1_000_000)].tobytes()
+    rng = np.random.default_rng(0)
+    letters = np.frombuffer(b"abcdefgh", np.uint8)[rng.integers(0, 8, 1_000_000)].tobytes()
+    digits = np.frombuffer(b"01234567", np.uint8)[rng.integers(0, 8, 1_000_000)].tobytes()
     with path.open("wb") as out:
         for _ in range(96):
             out.write(letters)
@@ -40,7 +40,7 @@ def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tm
     assert "100,000,000 symbols of 16 kinds" in out
     run = json.loads((workdir / "run.json").read_text())
     assert run["split"]["bytes"] == {"train": [0, SIZE - HELD_OUT], "test": [SIZE - HELD_OUT, SIZE]}
-    # It has seen letters only, so the digits cost it far more than the 3 bits that either is worth.
+    # The model is trained on letters only, so digits cost it far more than the 3 bits of their entropy.
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["bpc"] < 3.3
     line = json.loads(rnnlm("eval", f"--workdir={workdir}", "--split=test", "--symbols-to=20000", "--json"))
@@ -58,7 +58,7 @@ sys.exit(code)
 
 
 def peak(*args: object) -> int:
-    """The most memory that a command ever held, in MiB, mapped pages of the text included."""
+    """Run a command: -> its peak memory in MiB, mapped pages of the text included."""
     import subprocess
 
     from tests.conftest import ROOT, environment
@@ -74,7 +74,7 @@ def peak(*args: object) -> int:
     return int(done.stdout.split("peak ")[-1])
 
 
-def test_a_large_text_costs_no_memory(large, text_file, tmp_path):
+def test_a_large_text_is_not_held_in_memory(large, text_file, tmp_path):
     def train(text: Path, name: str) -> int:
         return peak(
             "train",

@@ -1,4 +1,4 @@
-"""Run folders that version 1 wrote are evaluated to the same nats, sampled, resumed and compared."""
+"""Run folders of version 1 are evaluated to the recorded nats, sampled and resumed, and its compressed files decode."""
 
 import json
 import shutil
@@ -30,11 +30,11 @@ def run(tmp_path, request):
 def test_an_older_run_is_evaluated_sampled_and_resumed(run):
     folder, expected = run
     for split, lanes in (("test", ["--lanes=1"]), ("valid", [])):
-        found = json.loads(rnnlm("eval", f"--workdir={folder}", f"--split={split}", *lanes, "--json"))
-        assert found["nats"] == pytest.approx(expected["nats"][split], rel=1e-5)
+        score = json.loads(rnnlm("eval", f"--workdir={folder}", f"--split={split}", *lanes, "--json"))
+        assert score["nats"] == pytest.approx(expected["nats"][split], rel=1e-5)
     if "dynamic" in expected:  # tuned settings and statistics are found by the digest of the params
-        found = json.loads(rnnlm("eval", f"--workdir={folder}", "--dynamic=rms", "--json"))
-        assert found["nats"] == pytest.approx(expected["dynamic"], rel=1e-5)
+        score = json.loads(rnnlm("eval", f"--workdir={folder}", "--dynamic=rms", "--json"))
+        assert score["nats"] == pytest.approx(expected["dynamic"], rel=1e-5)
     drawn = rnnlm("sample", f"--workdir={folder}", "--temperature=0", "--length=60", "--prime=the ")
     assert drawn == expected["sample"] + "\n"
     steps = expected["resumed"]["steps"]
@@ -44,8 +44,8 @@ def test_an_older_run_is_evaluated_sampled_and_resumed(run):
     assert valid["valid_nats"] == pytest.approx(expected["resumed"]["valid_nats"], rel=1e-5)
 
 
-def test_older_compressed_files_name_the_params_that_they_were_made_with():
-    """Their digests are those of the present layout's params; where probabilities are the machine's, they decode."""
+def test_older_compressed_files_name_the_digests_of_their_params():
+    """Their digests equal those of the params in the present layout; they decode if probabilities are equal here."""
     folder = FIXTURES / "lstm_4_layers"
     lm = language_model.load(folder)
     text = (FIXTURES / "words.txt").read_bytes()[:600]
@@ -66,16 +66,16 @@ def test_older_compressed_files_name_the_params_that_they_were_made_with():
 
 
 @given(layers=st.integers(1, 6), embedding=st.booleans())
-def test_the_layout_of_version_1_and_the_present_one_are_told_from_each_other(layers, embedding):
+def test_the_layout_of_version_1_is_converted_to_the_present_one_and_back(layers, embedding):
     rng = np.random.default_rng(layers)
     params = {f"layer_{i}": {"W_h": rng.normal(size=(3, 6)), "W_x": rng.normal(size=(3, 6))} for i in range(layers)}
     params |= {"output": {"b": rng.normal(size=2)}} | (
         {"embedding": {"table": rng.normal(size=(2, 3))}} if embedding else {}
     )
-    now = named_leaves(params)
-    old = to_version_1(now)
+    present = named_leaves(params)
+    old = to_version_1(present)
     assert ("upper.W_h" in old) == (layers > 3) and list(old) == sorted(old)
     again = from_version_1(old)
-    assert again.keys() == now.keys() and all((again[name] == now[name]).all() for name in now)
+    assert again.keys() == present.keys() and all((again[name] == present[name]).all() for name in present)
     state = from_version_1({f"opt_state.1.mu.{name}": leaf for name, leaf in old.items()})
-    assert state.keys() == {f"opt_state.1.mu.{name}" for name in now}
+    assert state.keys() == {f"opt_state.1.mu.{name}" for name in present}

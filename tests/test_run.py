@@ -1,4 +1,4 @@
-"""A run as a person starts it: real processes, killed, stopped, moved to other devices; the folder that it leaves."""
+"""Runs in real processes are killed, stopped, and resumed on other devices; their folders are complete."""
 
 import json
 import random
@@ -28,8 +28,8 @@ def command(workdir, text, *more):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, text_file):
-    """A run of 240 steps that nobody disturbs, on two devices."""
+def uninterrupted(tmp_path_factory, text_file):
+    """Train an uninterrupted run of 240 steps on two devices."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     train(workdir, text_file, *LONG)
     return workdir
@@ -46,24 +46,24 @@ def same_run(a, b):
     assert [results[0][k] for k in keys] == [results[1][k] for k in keys]
 
 
-def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_the_same(whole, tmp_path, text_file):
-    draw = random.Random(7)
+def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(uninterrupted, tmp_path, text_file):
+    rng = random.Random(7)
     workdir, kills = tmp_path / "killed", 0
     for target in (15, 60, 110, 150, 200):
         process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
         while process.poll() is None and (not workdir.exists() or last_complete_step(workdir) < target):
             time.sleep(0.002)
-        time.sleep(draw.random() * 0.05)  # in the middle of a step, a save or an evaluation
+        time.sleep(rng.random() * 0.05)  # in the middle of a step, a save or an evaluation
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-        # And while it starts, or goes on from what there is.
+        # Kill it also while it starts or resumes.
         process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
-        time.sleep(draw.uniform(0.5, 3))
+        time.sleep(rng.uniform(0.5, 3))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 5
     train(workdir, text_file, *LONG)
-    same_run(whole, workdir)
+    same_run(uninterrupted, workdir)
 
 
 def last_complete_step(workdir):
@@ -75,7 +75,7 @@ def last_complete_step(workdir):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
+def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
     for target in (30, 120):
         process = start(*command(workdir, text_file, *LONG))
@@ -88,12 +88,12 @@ def test_a_signal_saves_and_ends_cleanly(whole, tmp_path, text_file, number):
         step = int(out.split("stopped at step ")[1].split(";")[0])
         assert saved(workdir / "checkpoints")[-1] == step >= target
     train(workdir, text_file, *LONG)
-    assert rows(workdir) == rows(whole)
-    same_bits(leaves(workdir, 240), leaves(whole, 240))
+    assert rows(workdir) == rows(uninterrupted)
+    same_bits(leaves(workdir, 240), leaves(uninterrupted, 240))
 
 
 def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
-    """An evaluation that takes long, on one lane, is left at once; the next start makes up for it."""
+    """A signal stops a long evaluation at once; the next start repeats it."""
     slow = ("--config.eval.lanes=1", "--config.eval.every=20", "--config.train.steps=25", "--config.eval.max_symbols=0")
     text = tmp_path / "long.txt"
     text.write_bytes(conftest.make_text(500_000))
@@ -120,8 +120,8 @@ def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, text_file):
-    """The same 30 steps on one, two and four devices, without dropout."""
+def device_runs(tmp_path_factory, text_file):
+    """Train 30 steps on one, two and four devices, without dropout."""
     folder = tmp_path_factory.mktemp("devices")
     for n in (1, 2, 4):
         train(folder / str(n), text_file, f"--cpu_devices={n}")
@@ -139,14 +139,14 @@ def near(a, b):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_devices_do_not_change_the_run(plain):
-    near(plain / "1", plain / "2")
-    near(plain / "1", plain / "4")
+def test_devices_do_not_change_the_run(device_runs):
+    near(device_runs / "1", device_runs / "2")
+    near(device_runs / "1", device_runs / "4")
 
 
-def test_accumulated_parts_on_two_devices_are_the_same_run(plain, tmp_path, text_file):
+def test_accumulated_gradients_on_two_devices_give_an_equal_run(device_runs, tmp_path, text_file):
     train(tmp_path / "run", text_file, "--cpu_devices=2", "--config.train.accumulate=2")
-    near(plain / "1", tmp_path / "run")
+    near(device_runs / "1", tmp_path / "run")
 
 
 def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
@@ -155,15 +155,15 @@ def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
     near(tmp_path / "1", tmp_path / "2")
 
 
-def test_saved_on_two_devices_it_goes_on_with_one_and_with_four(plain, tmp_path, text_file):
+def test_a_run_of_two_devices_resumes_on_one_and_on_four(device_runs, tmp_path, text_file):
     for n in (1, 4):
         workdir = tmp_path / str(n)
         train(workdir, text_file, "--cpu_devices=2", "--config.train.steps=20")
         train(workdir, text_file, f"--cpu_devices={n}")
-        near(plain / "2", workdir)
+        near(device_runs / "2", workdir)
 
 
-def test_two_processes_equal_one(plain, tmp_path, text_file):
+def test_two_processes_equal_one(device_runs, tmp_path, text_file):
     workdir = tmp_path / "run"
     with conftest.free_port() as port:
         address = f"127.0.0.1:{port}"
@@ -176,20 +176,20 @@ def test_two_processes_equal_one(plain, tmp_path, text_file):
             process.send_signal(signal.SIGKILL)
     assert [process.returncode for process in both] == [0, 0], ends
     assert "done: step 30" in ends[0][0] and "step" not in ends[1][0]
-    near(plain / "1", workdir)
-    # What two processes saved, one goes on with.
+    near(device_runs / "1", workdir)
+    # One process resumes the run of two.
     train(workdir, text_file, "--config.train.steps=35", "--cpu_devices=2")
     assert saved(workdir / "checkpoints")[-1] == 35
 
 
-def test_the_run_folder(whole, text_file):
-    config = json.loads((whole / "config.json").read_text())
+def test_the_run_folder(uninterrupted, text_file):
+    config = json.loads((uninterrupted / "config.json").read_text())
     assert config["model"]["hidden"] == 12 and config["train"]["steps"] == 240
-    run = json.loads((whole / "run.json").read_text())
+    run = json.loads((uninterrupted / "run.json").read_text())
     assert run["corpus"]["bytes"] == 6000 and len(run["corpus"]["sha256"]) == 64
     assert run["symbols_per_step"] == 32 and run["parameters"] > 1000
     assert run["starts"][0]["versions"]["jax"] and run["starts"][0]["devices"] and run["starts"][0]["argv"]
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in lines if "loss" in row]
     assert [row["step"] for row in steps] == list(range(1, 241))
     assert {
@@ -207,29 +207,29 @@ def test_the_run_folder(whole, text_file):
     assert steps[-1]["bpc"] < 0.8 * steps[0]["bpc"]
     valid = [row for row in lines if "valid_bpc" in row]
     assert [row["step"] for row in valid] == list(range(24, 241, 24)) and valid[0]["valid_count"] == 600
-    result = json.loads((whole / "result.json").read_text())
+    result = json.loads((uninterrupted / "result.json").read_text())
     best = min(valid, key=lambda row: row["valid_bpc"])
     assert result["best_step"] == best["step"] and result["valid_bpc"] == valid[-1]["valid_bpc"]
-    assert set(saved(whole / "checkpoints")) >= {240, best["step"]}
-    assert "temperature 0.5" in (whole / "samples" / "000000240.txt").read_text()
+    assert set(saved(uninterrupted / "checkpoints")) >= {240, best["step"]}
+    assert "temperature 0.5" in (uninterrupted / "samples" / "000000240.txt").read_text()
 
 
-def test_tensorboard_reads_the_same(whole):
-    events = EventAccumulator(str(whole), size_guidance={"tensors": 0}).Reload()
+def test_tensorboard_events_equal_the_metrics(uninterrupted):
+    events = EventAccumulator(str(uninterrupted), size_guidance={"tensors": 0}).Reload()
     tags = events.Tags()
     assert {"train/loss", "train/bpc", "train/learning_rate", "valid/bpc"} <= set(tags["scalars"])
     mirrored = [(e.step, pytest.approx(e.value, rel=1e-6)) for e in events.Scalars("valid/bpc")]
-    assert [(r["step"], r["valid_bpc"]) for r in rows(whole) if "valid_bpc" in r] == mirrored
-    shown = [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("samples/text_summary")]
-    kept = [(int(path.stem), path.read_text()) for path in sorted((whole / "samples").iterdir())]
-    assert shown == [(step, f"```\n{text}\n```") for step, text in kept]
-    assert events.Scalars("final/valid_bpc")[-1].value == pytest.approx(rows(whole)[-1]["valid_bpc"], rel=1e-6)
+    assert [(r["step"], r["valid_bpc"]) for r in rows(uninterrupted) if "valid_bpc" in r] == mirrored
+    logged = [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("samples/text_summary")]
+    samples = [(int(path.stem), path.read_text()) for path in sorted((uninterrupted / "samples").iterdir())]
+    assert logged == [(step, f"```\n{text}\n```") for step, text in samples]
+    assert events.Scalars("final/valid_bpc")[-1].value == pytest.approx(rows(uninterrupted)[-1]["valid_bpc"], rel=1e-6)
     assert b"model.hidden" in events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
 
 
 @pytest.mark.parametrize("target", [3, 40])
 def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file, target):
-    """Before the first checkpoint, and after some."""
+    """A kill before the first checkpoint or after some leaves one event for each step."""
     workdir = tmp_path / "run"
     process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
     while process.poll() is None and last_complete_step(workdir) < target:
@@ -242,27 +242,27 @@ def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file, targ
     assert len(json.loads((workdir / "run.json").read_text())["starts"]) == 2
 
 
-def test_a_finished_run_started_again_stays_as_it_is(plain, text_file):
-    before = rows(plain / "1"), saved(plain / "1" / "checkpoints")
-    out = train(plain / "1", text_file, "--cpu_devices=1")
-    assert "step 30" in out and before == (rows(plain / "1"), saved(plain / "1" / "checkpoints"))
+def test_a_finished_run_that_is_started_again_stays_unchanged(device_runs, text_file):
+    before = rows(device_runs / "1"), saved(device_runs / "1" / "checkpoints")
+    out = train(device_runs / "1", text_file, "--cpu_devices=1")
+    assert "step 30" in out and before == (rows(device_runs / "1"), saved(device_runs / "1" / "checkpoints"))
 
 
-def test_eval_sample_and_load_agree(whole, text_file):
-    line = json.loads(rnnlm("eval", f"--workdir={whole}", "--split=valid", "--json", "--step=latest"))
+def test_eval_sample_and_load_agree(uninterrupted, text_file):
+    line = json.loads(rnnlm("eval", f"--workdir={uninterrupted}", "--split=valid", "--json", "--step=latest"))
     assert set(line) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr", "step"}
-    recorded = [row for row in rows(whole) if "valid_bpc" in row][-1]
+    recorded = [row for row in rows(uninterrupted) if "valid_bpc" in row][-1]
     assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
-    text = rnnlm("eval", f"--workdir={whole}", "--compressors")
+    text = rnnlm("eval", f"--workdir={uninterrupted}", "--compressors")
     assert "xz -9e" in text and "bits per byte" in text and "split     test" in text
 
-    lm = api.load(whole)
+    lm = api.load(uninterrupted)
     assert lm.sample("the ", length=70, temperature=0.7, seed=3) + "\n" == rnnlm(
-        "sample", f"--workdir={whole}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
+        "sample", f"--workdir={uninterrupted}", "--prime=the ", "--length=70", "--temperature=0.7", "--seed=3"
     )
-    several = ("sample", f"--workdir={whole}", "--length=70", "--num=4", "--top_p=0.9")
-    split = rnnlm(*several, "--cpu_devices=2")
-    assert split.count("----- sample") == 4 and split == rnnlm(*several, "--cpu_devices=1")
+    several = ("sample", f"--workdir={uninterrupted}", "--length=70", "--num=4", "--top_p=0.9")
+    samples = rnnlm(*several, "--cpu_devices=2")
+    assert samples.count("----- sample") == 4 and samples == rnnlm(*several, "--cpu_devices=1")
 
     string = "the cat sat on a mat"
     lm.reset()
@@ -274,12 +274,12 @@ def test_eval_sample_and_load_agree(whole, text_file):
     assert lm.bpc(string) == pytest.approx(nats / len(string) / np.log(2), rel=1e-5)
     lm.reset()
     first = lm.step("t")
-    assert not np.allclose(first, lm.step("t"))  # the carry is kept
+    assert not np.allclose(first, lm.step("t"))  # each step continues from the carry
     lm.reset()
     np.testing.assert_array_equal(first, lm.step("t"))
 
 
-def test_evaluations_are_noted_and_stay(tmp_path, text_file):
+def test_evaluations_are_appended_and_stay(tmp_path, text_file):
     workdir = tmp_path / "run"
     train(workdir, text_file)
     first = json.loads(rnnlm("eval", f"--workdir={workdir}", "--json"))
@@ -290,34 +290,34 @@ def test_evaluations_are_noted_and_stay(tmp_path, text_file):
     args = ("--protocol=windows", "--window=20", "--stride=5", "--symbols_from=50", f"--by-block={curve}")
     rnnlm("eval", f"--workdir={workdir}", "--json", *args)
     train(workdir, text_file)
-    found = results.read_results(layout.load_run(workdir))
-    assert [row["count"] for row in found] == [600, 100, 550]
-    assert {k: found[0][k] for k in first} == first
-    assert found[2]["protocol"] == "windows of 20, stride 5, symbols 50..600" and found[2]["symbols"] == [50, 600]
+    recorded = results.read_results(layout.load_run(workdir))
+    assert [row["count"] for row in recorded] == [600, 100, 550]
+    assert {k: recorded[0][k] for k in first} == first
+    assert recorded[2]["protocol"] == "windows of 20, stride 5, symbols 50..600" and recorded[2]["symbols"] == [50, 600]
     run = json.loads((workdir / "run.json").read_text())
-    for row in found:
-        assert row["corpus"] == run["corpus"]["sha256"] and row["step"] == found[0]["step"]
-        assert row["params"] == found[0]["params"] and sum(row["blocks"]) == pytest.approx(row["nats"], abs=0.01)
+    for row in recorded:
+        assert row["corpus"] == run["corpus"]["sha256"] and row["step"] == recorded[0]["step"]
+        assert row["params"] == recorded[0]["params"] and sum(row["blocks"]) == pytest.approx(row["nats"], abs=0.01)
     [heading, line] = curve.read_text().splitlines()
     assert heading == "from,count,nats,bpc" and line.startswith("50,550,")
 
 
-def test_a_run_goes_on_from_another_directory(tmp_path, text_file):
+def test_a_run_resumes_from_another_directory(tmp_path, text_file):
     workdir = tmp_path / "run"
     args = ("train", f"--config={conftest.ROOT}/tests/tiny.py", f"--workdir={workdir}")
-    here = text_file.parent
+    data_dir = text_file.parent
     rnnlm(
         *args,
         "--config.data.files=words.txt",
         "--config.train.steps=10",
-        cwd=here,
+        cwd=data_dir,
         env={"PYTHONPATH": str(conftest.ROOT)},
     )
     train(workdir, text_file, "--config.train.steps=20")
     assert json.loads(rnnlm("eval", f"--workdir={workdir}", "--json", cwd=tmp_path))["count"] == 600
 
 
-def test_behind_head_a_run_goes_on(tmp_path, text_file):
+def test_a_run_continues_when_its_output_pipe_is_closed(tmp_path, text_file):
     process = start(*command(tmp_path / "run", text_file))
     process.stdout.close()
     assert process.wait(timeout=60) == 0
@@ -325,7 +325,7 @@ def test_behind_head_a_run_goes_on(tmp_path, text_file):
     process.stderr.close()
 
 
-def test_the_average_is_what_is_evaluated(tmp_path, text_file):
+def test_evaluation_uses_the_average(tmp_path, text_file):
     workdir = tmp_path / "run"
     train(workdir, text_file, "--config.optim.ema=0.8")
     tree = leaves(workdir, 30)

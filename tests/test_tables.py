@@ -1,4 +1,4 @@
-"""Tables: the pages show what their results say."""
+"""The tables of the pages are those generated from the results."""
 
 import re
 
@@ -8,9 +8,9 @@ from experiments import tables
 
 
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: str(page.relative_to(tables.ROOT)))
-def test_a_page_shows_what_its_results_say(page):
+def test_a_page_has_the_tables_of_its_results(page):
     text = page.read_text()
-    assert tables.fill_tables(text) == text, "python experiments/tables.py writes it anew"
+    assert tables.fill_tables(text) == text, "python experiments/tables.py writes it again"
 
 
 def test_a_changed_figure_is_noticed():

@@ -1,4 +1,4 @@
-"""A config small enough for tests; the text is given with --config.data.files."""
+"""The config of a tiny run for tests; --config.data.files gives its text."""
 
 from ml_collections import ConfigDict
 

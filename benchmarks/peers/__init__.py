@@ -1,7 +1,7 @@
-"""One file a peer. A function of it makes a task ready: -> (work(n), which does n units and waits for them; facts).
+"""The peers, one file each, whose functions prepare a task: -> (work(n), which runs n units and waits; facts).
 
-`variants(device, task)` are the settings that the peer is tried with; the best goes into the contest. "env" of a
-variant is for its process.
+`variants(device, task)` returns the settings to try a peer with; the contest uses the quickest. The "env" of a variant
+is added to the environment of its process.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,6 @@ from typing import Any
 
 Work = tuple[Callable[[int], None], dict[str, Any]]
 
-# What `devices.tune_malloc` does for rnnlm, and PyTorch's own tuning guide has users do with another allocator: large
-# arrays are not fetched anew from the kernel at each step.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
+# Reuse the memory of large arrays instead of returning it to the kernel at each step, as `devices.tune_malloc` does for
+# rnnlm, and as PyTorch's tuning guide recommends with another allocator.
+MALLOC_ENV = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}

@@ -1,12 +1,12 @@
-"""flax's own nn.RNN(OptimizedLSTMCell) in an equally complete step."""
+"""The peer flax: nn.RNN(OptimizedLSTMCell) in a training step that does the work of rnnlm's."""
 
 from typing import Any
 
-from benchmarks.peers import KEEP_MEMORY, Work
+from benchmarks.peers import MALLOC_ENV, Work
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
-    """On a CPU also with rnnlm's devices, flags for XLA and memory, which flax's users do not get by default."""
+    """Return the settings to try: default ones, and on a CPU also rnnlm's number of devices, XLA flags and malloc."""
     import jax
 
     from rnnlm.runtime.devices import CPU_FLAGS, cores_for
@@ -14,11 +14,12 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
     if device == "gpu":
         graphs = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}
         return [{"devices": 1, "unroll": unroll, "env": env} for unroll in (1, 5) for env in ({}, graphs)]
-    ours = KEEP_MEMORY | {"XLA_FLAGS": CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")}
+    ours = MALLOC_ENV | {"XLA_FLAGS": CPU_FLAGS.get(jax.__version__.rpartition(".")[0], "")}
     return [{"devices": n, "env": env} for n in sorted({1, cores_for(task["batch"])}) for env in ({}, ours)]
 
 
 def train(task: dict[str, Any]) -> Work:
+    """Prepare training steps; one unit is one step."""
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -68,16 +69,16 @@ def train(task: dict[str, Any]) -> Work:
         x, y = (a.reshape(task["window"], devices, lanes) for a in (x, y))
     else:
         run = jax.jit(step, donate_argnums=(0, 1, 2))
-    now = (params, optimizer.init(params), carry)
+    state = (params, optimizer.init(params), carry)
     pending = None
 
     def work(n: int) -> None:
-        nonlocal now, pending
+        nonlocal state, pending
         for _ in range(n):
-            now, nats = run(*now, x, y)
+            state, nats = run(*state, x, y)
             if pending is not None:
                 jax.device_get(pending)
             pending = nats
-        jax.block_until_ready(now)
+        jax.block_until_ready(state)
 
     return work, {}

@@ -1,4 +1,4 @@
-"""rnnlm as its loop runs it: the real step, a batch put on the devices each time, metrics read one step late."""
+"""The program rnnlm itself: training, compiling, memory and sampling as in real use, and the peak matrix product."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,12 @@ from rnnlm.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConf
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
-    """On a GPU also with the loops over time as CUDA graphs, which XLA does not make unless told."""
+    """Return the settings to try: on a GPU also loops over time as CUDA graphs, which are off by default."""
     return [{}, {"env": {"XLA_FLAGS": "--xla_gpu_enable_command_buffer=+WHILE"}}] if device == "gpu" else [{}]
 
 
 def config(task: dict[str, Any]) -> Config:
-    """What every peer builds: embedding as wide as the layers, LSTM, softmax; clipped Adam."""
+    """Return the config of the model that every peer builds: embedding of the hidden width, LSTM, clipped Adam."""
     return Config(
         data=DataConfig(corpus="", symbols="byte"),
         model=ModelConfig(
@@ -32,6 +32,7 @@ def config(task: dict[str, Any]) -> Config:
 
 
 def train(task: dict[str, Any]) -> Work:
+    """Prepare training steps as the loop runs them; one unit is one step, with its batch put on the devices."""
     from rnnlm.runtime import devices, parallel
 
     settings = config(task)
@@ -44,47 +45,47 @@ def train(task: dict[str, Any]) -> Work:
 
     optimizer = optim.make_optimizer(settings.optim, optim.make_schedule(settings.optim, 1, 1.0))
     step = train_step(settings, task["vocab"], optimizer)
-    now = state_to_devices(state.create(settings, task["vocab"], optimizer))
-    draw = np.random.default_rng(0)
+    train_state = state_to_devices(state.create(settings, task["vocab"], optimizer))
+    rng = np.random.default_rng(0)
     shape = (task["batch"], task["window"])
-    batch = (*draw.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
+    batch = (*rng.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
     pending = None
 
     def work(n: int) -> None:
-        nonlocal now, pending
+        nonlocal train_state, pending
         for _ in range(n):
-            now, metrics = step(now, *parallel.shard(batch))
+            train_state, metrics = step(train_state, *parallel.shard(batch))
             if pending is not None:
                 jax.device_get(pending)
             pending = metrics
-        jax.block_until_ready(now)
+        jax.block_until_ready(train_state)
 
     return work, {"devices": parallel.device_names()}
 
 
 def compile(task: dict[str, Any]) -> Work:
-    """One unit: trace, compile and run one step, as at a run's start without a cache of compiled programs."""
+    """Prepare compiling; one unit traces, compiles and runs one step without a cache of compiled programs."""
     import jax
 
     work, facts = train(task)
 
-    def fresh(n: int) -> None:
+    def compile_and_run(n: int) -> None:
         for _ in range(n):
             jax.clear_caches()
             work(1)
 
-    return fresh, facts
+    return compile_and_run, facts
 
 
 def memory(task: dict[str, Any]) -> Work:
-    """Steps; the facts say how much memory the process had before the first."""
+    """Prepare training steps, with the memory of the process before the first one among the facts."""
     work, facts = train(task)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return work, facts | {"before_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
 
 
 def sample(task: dict[str, Any]) -> Work:
-    """One unit: 64 symbols in each stream."""
+    """Prepare sampling; one unit is 64 symbols in each stream."""
     from rnnlm.runtime import devices
 
     devices.tune_malloc()
@@ -111,7 +112,7 @@ def sample(task: dict[str, Any]) -> Work:
 
 
 def ceiling(task: dict[str, Any]) -> Work:
-    """One unit: a product of two square float32 matrices on all cores, or on the accelerator in the given dtype."""
+    """Prepare square matrix products on all cores or the accelerator; one unit is one product."""
     from rnnlm.runtime import devices
 
     devices.tune_malloc()

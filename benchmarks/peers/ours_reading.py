@@ -1,4 +1,4 @@
-"""rnnlm reading a text: evaluation, dynamic evaluation in one stream, and coding; one unit is the task's `symbols`."""
+"""The program rnnlm itself, reading a text: evaluation, dynamic evaluation and compression of `symbols` symbols."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ LETTERS = range(32, 97)
 
 
 def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Return (the model's config, its initial params, a text of random letters)."""
+    """Make a model and a text: -> (the model's config, its initial params, a text of random letters)."""
     from rnnlm.runtime import devices
 
     devices.tune_malloc()
@@ -30,22 +30,24 @@ def model_and_text(task: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def evaluate(task: dict[str, Any]) -> Work:
+    """Prepare evaluation; one unit reads the text once."""
     settings, params, text_slice = model_and_text(task)
     from rnnlm.evaluation.evaluator import Evaluator
     from rnnlm.evaluation.protocol import EvalProtocol
     from rnnlm.runtime import parallel
 
-    evaluator, placed = Evaluator(settings, len(LETTERS)), parallel.replicate(params)
+    evaluator, device_params = Evaluator(settings, len(LETTERS)), parallel.replicate(params)
     protocol = EvalProtocol(lanes=task["lanes"], warmup=0)
 
     def work(n: int) -> None:
         for _ in range(n):
-            evaluator(placed, text_slice, protocol)
+            evaluator(device_params, text_slice, protocol)
 
     return work, {}
 
 
 def adapt(task: dict[str, Any]) -> Work:
+    """Prepare dynamic evaluation in one stream; one unit reads the text once."""
     settings, params, text_slice = model_and_text(task)
     import jax
 
@@ -62,7 +64,7 @@ def adapt(task: dict[str, Any]) -> Work:
 
 
 def code(task: dict[str, Any]) -> Work:
-    """One unit: compress, and decompress again."""
+    """Prepare compression; one unit compresses and decompresses the text."""
     settings, params, text_slice = model_and_text(task)
     from rnnlm.compression import predictors
     from rnnlm.compression.codec import Codec

@@ -1,24 +1,26 @@
-"""PyTorch's nn.LSTM (oneDNN on a CPU, cuDNN on a GPU) in an equally complete step."""
+"""The peer PyTorch: nn.LSTM (oneDNN on a CPU, cuDNN on a GPU) in a training step that does the work of rnnlm's."""
 
 import os
 from typing import Any
 
-from benchmarks.peers import KEEP_MEMORY, Work
+from benchmarks.peers import MALLOC_ENV, Work
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings to try: compiled or not, by dtype on a GPU, by allocator on a CPU."""
     if device == "gpu":  # cuDNN: float32 as TF32, and bfloat16 by autocast
         return [
             {"compile": compiled, "dtype": dtype} for compiled in (False, True) for dtype in ("float32", "bfloat16")
         ]
-    # One thread was half as fast at every shape of the contest.
+    # One thread is half as fast at every shape of the contest.
     threads = len(os.sched_getaffinity(0))
     return [
-        {"threads": threads, "compile": compiled, "env": env} for compiled in (False, True) for env in ({}, KEEP_MEMORY)
+        {"threads": threads, "compile": compiled, "env": env} for compiled in (False, True) for env in ({}, MALLOC_ENV)
     ]
 
 
 def net(task: dict[str, Any]) -> Any:
+    """Build the model: embedding, nn.LSTM, linear output."""
     import torch
 
     class Net(torch.nn.Module):
@@ -37,6 +39,7 @@ def net(task: dict[str, Any]) -> Any:
 
 
 def start(task: dict[str, Any]) -> str:
+    """Configure PyTorch for a task: -> the device to run on."""
     import torch
 
     if task.get("threads"):
@@ -48,6 +51,7 @@ def start(task: dict[str, Any]) -> str:
 
 
 def train(task: dict[str, Any]) -> Work:
+    """Prepare training steps; one unit is one step."""
     import torch
 
     device = start(task)
@@ -72,7 +76,7 @@ def train(task: dict[str, Any]) -> Work:
         nonlocal carry, pending
         for _ in range(n):
             loss, (h, c) = run(x, carry)
-            facts["lstm"] = str(h.dtype)  # autocast may have chosen another than it was asked for
+            facts["lstm"] = str(h.dtype)  # autocast may have chosen another dtype than the task's
             carry = h.detach().float(), c.detach().float()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -89,7 +93,7 @@ def train(task: dict[str, Any]) -> Work:
 
 
 def sample(task: dict[str, Any]) -> Work:
-    """One unit: 64 symbols in each stream, each drawn at temperature 0.8 and fed back."""
+    """Prepare sampling at temperature 0.8; one unit is 64 symbols in each stream."""
     import torch
 
     device = start(task)
@@ -104,11 +108,11 @@ def sample(task: dict[str, Any]) -> Work:
     run = torch.compile(one) if task["compile"] else one
 
     def work(n: int) -> None:
-        now, carry, drawn = x, (zero, zero), []
+        symbols, carry, drawn = x, (zero, zero), []
         with torch.inference_mode():
             for _ in range(64 * n):
-                now, carry = run(now, carry)
-                drawn.append(now)
+                symbols, carry = run(symbols, carry)
+                drawn.append(symbols)
             torch.cat(drawn).cpu()
 
     return work, {"torch": torch.__version__}

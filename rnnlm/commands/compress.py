@@ -1,4 +1,4 @@
-"""rnnlm compress and decompress: a file in the bits that a model gives it, and back."""
+"""rnnlm compress and decompress: code a file in the bits that a model gives it, and restore it."""
 
 import json
 import time
@@ -23,6 +23,7 @@ from rnnlm.files import check_writable, reading
 
 
 def main(argv: list[str]) -> int:
+    """Compress a file and print what it took."""
     values, path, config = parse_args(argv)
     with reading(Path(path)):
         data = Path(path).read_bytes()
@@ -109,6 +110,7 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
 
 
 def decompress(argv: list[str]) -> int:
+    """Restore a compressed file."""
     values = flags.FlagValues()
     workdir_flags(values, "the run folder that it was compressed with; not needed after --online")
     flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)

@@ -1,4 +1,4 @@
-"""rnnlm eval: bits per character on a split of a run's text."""
+"""rnnlm eval: score a split of a run's text in bits per character."""
 
 import json
 from dataclasses import replace
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
+    """Score a split, print the score and append it to result.jsonl."""
     values = flags.FlagValues()
     define_flags(values)
     parse("eval", values, argv)

@@ -1,4 +1,4 @@
-"""Flags that several verbs share, and what they ask for."""
+"""Define flags that several verbs share, and build what they ask for."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

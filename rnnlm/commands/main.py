@@ -1,4 +1,4 @@
-"""The command line `rnnlm VERB ...`: find the verb's command, run it, and report what went wrong in one sentence."""
+"""Run `rnnlm VERB ...`: find the verb's command, and report what went wrong in one sentence."""
 
 import importlib
 import os
@@ -26,7 +26,7 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
   rnnlm data [NAME]
       list the corpora, or fetch, check and describe one
 
-rnnlm VERB --help lists a verb's flags; configs/base.py explains every config key; rnnlm --version."""
+rnnlm VERB --help lists the flags of a verb; `python configs/base.py` prints every config key; rnnlm --version."""
 
 VERBS = {
     "train": "train.main",

@@ -1,4 +1,4 @@
-"""Command lines to flags and a config, with each mistake as a sentence."""
+"""Parse command lines into flags and a config, with each mistake as a sentence."""
 
 import os
 import re

@@ -10,6 +10,7 @@ from rnnlm.config import MAX_SEED
 
 
 def main(argv: list[str]) -> int:
+    """Print the first sample as it is drawn, and the others after it."""
     values = flags.FlagValues()
     workdir_flags(values)
     flags.DEFINE_string("prompt", "", "what the text begins with", flag_values=values)

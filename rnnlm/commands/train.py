@@ -9,6 +9,7 @@ from rnnlm.errors import UserError
 
 
 def main(argv: list[str]) -> int:
+    """Train, and print what the run came to."""
     values = flags.FlagValues()
     config_flag(values, "the config file, configs/X.py; without it the run in --workdir is continued with its own")
     workdir_flags(values, "the run folder, new or with a run to continue")

@@ -1,7 +1,7 @@
 """Compress bytes with a trained model, or with one that learns online, and decompress them.
 
-A header tells how the symbols are predicted ("dynamic" or "online", else statically), so that decompression takes no
-options; its fingerprint tells on what the probabilities depend besides.
+The header of a file tells how its symbols are predicted ("dynamic" or "online", else statically), so that
+decompression takes no options; its fingerprint tells what the probabilities depend on besides the text.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def ignore(share: float) -> None:
 
 
 class Compressed(bytes):
-    """A compressed file as bytes, and how it came about.
+    """Hold a compressed file as bytes, and how it was made.
 
     tally       nats of the coded symbols under the model's quantized probabilities, and their count
     lanes       stretches that were coded side by side
@@ -63,7 +63,7 @@ class Compressed(bytes):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model of a run: what static and dynamic prediction need. `statistics` takes the length of a segment."""
+    """Hold what static and dynamic prediction need of a run; `statistics` takes the length of a segment."""
 
     config: ModelConfig
     vocabulary: Vocabulary
@@ -74,7 +74,10 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Codec:
-    """Code texts with one predictor. `header` tells how it predicts; `make_predictor` is called once, when needed."""
+    """Code texts with one predictor.
+
+    `header` tells how it predicts; `make_predictor` is called once, when it is needed.
+    """
 
     header: Header
     vocabulary: Vocabulary
@@ -133,14 +136,16 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
         raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
     updates = coder.lane_length(symbols, lanes) // segment
     sections = {"model": configs.compact(config.model), "optim": configs.compact(config.optim)}
-    return {"online": sections | {"seed": config.seed, "segment": segment, "updates": updates}}
+    numbers = {"seed": config.seed, "segment": segment, "updates": updates, "version": configs.VERSION}
+    return {"online": sections | numbers}
 
 
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections of an online header, of this version or an older one. Raises UserError."""
+    version = {"version": online.get("version", 1)}
     return (
-        configs.build_saved(ModelConfig, online["model"], "model."),
-        configs.build_saved(OptimConfig, online["optim"], "optim."),
+        configs.build_saved(ModelConfig, online["model"] | version, "model."),
+        configs.build_saved(OptimConfig, online["optim"] | version, "optim."),
     )
 
 

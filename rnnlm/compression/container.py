@@ -1,4 +1,4 @@
-"""The compressed file: what its header says, and how it becomes bytes and is read back.
+"""Write and read compressed files: their layout, their header and its versions.
 
 A file holds b"RNZ1", a CRC-32 of all that follows, the length of the header (both 4 bytes, little-endian), the header
 (deflated JSON), the escapes (`escape`), and the range coder's 32-bit words (`coder`).
@@ -30,7 +30,7 @@ DICTIONARY = b"""{"bytes":0,"crc":0,"dynamic":[20,0.0001,0.001],"fingerprint":{"
 
 @dataclass(frozen=True)
 class CompressedFile:
-    """A header, the escapes and the coder's words. The header says how long the escapes are under the key "side"."""
+    """Hold a header, the escapes and the coder's words. The header keeps the length of the escapes as "side"."""
 
     header: Header
     escapes: bytes

@@ -1,4 +1,4 @@
-"""Any bytes as symbols of a vocabulary and escapes: the bytes that it lacks, and where they stood.
+"""Split any bytes into symbols of a vocabulary and escapes: the bytes that it lacks, and where they stood.
 
 The escapes are a run of records: the number of symbols since the last record, the number of bytes that follow (both in
 LEB128), and these bytes. They are deflated, and empty where the vocabulary has every symbol.

@@ -1,4 +1,4 @@
-"""Models that predict the next symbol in several lanes at once, and that may learn from the symbols that came."""
+"""Predict the next symbol in several lanes at once, with models that may learn from the symbols that came."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ Update = Callable[[Params, Any, Params], tuple[Params, Any]]
 
 
 class CompiledPredictor:
-    """The compiled steps of one model, its params, and how they learn.
+    """Hold the compiled steps of one model, its params, and how they learn.
 
     `update` is applied after each `segment` steps, to one set of params that serves all lanes; a segment of 0 leaves
     the params as they are. `state` is what `update` starts from.
@@ -52,7 +52,7 @@ class CompiledPredictor:
 
 
 class PredictorState:
-    """Where a predictor stands in a text read in L lanes: its carry, and its params where it learns."""
+    """Follow a text in L lanes with a predictor: hold its carry, and its params where they change."""
 
     def __init__(self, compiled: CompiledPredictor, lanes: int):
         self._compiled, self.segment = compiled, compiled.segment

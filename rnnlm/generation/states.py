@@ -1,4 +1,4 @@
-"""What happens inside a model while it reads a text: its carries, and the gates of its cells."""
+"""Read a text and keep what happens inside the model: its carries, and the gates of its cells."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +19,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class States(NamedTuple):
-    """The states of a model after each of T symbols; `carry` and `gates` have an entry for each layer.
+    """Hold the states of a model after each of T symbols; `carry` and `gates` have an entry for each layer.
 
     ids    the symbols [T]
     carry  arrays by name: [T, ...], such as h and c [T, H] of an LSTM

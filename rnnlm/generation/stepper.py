@@ -1,4 +1,4 @@
-"""One model step by step: what sampling, `LanguageModel.step` and compression share."""
+"""Run a model step by step: what sampling, `LanguageModel.step` and compression share."""
 
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ CHUNK = 64
 
 
 class Stepper:
-    """Compiled single steps of one model, for L lanes.
+    """Run compiled steps of one model in L lanes.
 
     `params` are those of `inference_params`, but with folded=False the trained ones: for a model that learns between
     its steps.

@@ -1,4 +1,4 @@
-"""Code that a file asks for: a cell of someone else's module is imported only where the user trusts it."""
+"""Import a cell that a file names from someone else's module only where the user trusts it."""
 
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError

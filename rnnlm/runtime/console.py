@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a live bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ SECONDS = 10.0
 
 
 class PipeTolerantConsole(RichConsole):
-    """A console that falls silent where nobody reads any more, such as behind `head`, so that the run goes on."""
+    """Fall silent where nobody reads any more, such as behind `head`, so that the run goes on."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -96,7 +96,7 @@ def check_lanes(training: TrainConfig) -> None:
     """Raise UserError where the lanes of a training batch cannot be split evenly over the devices."""
     lanes, what = training.batch // training.accumulate, f"train.batch={training.batch}"
     if training.accumulate > 1:
-        what += f" in train.accumulate={training.accumulate} parts of {lanes}"
+        what += f" in train.accumulate={training.accumulate} pieces of {lanes}"
     if lanes % jax.device_count():
         raise UserError(
             f"{what} cannot be split evenly over {jax.device_count()} devices: "

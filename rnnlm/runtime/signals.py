@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a question that a loop can ask."""
+"""Turn SIGTERM and Ctrl-C into a question that a loop can ask."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class Signals:
-    """Within the context, tell by a call whether a signal has come. A second signal ends the process at once.
+    """Tell by a call whether a signal has come, within the context; a second signal ends the process at once.
 
     Python delivers signals to the main thread alone; in another one the context changes nothing and no signal comes.
     """

@@ -243,8 +243,8 @@ class Trainer:
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
         params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.best_params)), {}
         for temperature in c.temperatures:
-            drawn = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prompt + to_text(vocabulary, drawn)[0]
+            chunks = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
+            texts[temperature] = c.prompt + to_text(vocabulary, chunks)[0]
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> Row:
@@ -287,6 +287,11 @@ def train(
         existing = layout.find_run(workdir)
         if existing:
             layout.refuse_other(workdir, existing.config, config)
+        elif data:
+            raise UserError(
+                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
+                "data.files of its config."
+            )
         if existing and config.data.files != existing.config.data.files:
             data = data or config.data.files
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data)

@@ -1,4 +1,4 @@
-"""n-grams are distributions, and those that Chen and Goodman describe; compressors write what they say."""
+"""The n-grams are those of Chen and Goodman; the sizes of compressors are those of their files."""
 
 import bz2
 import lzma
@@ -15,7 +15,7 @@ from tests.conftest import ROOT, SHARED, make_text
 
 
 def by_the_book(train, held_out, vocab, order):
-    """The same with dicts, one symbol at a time: nats."""
+    """Score with n-grams in dicts, one symbol at a time: -> nats."""
 
     def table(k, whole):
         grams = Counter(tuple(train[i : i + k]) for i in range(len(train) - k + 1))
@@ -60,18 +60,18 @@ def by_the_book(train, held_out, vocab, order):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_it_is_chen_and_goodmans(order):
-    draw = np.random.default_rng(0)
-    train = draw.choice(4, 600, p=[0.5, 0.3, 0.15, 0.05])
+def test_it_equals_chen_and_goodman(order):
+    rng = np.random.default_rng(0)
+    train = rng.choice(4, 600, p=[0.5, 0.3, 0.15, 0.05])
     train[::3] = 0
-    held_out = draw.choice(4, 80)
-    found = ngram.nats(train, held_out, 4, order)[-1]
+    held_out = rng.choice(4, 80)
+    nats = ngram.nats(train, held_out, 4, order)[-1]
     wanted = by_the_book(train.tolist(), held_out.tolist(), 4, order)
-    assert found == pytest.approx(wanted, rel=2e-3)
+    assert nats == pytest.approx(wanted, rel=2e-3)
 
 
 @pytest.mark.parametrize("order", [1, 3, 8])
-def test_the_probabilities_of_what_may_come_sum_to_one(order):
+def test_the_probabilities_of_the_next_symbol_sum_to_one(order):
     train = np.frombuffer(make_text(3000), np.uint8).astype(np.int64) % 31
     for context in ([], [5], train[100:110].tolist(), [30, 30, 30]):
         each = []
@@ -83,7 +83,7 @@ def test_the_probabilities_of_what_may_come_sum_to_one(order):
         assert sum(each) == pytest.approx(1, abs=1e-9) and min(each) > 0
 
 
-def test_longer_contexts_help_where_the_text_has_them():
+def test_longer_contexts_help_on_a_periodic_text():
     train, held_out = np.tile(np.arange(7), 200), np.tile(np.arange(7), 20)
     one, two = ngram.nats(train, held_out, 7, 2)
     assert one == pytest.approx(140 * np.log(7), rel=0.01) and two < 0.1 * one
@@ -91,7 +91,7 @@ def test_longer_contexts_help_where_the_text_has_them():
 
 @pytest.mark.slow
 def test_the_papers_20_gram():
-    """War and Peace in char-rnn's parts: 1.195 nats, Karpathy, Johnson and Li 2015."""
+    """The 20-gram has 1.195 nats on War and Peace in char-rnn's splits (Karpathy, Johnson and Li 2015)."""
     text = SHARED / "warpeace_input.txt"
     if not text.exists():
         pytest.skip("the text is not there")
@@ -100,14 +100,14 @@ def test_the_papers_20_gram():
     train, valid, _ = map(int, done.stderr.split(b"/"))
     symbols, ids = np.unique(np.frombuffer(done.stdout, np.uint8), return_inverse=True)
     held_out = ids[train + valid :]
-    found = ngram.nats(ids[:train], held_out, len(symbols), 20)
-    assert found[-1] / len(held_out) == pytest.approx(1.195, abs=5e-4)
+    nats = ngram.nats(ids[:train], held_out, len(symbols), 20)
+    assert nats[-1] / len(held_out) == pytest.approx(1.195, abs=5e-4)
 
 
 def test_sizes_are_those_of_the_files():
     data = make_text(5000)
-    found = compressors.sizes([data[:100], data[100:]], compressors.available())
-    assert found["xz -9e"] == len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
-    assert found["bzip2 -9"] == len(bz2.compress(data))
-    assert found["gzip -9"] == len(zlib.compress(data, 9, 31))
-    assert set(compressors.ALL) <= set(found) and all(200 < size < 3000 for size in found.values())
+    sizes = compressors.sizes([data[:100], data[100:]], compressors.available())
+    assert sizes["xz -9e"] == len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    assert sizes["bzip2 -9"] == len(bz2.compress(data))
+    assert sizes["gzip -9"] == len(zlib.compress(data, 9, 31))
+    assert set(compressors.ALL) <= set(sizes) and all(200 < size < 3000 for size in sizes.values())

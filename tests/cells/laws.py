@@ -1,4 +1,4 @@
-"""Laws that any cell keeps, whatever its params, its carry and its form."""
+"""Laws that every cell satisfies, for any params, carry and form."""
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,17 @@ from tests.plain import scan_steps
 T, B, D, H = 6, 3, 4, 4
 
 
-def draw(shape, dtype, draw):
-    real = draw.normal(size=shape)
-    return real + 1j * draw.normal(size=shape) if np.issubdtype(dtype, np.complexfloating) else real
+def normal(shape, dtype, rng):
+    """Draw normal numbers, complex for a complex dtype."""
+    real = rng.normal(size=shape)
+    return real + 1j * rng.normal(size=shape) if np.issubdtype(dtype, np.complexfloating) else real
 
 
 def check_scan(cell, numpy_step):
-    """The scan equals a numpy twin in float64 with resets, its gradient autodiff's, and a window its two parts."""
+    """Check the scan against numpy with resets, its gradient against autodiff, and a window against its halves."""
     rng = np.random.default_rng(0)
     params = {name: rng.normal(size=p.shape) * 0.5 for name, p in cell.params(D, H).items()}
-    carry = tuple(draw((B, *s.shape), s.dtype, rng) for s in cell.carry(H).values())
+    carry = tuple(normal((B, *s.shape), s.dtype, rng) for s in cell.carry(H).values())
     x, reset = rng.normal(size=(T, B, D)), rng.random((T, B)) < 0.2
     start = [np.asarray(s.start) for s in cell.carry(H).values()]
 
@@ -47,7 +48,7 @@ def check_scan(cell, numpy_step):
 
 
 def check_model(name, **options):
-    """Counts are those of the params; dropout, layers in a loop and one step at a time agree with one another."""
+    """Check the count of params, and that looped layers and single steps with folded params give equal logits."""
     config, V = ModelConfig(cell=name, options=options, hidden=H, layers=4, embedding=D), 5
     params = model.init_params(config, V, jax.random.PRNGKey(0))
     assert model.count_params(config, V) == sum(p.size for p in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""The recurrences against plain numpy in float64, and their gradients against finite differences."""
+"""The cells equal numpy in float64, and their gradients equal finite differences."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def rnn(p, carry, x):
 
 
 def gru(p, carry, x):
-    """PyTorch's documentation of nn.GRU, letter for letter."""
+    """Step a GRU as PyTorch's documentation of nn.GRU states it."""
     (h,) = carry
     W_ir, W_iz, W_in = np.split(p["W_x"], 3, axis=1)
     W_hr, W_hz, W_hn = np.split(p["W_h"], 3, axis=1)
@@ -42,7 +42,7 @@ def gru(p, carry, x):
 
 
 def gru_before(p, carry, x):
-    """Chung et al. 2014, with z for the share that is kept."""
+    """Step the GRU of Chung et al. 2014, where z is the share of the old h."""
     (h,) = carry
     u = np.split(x @ p["W_x"] + p["b"], 3, axis=-1)
     W = np.split(p["W_h"], 3, axis=1)
@@ -64,14 +64,14 @@ def cell_named(name):
 
 
 def problem(name, seed=0):
-    """Params, carry, inputs and resets in float64, with a reset in the middle of the window."""
-    draw = np.random.default_rng(seed)
+    """Make a cell, params, carry, inputs and resets in float64, some within the window."""
+    rng = np.random.default_rng(seed)
     cell = cell_named(name)
-    params = {name: draw.normal(size=param.shape) for name, param in cell.params(D, H).items()}
-    carry = tuple(draw.normal(size=(B, H)) for _ in cell.carry(H))
+    params = {name: rng.normal(size=param.shape) for name, param in cell.params(D, H).items()}
+    carry = tuple(rng.normal(size=(B, H)) for _ in cell.carry(H))
     reset = np.zeros((T, B), bool)
     reset[3, 1] = reset[5, 2] = reset[0, 0] = True
-    return cell, params, carry, draw.normal(size=(T, B, D)), reset
+    return cell, params, carry, rng.normal(size=(T, B, D)), reset
 
 
 def by_hand(name, params, carry, x, reset):
@@ -104,8 +104,8 @@ def test_equals_numpy(name):
 @pytest.mark.parametrize("name", PLAIN)
 def test_gradient_equals_finite_differences(name):
     cell, params, carry, x, reset = problem(name)
-    draw = np.random.default_rng(1)
-    weights = draw.normal(size=(T, B, H))
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(T, B, H))
 
     def loss(params, carry, x):
         carry, h = run(cell, params, carry, x, reset, jnp.float64)
@@ -115,18 +115,18 @@ def test_gradient_equals_finite_differences(name):
         grads = jax.grad(loss, (0, 1, 2))(params, carry, x)
         flat, tree = jax.tree.flatten((params, carry, x))
         for i, grad in enumerate(jax.tree.leaves(grads)):
-            way = draw.normal(size=flat[i].shape)
+            direction = rng.normal(size=flat[i].shape)
 
-            def along(e, i=i, way=way):
-                moved = [leaf + e * way if j == i else leaf for j, leaf in enumerate(flat)]
-                return float(loss(*jax.tree.unflatten(tree, moved)))
+            def along(e, i=i, direction=direction):
+                shifted = [leaf + e * direction if j == i else leaf for j, leaf in enumerate(flat)]
+                return float(loss(*jax.tree.unflatten(tree, shifted)))
 
             slope = (along(1e-5) - along(-1e-5)) / 2e-5
-            assert np.sum(np.asarray(grad) * way) == pytest.approx(slope, rel=1e-7, abs=1e-7)
+            assert np.sum(np.asarray(grad) * direction) == pytest.approx(slope, rel=1e-7, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_written_backward_equals_jax(name):
+def test_custom_backward_equals_autodiff(name):
     cell, params, carry, x, reset = problem(name, seed=2)
 
     def loss(scanned, params, carry, x):
@@ -151,13 +151,13 @@ def test_bfloat16_products_keep_a_float32_carry(name):
     assert 0 < error < 0.1
 
 
-def test_rows_and_both_forms_of_their_gradient_are_the_one_hot_product():
-    draw = np.random.default_rng(0)
-    x, table = draw.integers(0, 5, (T, B)), jnp.asarray(draw.normal(size=(5, 4)), jnp.float32)
+def test_embed_and_both_forms_of_its_gradient_equal_the_one_hot_product():
+    rng = np.random.default_rng(0)
+    x, table = rng.integers(0, 5, (T, B)), jnp.asarray(rng.normal(size=(5, 4)), jnp.float32)
     out, pull = jax.vjp(lambda t: scan.embed(t, x), table)
     one_hot = np.eye(5, dtype=np.float32)[x]
     np.testing.assert_array_equal(out, one_hot @ table)
-    d = draw.normal(size=(T, B, 4)).astype(np.float32)
+    d = rng.normal(size=(T, B, 4)).astype(np.float32)
     wanted = np.einsum("tbv,tbg->vg", one_hot, d)
     np.testing.assert_allclose(pull(d)[0], wanted, rtol=1e-5, atol=1e-6)
     for form in (scan.segment_sum, scan.one_hot_matmul):
@@ -166,7 +166,7 @@ def test_rows_and_both_forms_of_their_gradient_are_the_one_hot_product():
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
-    """What the reverse scan carries and stacks is of lanes and time: weights' gradients are made after it, at once."""
+    """No output of the reverse scan has the shape of W_h, whose gradient is computed after it."""
     cell, params, carry, x, reset = problem(name)
 
     def loss(params):
@@ -184,8 +184,8 @@ def test_every_cell_has_its_equations_here():
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_gates_and_carry_are_those_of_the_steps(name):
-    """What `trace` shows is what `scan` computes; the LSTM's gates make its carry."""
+def test_trace_returns_the_gates_and_carries_of_scan(name):
+    """The carries of `trace` equal those of `scan`, and follow from the gates of the LSTM."""
     cell, params, carry, x, reset = problem(name)
     with jax.enable_x64(True):
         u = scan.project(params, x, jnp.float64)

@@ -1,4 +1,4 @@
-"""Cells from outside, by import path: flax's own give our numbers, and what does not fit is refused in a sentence."""
+"""Foreign cells are loaded by import path: flax's cells equal ours, and unsuitable ones are refused in a sentence."""
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ class NormalizedCell(nn.RNNCellBase):
 
 
 class NoisyCell(NormalizedCell):
-    """A cell that drops units of its carry while it is trained."""
+    """A cell that drops units of its carry in training only."""
 
     @nn.compact
     def __call__(self, carry, x):
@@ -55,7 +55,7 @@ class CountingCell(NormalizedCell):
 
 
 class AlwaysNoisyCell(NormalizedCell):
-    """A cell that draws in evaluation, too."""
+    """A cell that draws random numbers also in evaluation."""
 
     @nn.compact
     def __call__(self, carry, x):
@@ -99,10 +99,10 @@ def rnn_weights(p):
     "flax_cell, ours, weights",
     [("OptimizedLSTMCell", "lstm", lstm_weights), ("GRUCell", "gru", gru_weights), ("SimpleCell", "rnn", rnn_weights)],
 )
-def test_flax_cells_give_our_numbers_with_our_weights(flax_cell, ours, weights):
+def test_flax_cells_equal_ours_with_equal_weights(flax_cell, ours, weights):
     theirs = config(f"flax.linen:{flax_cell}")
     params = model.init_params(theirs, V, jax.random.PRNGKey(1))
-    params = jax.tree.map(lambda p: p + 0.1, params)  # biases, too
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases are zero at first
     mapped = {name: weights(p) if name.startswith("layer") else p for name, p in params.items()}
     x, reset = inputs()
 
@@ -114,7 +114,7 @@ def test_flax_cells_give_our_numbers_with_our_weights(flax_cell, ours, weights):
     loss = [jax.grad(lambda p, c=c: jnp.sum(jnp.sin(run(c, p)))) for c in (theirs, mine)]
     got, wanted = loss[0](params), loss[1](mapped)
     got = {name: weights(p) if name.startswith("layer") else p for name, p in got.items()}
-    if ours == "gru":  # flax's has no recurrent bias of r and z
+    if ours == "gru":  # flax's GRU has no recurrent bias of r and z
         wanted = {n: p | {"b_h": p["b_h"].at[: 2 * H].set(0)} if "b_h" in p else p for n, p in wanted.items()}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
 
@@ -125,7 +125,7 @@ def test_a_layer_normalized_cell_with_a_carry_that_starts_elsewhere():
     np.testing.assert_array_equal(carry[0][1], np.full((2, H), 0.25))
 
 
-def test_a_cell_that_draws_is_differentiated_by_autodiff_and_draws_by_lane():
+def test_a_random_cell_is_differentiated_by_autodiff_and_draws_by_lane():
     noisy = config("tests.cells.test_foreign:NoisyCell")
     cell = cell_of(noisy)
     assert cell.random and not cell_of(config("tests.cells.test_foreign:NormalizedCell")).random
@@ -138,10 +138,10 @@ def test_a_cell_that_draws_is_differentiated_by_autodiff_and_draws_by_lane():
 
     assert float(loss(params)) != float(loss(params, None)) != float(loss(params, keys + 1))
     grad = jax.grad(loss)(params)
-    step, towards = 1e-2, jax.tree.map(lambda p: jnp.ones_like(p) / 10, params)
-    moved = [jax.tree.map(lambda p, d, s=s: p + s * step * d, params, towards) for s in (1, -1)]
-    slope = (float(loss(moved[0])) - float(loss(moved[1]))) / (2 * step)
-    along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(towards), strict=True))
+    step, direction = 1e-2, jax.tree.map(lambda p: jnp.ones_like(p) / 10, params)
+    shifted = [jax.tree.map(lambda p, d, s=s: p + s * step * d, params, direction) for s in (1, -1)]
+    slope = (float(loss(shifted[0])) - float(loss(shifted[1]))) / (2 * step)
+    along = sum(float(jnp.vdot(g, d)) for g, d in zip(jax.tree.leaves(grad), jax.tree.leaves(direction), strict=True))
     assert along == pytest.approx(slope, rel=2e-2)
     _, whole = forward(params, carry, x, reset, keys)
     _, alone = forward(params, jax.tree.map(lambda s: s[1:2], carry), x[1:2], reset[1:2], keys[1:2])
@@ -162,7 +162,7 @@ def test_a_cell_that_draws_is_differentiated_by_autodiff_and_draws_by_lane():
         ("lstn", {}, "model.cell is 'lstn': expected one of rnn, lstm, gru, gru_before, or package.module:Name"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(name, options, complaint):
+def test_an_unsuitable_cell_is_refused_in_a_sentence(name, options, complaint):
     with pytest.raises(UserError, match=complaint) as error:
         model.count_params(config(name, options=options), V)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""A cell of a complex diagonal state that is not its output: the LRU (Orvieto et al. 2023, equation 8)."""
+"""A cell with a complex diagonal state and a separate output: the LRU (Orvieto et al. 2023, equation 8)."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +46,6 @@ def numpy_step(p, carry, x):
     return (state,), (state @ (p["C_re"] + 1j * p["C_im"])).real
 
 
-def test_it_keeps_the_laws():
+def test_it_satisfies_the_laws():
     laws.check_scan(cell, numpy_step)
     laws.check_model("tests.cells.test_lru:cell")

@@ -1,4 +1,4 @@
-"""A cell whose carry holds a matrix [B, H, H] and starts at values other than zero: a gated fast-weight memory.
+"""A cell whose carry holds a matrix [B, H, H] and does not start at zero: a gated fast-weight memory.
 
 C' = f C + i v k^T, n' = f n + i k, h = C' q / max(|n' . q|, 1), as the mLSTM of Beck et al. 2024 (equations 19 to 27)
 with sigmoid gates.
@@ -55,6 +55,6 @@ def numpy_step(p, carry, x):
     return (memory, n), out
 
 
-def test_it_keeps_the_laws():
+def test_it_satisfies_the_laws():
     laws.check_scan(cell, numpy_step)
     laws.check_model("tests.cells.test_matrix_memory:cell")

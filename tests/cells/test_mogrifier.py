@@ -50,6 +50,6 @@ def numpy_step(p, carry, x):
     return (sigmoid(o) * np.tanh(c), c), sigmoid(o) * np.tanh(c)
 
 
-def test_it_keeps_the_laws():
+def test_it_satisfies_the_laws():
     laws.check_scan(make_cell({}), numpy_step)
     laws.check_model("tests.cells.test_mogrifier:make_cell", rounds=2)

@@ -1,4 +1,4 @@
-"""Cells of every kind of carry in whole runs: trained, resumed, scored, adapted, sampled, compressed."""
+"""Foreign cells with every kind of carry support training, resuming, scoring, sampling and compression."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_from_outside_does_all_that_ours_do(name, tmp_path, text_file):
+def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     cell, options = CELLS[name]
 
     def config(steps):
@@ -24,19 +24,19 @@ def test_a_cell_from_outside_does_all_that_ours_do(name, tmp_path, text_file):
             train__drop_state=0.3, eval__every=0, sample__every=0, checkpoint__every=6,
         )  # fmt: skip
 
-    rnnlm.train(config(12), tmp_path / "whole", show=False)
-    rnnlm.train(config(6), tmp_path / "two", show=False)
-    rnnlm.train(config(12), tmp_path / "two", show=False)
-    same_bits(leaves(tmp_path / "whole", 12), leaves(tmp_path / "two", 12))
+    rnnlm.train(config(12), tmp_path / "uninterrupted", show=False)
+    rnnlm.train(config(6), tmp_path / "resumed", show=False)
+    rnnlm.train(config(12), tmp_path / "resumed", show=False)
+    same_bits(leaves(tmp_path / "uninterrupted", 12), leaves(tmp_path / "resumed", 12))
     with pytest.raises(rnnlm.UserError, match=f"of the module {cell.partition(':')[0]}"):
-        rnnlm.load(tmp_path / "whole")
-    lm = rnnlm.load(tmp_path / "whole", trust_code=True)
+        rnnlm.load(tmp_path / "uninterrupted")
+    lm = rnnlm.load(tmp_path / "uninterrupted", trust_code=True)
     one, many = (lm.score("valid", protocol=rnnlm.EvalProtocol(lanes=n, warmup=256)).tally for n in (1, 4))
     assert one.count == many.count == 600 and one.bpc == pytest.approx(many.bpc, rel=1e-3)
     assert lm.bpc("the cat") == pytest.approx(-sum(log_probabilities(lm, "the cat")) / np.log(2) / 7, rel=1e-4)
-    still = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.0, 0.0))
+    static = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.0, 0.0))
     adapted = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.5, 0.0))
-    assert still.tally.bpc == pytest.approx(one.bpc, rel=1e-5) and adapted.tally.bpc < one.bpc
+    assert static.tally.bpc == pytest.approx(one.bpc, rel=1e-5) and adapted.tally.bpc < one.bpc
     assert lm.sample("the ", 20, seed=1) == lm.sample("the ", 20, seed=1)
     assert lm.decompress(lm.compress(b"the cat sat on a mat")) == b"the cat sat on a mat"
 

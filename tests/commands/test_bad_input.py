@@ -138,7 +138,7 @@ def test_what_corpora_there_are(capsys):
 
 def test_batch_and_devices_must_agree(tmp_path, text_file):
     message = train(tmp_path / "run", text_file, "--cpu_devices=2", "--config.train.accumulate=4", code=2)
-    assert "train.batch=4 in train.accumulate=4 parts of 1 cannot be split evenly over 2 devices" in message
+    assert "train.batch=4 in train.accumulate=4 pieces of 1 cannot be split evenly over 2 devices" in message
     message = train(tmp_path / "run", text_file, "--cpu_devices=3", code=2)
     assert "train.batch=4 cannot be split evenly over 3 devices" in message and not (tmp_path / "run").exists()
 
@@ -214,6 +214,12 @@ def test_another_process_in_the_same_folder_is_refused(run, tmp_path):
     first.terminate()
     first.communicate(timeout=60)
     assert first.returncode == 0
+
+
+def test_data_is_for_a_run_that_is_there(capsys, tmp_path, text_file):
+    args = ("train", "--config=tests/tiny.py", f"--config.data.files={text_file}", f"--workdir={tmp_path / 'new'}")
+    message = refused(capsys, *args, f"--data={text_file}", "--cpu_devices=1")
+    assert "holds none: name the text of a new run by data.files" in message and not (tmp_path / "new").exists()
 
 
 def test_a_temperature_that_is_none(capsys, run):

@@ -26,8 +26,8 @@ def run(tmp_path_factory, text_file):
 def test_compress_and_decompress(run, tmp_path, options):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
     text.write_bytes(make_text(3000, seed=5) + b"\x00\xff Zz")
-    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), *options)
-    assert f"{packed.stat().st_size:,} bytes" in said and "verified" in said
+    printed = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), *options)
+    assert f"{packed.stat().st_size:,} bytes" in printed and "verified" in printed
     assert packed.stat().st_size < 0.8 * 3000
     rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again))
     assert again.read_bytes() == text.read_bytes()
@@ -47,8 +47,8 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed))
     other = tmp_path / "other"
     train(other, text_file, "--config.data.symbols=byte_seen", "--config.seed=1")
-    said = rnnlm("decompress", str(packed), f"--workdir={other}", "-o", str(again), code=2)
-    assert "cannot be decoded here" in said and "params was" in said
+    printed = rnnlm("decompress", str(packed), f"--workdir={other}", "-o", str(again), code=2)
+    assert "cannot be decoded here" in printed and "params was" in printed
     packed.write_bytes(packed.read_bytes()[:-3])
     assert "damaged" in rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(again), code=2)
     assert "no file of" in rnnlm("decompress", str(text), f"--workdir={run}", "-o", str(again), code=2)
@@ -58,8 +58,8 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     assert not again.exists()
     rnnlm("compress", str(text), "--online", "--config=tests/tiny.py", "-o", str(packed), "--lanes=2")
     one_core = {"prefix": ["taskset", "-c", "0"]} if len(os.sched_getaffinity(0)) > 1 else {"env": {"XLA_FLAGS": " "}}
-    said = rnnlm("decompress", str(packed), "-o", str(again), code=2, **one_core)
-    assert "cannot be decoded here" in said and ("cores was" in said or "flags was" in said)
+    printed = rnnlm("decompress", str(packed), "-o", str(again), code=2, **one_core)
+    assert "cannot be decoded here" in printed and ("cores was" in printed or "flags was" in printed)
     assert not again.exists()
 
 
@@ -89,8 +89,8 @@ def test_what_would_be_destroyed_is_refused(run, tmp_path):
 
 
 def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
-    said = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune")
-    tried = [float(line.split()[1]) for line in said.splitlines() if line.startswith("valid ")]
+    printed = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune")
+    tried = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("valid ")]
     (kept,) = (run / "dynamic").glob("tuned-*-rms-tensor.json")
     found = json.loads(kept.read_text())
     segment, rate, decay = found["settings"]
@@ -100,14 +100,14 @@ def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
     assert f"segment {segment:.0f}, rate {rate:g}, decay {decay:g}" in again["protocol"]
     text, packed = tmp_path / "text", tmp_path / "text.rnz"
     text.write_bytes(make_text(1000))
-    said = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), "--dynamic")
-    assert f"segment {segment:.0f}, rate {rate:g}" in said
+    printed = rnnlm("compress", str(text), f"--workdir={run}", "-o", str(packed), "--dynamic")
+    assert f"segment {segment:.0f}, rate {rate:g}" in printed
     rnnlm("decompress", str(packed), f"--workdir={run}", "-o", str(tmp_path / "again"))
     assert made == {path: path.stat().st_mtime_ns for path in (run / "dynamic").iterdir()}
     assert "leave out --decay" in rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune", "--decay=0", code=2)
 
 
-def test_dynamic_evaluation_is_noted_and_compared(run):
+def test_dynamic_evaluation_is_recorded_and_compared(run):
     static = json.loads(rnnlm("eval", f"--workdir={run}", "--lanes=1", "--json"))
     args = ("eval", f"--workdir={run}", "--dynamic=sgd", "--json")
     still = json.loads(rnnlm(*args, "--learning_rate=0", "--decay=0"))
@@ -120,8 +120,8 @@ def test_dynamic_evaluation_is_noted_and_compared(run):
     assert "--dynamic is without --learning_rate: give both" in message
     for extra in ("--protocol=windows", "--segment=10", "--tune"):
         assert "dynamic" in rnnlm("eval", f"--workdir={run}", extra, *args[2 : 2 + (extra[2] == "p")], code=2)
-    said = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
-    assert abs(said["nats"] - static["nats"]) > 1 and said["count"] == static["count"]
+    printed = json.loads(rnnlm(*args, "--learning_rate=0.1", "--decay=0.001", "--segment=10"))
+    assert abs(printed["nats"] - static["nats"]) > 1 and printed["count"] == static["count"]
 
 
 def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
@@ -144,10 +144,10 @@ def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     assert len(table) == 4 and table[0].startswith("| run | bpc |")
     assert f"{rows[0]['bpc']:.4f}" in rnnlm("compare", str(run), str(other))
     rnnlm("eval", f"--workdir={other}", "--json", "--symbols-to=300")
-    assert json.loads(rnnlm("compare", str(run), str(other), "--format=json")) == rows  # of the whole part
+    assert json.loads(rnnlm("compare", str(run), str(other), "--format=json")) == rows  # of the whole split
     assert len(json.loads(rnnlm("compare", str(other), "--symbols-to=300", "--format=json"))) == 1
-    said = rnnlm("compare", str(run), str(other), "--symbols-to=300", code=2)
-    assert "has no evaluation on test, symbols 0..300, under carry" in said
+    printed = rnnlm("compare", str(run), str(other), "--symbols-to=300", code=2)
+    assert "has no evaluation on test, symbols 0..300, under carry" in printed
     rnnlm("eval", f"--workdir={other}", "--json", "--split=valid")
     assert "has no evaluation on valid" in rnnlm("compare", str(run), str(other), "--split=valid", code=2)
 

@@ -1,4 +1,4 @@
-"""Corpora: found on this machine, downloaded from a real server, and checked."""
+"""Corpora are found on this machine or downloaded from a real server, and verified."""
 
 import functools
 import hashlib
@@ -53,7 +53,7 @@ def publish(monkeypatch, tmp_path):
     return add
 
 
-def left_behind(tmp_path):
+def cached_files(tmp_path):
     return [p.name for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
@@ -63,8 +63,8 @@ def test_download(server, publish, tmp_path, file, member):
     publish(f"{url}/{file}", member)
     corpus = by_name("published")
     assert corpus.path.read_bytes() == TEXT and corpus.size == len(TEXT)
-    assert left_behind(tmp_path) == ["text.txt"] and not (tmp_path / "evil").exists()
-    publish("http://127.0.0.1:9/gone")  # from now on it is on this machine
+    assert cached_files(tmp_path) == ["text.txt"] and not (tmp_path / "evil").exists()
+    publish("http://127.0.0.1:9/gone")  # the next open finds the file on this machine
     assert by_name("published") == corpus
 
 
@@ -82,7 +82,7 @@ def test_a_wrong_download_leaves_nothing(server, publish, tmp_path, change, comp
         publish(f"{url}/{file}", member, **change)
         with pytest.raises(UserError, match=complaint):
             by_name("published")
-        assert left_behind(tmp_path) == []
+        assert cached_files(tmp_path) == []
 
 
 def squeeze(root):
@@ -108,15 +108,15 @@ def test_a_wrong_archive_leaves_nothing(server, publish, tmp_path, member, harm)
     publish(f"{url}/text.zip", member)
     with pytest.raises(UserError, match="not a sound zip archive with a member"):
         by_name("published")
-    assert left_behind(tmp_path) == []
+    assert cached_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("gone", ["{url}/nothing", "http://127.0.0.1:9/refused"])
-def test_no_network_says_where_to_put_the_file(server, publish, tmp_path, gone):
+def test_a_failed_download_says_where_to_put_the_file(server, publish, tmp_path, gone):
     publish(gone.format(url=server[0]))
     with pytest.raises(UserError, match="Could not fetch published .*RNNLM_DATA_DIR"):
         by_name("published")
-    assert left_behind(tmp_path) == []
+    assert cached_files(tmp_path) == []
 
 
 def test_the_given_folder_comes_first(publish, tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_given_folder_comes_first(publish, tmp_path, monkeypatch):
         by_name("published")
 
 
-def test_a_damaged_joined_text_is_made_anew(tmp_path, monkeypatch):
+def test_a_damaged_concatenated_text_is_written_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in "ab":
         (tmp_path / name).write_text(name * 5)
@@ -155,7 +155,7 @@ def test_own_files(tmp_path, monkeypatch):
     assert read(str(folder)) == b"abbccc"
     assert read(f"{folder}/*.txt") == b"abb"
     assert read(f"{folder}/**/*.md") == b"ccc"
-    assert from_files(f"{folder}/b.txt").path == folder / "b.txt"  # one file is read where it is
+    assert from_files(f"{folder}/b.txt").path == folder / "b.txt"  # a single file is not copied
     for missing in (f"{folder}/none.txt", f"{folder}/*.pdf", f"{folder}/b.txt,{folder}/x"):
         with pytest.raises(UserError, match="no file is there"):
             from_files(missing)
@@ -178,6 +178,6 @@ def test_the_standard_library_is_on_every_machine():
     assert corpora.by_name("stdlib") == corpus
 
 
-def test_an_unknown_name_is_refused_with_those_there_are():
+def test_an_unknown_name_is_refused_with_a_list_of_names():
     with pytest.raises(UserError, match="no corpus 'enwik7': choose one of enwik8, .*stdlib"):
         by_name("enwik7")

@@ -1,4 +1,4 @@
-"""Splits: exact offsets, no overlap, no character cut."""
+"""Splits have exact offsets, cover the text without overlap, and cut no character."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_named_splits_are_those_of_the_papers():
     }
 
 
-def test_named_splits_are_of_a_hundred_million_bytes():
+def test_named_splits_need_a_hundred_million_bytes():
     with pytest.raises(UserError, match="100,000,000 bytes, but made up has 99,999,999"):
         split_offsets("graves_96_4", corpus(100 * MILLION - 1))
 
@@ -71,15 +71,15 @@ def test_splits_in_characters_are_the_splits_in_bytes(folder, string):
 @pytest.mark.parametrize(
     "spec", ["0.8/0.1", "0.8/0.1/0.2", "a/b/c", "1.2/-0.1/-0.1", "0/0.5/0.5", "", "1/0/0/0", "graves"]
 )
-def test_what_is_no_split_spec_is_refused(spec):
+def test_an_invalid_split_spec_is_refused(spec):
     with pytest.raises(UserError, match="is no split"):
         parse_fractions(spec, corpus(1000))
 
 
 def test_fractions_are_exact():
-    some = corpus(1000)
-    assert sum(parse_fractions("0.7/0.2/0.1", some)) == 9 * sum(parse_fractions("0.1/0.1/0.8", some)) / 2
-    assert parse_fractions("700/200/100", some) == parse_fractions("0.7/0.2/0.1", some)
+    text = corpus(1000)
+    assert sum(parse_fractions("0.7/0.2/0.1", text)) == 9 * sum(parse_fractions("0.1/0.1/0.8", text)) / 2
+    assert parse_fractions("700/200/100", text) == parse_fractions("0.7/0.2/0.1", text)
 
 
 def test_splits_may_be_given_in_bytes(folder):

@@ -1,4 +1,4 @@
-"""Vocabularies and texts: symbols round-trip, and unknown ones are named."""
+"""Symbols of texts and vocabularies round-trip, and unknown ones are named."""
 
 import hashlib
 from pathlib import Path
@@ -52,13 +52,13 @@ def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
     assert vocabulary.byte_lengths[ids].sum() == len(string.encode())
 
 
-def test_ascii_is_mapped_as_it_is_for_characters_too(tmp_path):
+def test_an_ascii_text_is_mapped_without_a_copy_for_characters_too(tmp_path):
     path = write(tmp_path, b"plain text\n")
     text = open_text(path, "-", vocabulary_of(path, "char"))
     assert isinstance(text.units, np.memmap) and text.units.filename == path
 
 
-def test_the_file_of_symbols_is_one_of_its_vocabulary(tmp_path, monkeypatch):
+def test_each_vocabulary_has_its_own_file_of_symbols(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write(tmp_path, "né à".encode())
     for codes in ((32, 110, 224, 233), (9, 32, 110, 224, 233)):
@@ -96,6 +96,6 @@ def test_an_unknown_symbol_is_named_with_its_offset():
         Vocabulary("byte_seen", (97,)).encode("aé")
 
 
-def test_a_text_starts_after_a_line_break_where_there_is_one():
+def test_a_text_starts_after_a_line_break_if_the_vocabulary_has_one():
     assert Vocabulary("byte_seen", (9, 10, 65)).bos_id == 1
     assert Vocabulary("byte_seen", (65, 66)).bos_id == 0

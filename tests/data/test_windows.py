@@ -1,4 +1,4 @@
-"""Windows: lanes, wraps, warm-ups and the first-symbol rule."""
+"""Windows have the right lanes, wraps, warm-ups and first symbols."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_training_lanes_are_contiguous_and_reset_where_they_wrap(data):
     got = [windows.window(step, slice(0, batch)) for step in range(steps)]
     x, y, reset = (np.concatenate(arrays, axis=1) for arrays in zip(*got, strict=True))
     for lane in range(batch):
-        # The lane's own stretch of the split, over and over, with a reset at each begin.
+        # A lane repeats its share of the split, with a reset at each start.
         position = begin + lane * length + np.arange(steps * time) % length
         np.testing.assert_array_equal(y[lane], position % 251)
         np.testing.assert_array_equal(x[lane][position > 0], (position[position > 0] - 1) % 251)
@@ -65,19 +65,19 @@ def test_evaluation_counts_every_symbol_once_from_its_own_context(data):
     windows = EvalWindows(text(begin + size + 7, begin, begin + size), stride, context, lanes, time, separator)
     got = [windows.window(i, slice(0, lanes + 2)) for i in range(len(windows))]  # two lanes of padding
     x, y, reset, mask, position = (np.concatenate(arrays, axis=1) for arrays in zip(*got, strict=True))
-    # In order within a lane, and lane after lane.
+    # Symbols are in order within a lane, and lane after lane.
     np.testing.assert_array_equal(position[mask], np.arange(begin, begin + size))
     np.testing.assert_array_equal(y[mask], position[mask] % 251)
     for lane, step in zip(*np.nonzero(mask), strict=True):
-        # Read without a gap from the last reset: its piece's context, the split's begin, or a separator.
+        # The context has no gap from the last reset, at the piece's context, the start of the split, or a separator.
         start = step - np.argmax(reset[lane, step::-1])
         at = position[lane, start : step + 1]
         np.testing.assert_array_equal(np.diff(at), 1)
         np.testing.assert_array_equal(x[lane, start : step + 1][at > 0], (at[at > 0] - 1) % 251)
         piece = begin + (at[-1] - begin) // stride * stride
-        begun = max(begin, piece - context)
-        expected = [p for p in range(begun + 1, at[-1] + 1) if (p - 1) % 251 == separator]
-        assert at[0] == max([begun, *expected])
+        piece_start = max(begin, piece - context)
+        expected = [p for p in range(piece_start + 1, at[-1] + 1) if (p - 1) % 251 == separator]
+        assert at[0] == max([piece_start, *expected])
 
 
 def test_the_first_symbol_of_a_split_is_predicted_from_the_one_before_it():

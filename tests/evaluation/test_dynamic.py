@@ -1,4 +1,4 @@
-"""Dynamic evaluation: the paper's rule, and no prediction depends on what comes after it."""
+"""Dynamic evaluation follows the rule of the paper, and no prediction depends on later symbols."""
 
 import functools
 
@@ -53,7 +53,7 @@ def cost_and_gradient(params, carry, x, y, segment):
 
 
 def by_hand(begin, end, options):
-    """Apply the rule in numpy, segment by segment: nats [end - begin]."""
+    """Apply the rule in numpy, segment by segment: -> nats [end - begin]."""
     decay_rates, step_sizes = per_param_rates(RMS, options)
     params, carry, ids, costs = PARAMS, model.initial_carry(CONFIG, 1), VOCABULARY.encode(DATA), []
     for first in range(begin, end, options.segment):
@@ -69,22 +69,22 @@ def by_hand(begin, end, options):
 
 
 @pytest.mark.parametrize("method, rate", [("rms", 1e-3), ("sgd", 0.3)])
-def test_it_is_the_papers_rule(method, rate):
+def test_it_follows_the_rule_of_the_paper(method, rate):
     options = Adaptation(method, 10, rate, 0.01)
-    found = adapt(3000, 3123, method, rate)
-    assert found.tally.nats == pytest.approx(by_hand(3000, 3123, options).sum(), rel=1e-5)
-    assert found.tally.count == 123
+    score = adapt(3000, 3123, method, rate)
+    assert score.tally.nats == pytest.approx(by_hand(3000, 3123, options).sum(), rel=1e-5)
+    assert score.tally.count == 123
 
 
-def test_the_rule_of_each_parameter():
+def test_each_parameter_has_its_decay_rate_and_step_size():
     rms = {"a": np.array([1.0, 3.0], np.float32), "b": np.array([[10.0]], np.float32)}
     decay_rates, step_sizes = per_param_rates(rms, Adaptation("rms", 5, 0.5, 0.2))
-    np.testing.assert_allclose(decay_rates["a"], [0.2 / 6, 0.6 / 6], rtol=1e-6)  # the mean of the means, 2 and 10
+    np.testing.assert_allclose(decay_rates["a"], [0.2 / 6, 0.6 / 6], rtol=1e-6)  # 6 is the mean of the means, 2 and 10
     np.testing.assert_allclose(decay_rates["b"], [[2 / 6]], rtol=1e-6)
     np.testing.assert_allclose(step_sizes["a"], 0.5 / (np.array([1.0, 3.0]) + EPSILON), rtol=1e-6)
     decay_rates, _ = per_param_rates(rms, Adaptation("rms", 5, 0.5, 1.0, "global"))
     np.testing.assert_allclose(decay_rates["a"], [3 / 14, 9 / 14], rtol=1e-6)
-    assert decay_rates["b"] == 1.0  # at most all the way back
+    assert decay_rates["b"] == 1.0  # a decay rate is at most 1
 
 
 def test_statistics_are_the_root_of_the_mean_square():
@@ -102,20 +102,20 @@ def test_statistics_are_the_root_of_the_mean_square():
         grads, carry = jax.grad(cost, has_aux=True)(PARAMS)
         squares.append(jax.tree.map(lambda g: np.asarray(g, np.float64) ** 2, grads))
     wanted = jax.tree.map(lambda *g: np.sqrt(np.mean(g, axis=0)), *squares)
-    found = ADAPTER.statistics(PARAMS, TRAIN, 10, 8, 3)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9), found, wanted)
+    statistics = ADAPTER.statistics(PARAMS, TRAIN, 10, 8, 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9), statistics, wanted)
 
 
 @pytest.mark.parametrize("method", ["rms", "sgd"])
-def test_without_a_learning_rate_it_is_static_to_the_last_bit(method, monkeypatch):
-    monkeypatch.setattr(protocol, "TIME", 10)  # read in the same pieces
+def test_with_a_zero_learning_rate_it_equals_static_evaluation_exactly(method, monkeypatch):
+    monkeypatch.setattr(protocol, "TIME", 10)  # read equal windows
     static = Evaluator(CONFIG, V)(parallel.replicate(PARAMS), TextSlice(TEXT, 3000, 3700), EvalProtocol(lanes=1))
-    found = adapt(3000, 3700, method, 0.0)
-    assert found.tally.nats == static.tally.nats
+    score = adapt(3000, 3700, method, 0.0)
+    assert score.tally.nats == static.tally.nats
 
 
 def test_the_future_has_no_effect_on_a_prediction(monkeypatch):
-    """Symbol by symbol, where the text changes in the middle of a segment."""
+    """A change of the text within a segment changes only the costs of later symbols."""
     monkeypatch.setattr(evaluator, "BLOCK", 1)
     other = bytearray(DATA)
     other[3205:3300] = DATA[1000:1095]
@@ -126,31 +126,34 @@ def test_the_future_has_no_effect_on_a_prediction(monkeypatch):
 
 def test_it_gains_where_the_statistics_change():
     text = Text.from_text(VOCABULARY, DATA[:3000] + b"ran away and " * 150)
-    found = {rate: adapt(3000, 4950, "sgd", rate, 0.0, text).tally.bpc for rate in (0.0, 0.3)}
-    assert found[0.3] < 0.6 * found[0.0]
+    bpc = {rate: adapt(3000, 4950, "sgd", rate, 0.0, text).tally.bpc for rate in (0.0, 0.3)}
+    assert bpc[0.3] < 0.6 * bpc[0.0]
 
 
-def test_streams_adapt_each_on_its_own():
-    found = adapt(3000, 3900, streams=3, warmup=0)
+def test_streams_adapt_independently():
+    score = adapt(3000, 3900, streams=3, warmup=0)
     alone = [by_hand(first, first + 300, Adaptation("rms", 10, 1e-3, 0.01)) for first in (3000, 3300, 3600)]
-    assert found.tally.nats == pytest.approx(np.concatenate(alone).sum(), rel=1e-5)
-    assert str(found.protocol) == "dynamic rms, 3 streams, 0 warm-up, segment 10, rate 0.001, decay 0.01, tensor mean"
+    assert score.tally.nats == pytest.approx(np.concatenate(alone).sum(), rel=1e-5)
+    assert str(score.protocol) == "dynamic rms, 3 streams, 0 warm-up, segment 10, rate 0.001, decay 0.01, tensor mean"
     warm = adapt(3000, 3900, streams=3, warmup=25)
     assert warm.protocol.warmup == 30 and warm.tally.count == 900
 
 
-def test_tuning_finds_the_valley():
+def test_tuning_finds_the_minimum():
     def cost(rate, decay):
         return np.log(rate / 0.08) ** 2 + np.log(decay / 0.002) ** 2
 
     rate, decay, tried = tune(cost, 0.01, 0.01)
     assert rate == 0.08 and 0.0012 < decay < 0.0026 and tried < 40
-    assert tune(lambda rate, decay: -decay + np.log(rate / 0.01) ** 2, 0.01, 0.25)[:2] == (0.01, 1.0)  # and no further
+    assert tune(lambda rate, decay: -decay + np.log(rate / 0.01) ** 2, 0.01, 0.25)[:2] == (
+        0.01,
+        1.0,
+    )  # at most 1
     assert tune(lambda rate, decay: np.nan if rate > 0.1 else -rate, 0.01, 0.5)[0] == 0.08
 
 
 def bpc_of(options):
-    """Return a made-up bpc, least at segment 20, rate 0.08 and decay 0.002."""
+    """Return an artificial bpc with its minimum at segment 20, rate 0.08 and decay 0.002."""
     return 2 + abs(options.segment - 20) / 50 + np.log(options.learning_rate / 0.08) ** 2 + abs(options.decay - 0.002)
 
 
@@ -173,7 +176,7 @@ def test_tuning_a_model_that_has_diverged():
         tune_adaptation(lambda options: np.nan, "rms")
 
 
-def test_what_cannot_be_adapted_by():
+def test_impossible_options_are_refused():
     for wrong in ((-1.0, 0.1), (np.nan, 0.1), (np.inf, 0.1), (0.1, 1.5), (0.1, np.nan)):
         with pytest.raises(UserError, match="Cannot adapt with"):
             Adaptation("sgd", 10, *wrong)

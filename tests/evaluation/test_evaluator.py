@@ -1,4 +1,4 @@
-"""Evaluation: bpc is the chain rule's under each protocol, and does not depend on the number of lanes."""
+"""Evaluation follows the chain rule under each protocol, and bpc does not depend on the number of lanes."""
 
 import jax
 import numpy as np
@@ -47,51 +47,51 @@ def one_by_one(params, begin, end, resets=()):
 
 @pytest.mark.parametrize("begin, end", [(0, 300), (4000, 4321)])
 def test_one_lane_is_the_chain_rule(params, begin, end):
-    found = evaluate(params, begin, end, lanes=1)
-    assert found.tally.count == end - begin == found.bytes
-    assert found.tally.nats == pytest.approx(one_by_one(params, begin, end).sum(), rel=1e-5)
-    assert found.sentence == "carry, 1 lane"
+    score = evaluate(params, begin, end, lanes=1)
+    assert score.tally.count == end - begin == score.bytes
+    assert score.tally.nats == pytest.approx(one_by_one(params, begin, end).sum(), rel=1e-5)
+    assert score.sentence == "carry, 1 lane"
 
 
 def test_lanes_do_not_change_the_bits(params):
     exact = evaluate(params, 500, 8777, lanes=1)
     for lanes in (0, 2, 7, 64):
-        found = evaluate(params, 500, 8777, lanes=lanes)
-        assert found.tally.count == exact.tally.count
-        assert found.tally.bpc == pytest.approx(exact.tally.bpc, abs=1e-3)
+        score = evaluate(params, 500, 8777, lanes=lanes)
+        assert score.tally.count == exact.tally.count
+        assert score.tally.bpc == pytest.approx(exact.tally.bpc, abs=1e-3)
     cold = evaluate(params, 500, 8777, lanes=64, warmup=0)
-    assert abs(cold.tally.bpc - exact.tally.bpc) > 2e-3  # so the warm-up is needed
+    assert abs(cold.tally.bpc - exact.tally.bpc) > 2e-3  # the warm-up is needed
 
 
 @pytest.mark.parametrize("window, stride", [(40, 40), (40, 15), (7, 1), (500, 100)])
-def test_windows_forget_all_but_their_own_symbols(params, window, stride):
+def test_windows_start_from_a_reset(params, window, stride):
     begin, end = 3000, 3290
-    found = evaluate(params, begin, end, "windows", window=window, stride=stride)
+    score = evaluate(params, begin, end, "windows", window=window, stride=stride)
     costs = []
     for first in range(begin, end, stride):
         start = max(begin, first - (window - stride))
         last = min(end, first + stride)
         costs.extend(one_by_one(params, start, last)[first - start :])
-    assert len(costs) == found.tally.count
-    assert found.tally.nats == pytest.approx(sum(costs), rel=1e-5)
-    assert found.sentence == f"windows of {window}, stride {stride}"
+    assert len(costs) == score.tally.count
+    assert score.tally.nats == pytest.approx(sum(costs), rel=1e-5)
+    assert score.sentence == f"windows of {window}, stride {stride}"
 
 
 @pytest.mark.parametrize("lanes", [1, 5])
-def test_records_know_nothing_of_each_other(params, lanes):
+def test_records_are_independent(params, lanes):
     begin, end = 2000, 2600
     after = [i for i in range(begin, end) if DATA[i - 1 : i] == b"\n"]
     assert len(after) > 3
-    found = evaluate(params, begin, end, "records", lanes=lanes, warmup=300, separator="\n")
-    assert found.tally.nats == pytest.approx(one_by_one(params, begin, end, after).sum(), rel=1e-5)
+    score = evaluate(params, begin, end, "records", lanes=lanes, warmup=300, separator="\n")
+    assert score.tally.nats == pytest.approx(one_by_one(params, begin, end, after).sum(), rel=1e-5)
     carried = evaluate(params, begin, end, lanes=1)
-    assert abs(carried.tally.bpc - found.tally.bpc) > 1e-3
-    assert found.sentence.startswith(r"records after '\n', ")
+    assert abs(carried.tally.bpc - score.tally.bpc) > 1e-3
+    assert score.sentence.startswith(r"records after '\n', ")
 
 
 def test_blocks_are_the_text_in_order(params):
-    found = evaluate(params, 100, 8900, lanes=9)
-    assert found.blocks.nats.shape == (9,) and found.stderr is None
+    score = evaluate(params, 100, 8900, lanes=9)
+    assert score.blocks.nats.shape == (9,) and score.stderr is None
     long = TextSlice(Text.from_text(VOCABULARY, DATA * 4), 50, 35_050, "test")
     whole = EVALUATOR(params, long, EvalProtocol(lanes=16))
     assert whole.blocks.counts.tolist() == [BLOCK] * 35
@@ -105,9 +105,9 @@ def test_blocks_are_the_text_in_order(params):
     assert sum(whole.blocks.nats) == pytest.approx(whole.tally.nats)
 
 
-def test_the_standard_error_is_that_of_a_mean_of_blocks():
-    draw = np.random.default_rng(0)
-    nats = draw.normal(10_000.0, 300.0, 50)
+def test_the_standard_error_is_that_of_the_mean_over_blocks():
+    rng = np.random.default_rng(0)
+    nats = rng.normal(10_000.0, 300.0, 50)
     blocks = Blocks(nats, 50 * BLOCK)
     assert blocks.stderr() == pytest.approx(np.std(nats / BLOCK / np.log(2), ddof=1) / np.sqrt(50))
     difference, error = Blocks(nats + 100.0, 50 * BLOCK).paired_difference(blocks)
@@ -117,9 +117,9 @@ def test_the_standard_error_is_that_of_a_mean_of_blocks():
 
 def test_the_protocol_is_in_the_score(params):
     assert evaluate(params, 0, 200, "carry", 7, 16).sentence == "carry, 7 lanes, 16 warm-up"
-    found = evaluate(params, 0, 5000, "carry", 0, 20, only=(0, 800))
-    assert found.sentence == "carry, 5 lanes, 20 warm-up, symbols 0..800" and found.tally.count == 800
-    assert set(found.as_dict()) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
+    score = evaluate(params, 0, 5000, "carry", 0, 20, only=(0, 800))
+    assert score.sentence == "carry, 5 lanes, 20 warm-up, symbols 0..800" and score.tally.count == 800
+    assert set(score.as_dict()) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
 
 
 def test_subranges_of_a_split_add_up(params):
@@ -135,20 +135,20 @@ def test_subranges_of_a_split_add_up(params):
 def test_uniform_logits_cost_the_entropy_of_a_uniform_source(params):
     flat = jax.tree.map(lambda p: 0 * p, params)
     for protocol in ({"lanes": 1}, {"lanes": 7}, {"name": "windows", "window": 64, "stride": 32}):
-        found = evaluate(flat, 0, 5000, **protocol)
-        assert found.tally.bpc == pytest.approx(np.log2(len(VOCABULARY)), rel=1e-6)
+        score = evaluate(flat, 0, 5000, **protocol)
+        assert score.tally.bpc == pytest.approx(np.log2(len(VOCABULARY)), rel=1e-6)
 
 
 def test_a_known_distribution_scores_its_entropy(params):
-    """Independent symbols of known odds, under a model that has the odds in its output's bias."""
-    draw = np.random.default_rng(1)
-    p = draw.dirichlet(np.ones(len(VOCABULARY)))
-    ids = draw.choice(len(VOCABULARY), 200_000, p=p)
+    """Independent symbols cost their entropy under a model with the log probabilities as output bias."""
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(len(VOCABULARY)))
+    ids = rng.choice(len(VOCABULARY), 200_000, p=p)
     flat = jax.tree.map(lambda p: 0 * p, params)
-    known = flat | {"output": flat["output"] | {"b": parallel.replicate(np.log(p).astype(np.float32))}}
-    found = EVALUATOR(known, TextSlice(Text(VOCABULARY, ids, None), 0, 200_000), EvalProtocol())
+    exact = flat | {"output": flat["output"] | {"b": parallel.replicate(np.log(p).astype(np.float32))}}
+    score = EVALUATOR(exact, TextSlice(Text(VOCABULARY, ids, None), 0, 200_000), EvalProtocol())
     entropy = -(p * np.log2(p)).sum()
-    assert abs(found.tally.bpc - entropy) < 4 * found.stderr < 0.02
+    assert abs(score.tally.bpc - entropy) < 4 * score.stderr < 0.02
 
 
 def test_more_lanes_and_context_than_symbols(params):
@@ -159,8 +159,8 @@ def test_more_lanes_and_context_than_symbols(params):
 
 
 def test_it_stops_when_told(params):
-    asked = iter([False, False, True])
-    assert evaluate(params, 0, 9000, lanes=1, stop=lambda: next(asked)) is None
+    answers = iter([False, False, True])
+    assert evaluate(params, 0, 9000, lanes=1, stop=lambda: next(answers)) is None
 
 
 def test_bits_per_byte_of_characters():
@@ -168,7 +168,7 @@ def test_bits_per_byte_of_characters():
     vocabulary = Vocabulary("char", tuple(sorted({ord(c) for c in string})))
     text = Text.from_text(vocabulary, string)
     params = model.init_params(CONFIG, 4, jax.random.PRNGKey(0))
-    found = Evaluator(CONFIG, 4)(parallel.replicate(params), TextSlice(text, 0, 400), EvalProtocol())
-    line = found.as_dict()
-    assert found.bytes == len(string.encode()) == 700
+    score = Evaluator(CONFIG, 4)(parallel.replicate(params), TextSlice(text, 0, 400), EvalProtocol())
+    line = score.as_dict()
+    assert score.bytes == len(string.encode()) == 700
     assert line["bpc"] * 400 == pytest.approx(line["bpb"] * 700)

@@ -1,4 +1,4 @@
-"""Tally and blocks: nats, bits, what uniform logits cost, and standard errors."""
+"""Tallies and blocks give the right nats, bits and standard errors."""
 
 import math
 
@@ -21,7 +21,7 @@ def test_uniform_logits_cost_log2_v(vocab):
 
 def test_a_known_distribution_scores_its_entropy():
     p = np.array([0.5, 0.25, 0.125, 0.125])
-    y = np.array([[0, 0, 0, 0, 1, 1, 2, 3]])  # in those shares
+    y = np.array([[0, 0, 0, 0, 1, 1, 2, 3]])  # frequencies equal to p
     nats = tally.nats(jnp.broadcast_to(jnp.log(p), (1, 8, 4)), y)
     assert Tally(float(nats.sum()), 8).bpc == pytest.approx(1.75, rel=1e-6)
 

@@ -1,4 +1,4 @@
-"""Laws of the stack: causality, carry, parameter count, dropout."""
+"""The model satisfies its laws: causality, carry, parameter count, dropout."""
 
 import dataclasses
 import functools
@@ -28,22 +28,22 @@ def build(**overrides):
 
 
 def inputs(seed=0, batch=B, time=T):
-    draw = np.random.default_rng(seed)
-    return draw.integers(0, V, (batch, time)).astype(np.int32), draw.random((batch, time)) < 0.2
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, V, (batch, time)).astype(np.int32), rng.random((batch, time)) < 0.2
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("embedding", [0, 6])
 def test_the_future_does_not_reach_the_past(cell, embedding):
-    """The logits at t do not depend on any symbol after t, nor, past a reset start, on any before it."""
+    """The logits at t do not depend on symbols after t, nor on those before the last reset."""
     config, params, forward = build(cell=cell, embedding=embedding)
     x, _ = inputs(batch=1)
     reset = np.arange(T)[None, :] == 5
-    # One lane for each symbol changed, and the last one as it is.
+    # Lane s has symbol s changed; the last lane has no change.
     lanes = np.tile(x, (T + 1, 1))
     for s in range(T):
         lanes[s, s] = (x[0, s] + 1) % V
-    params = jax.tree.map(lambda p: 3 * p, params)  # so that far effects show
+    params = jax.tree.map(lambda p: 3 * p, params)  # so that distant effects are visible
     _, logits = forward(params, model.initial_carry(config, T + 1), lanes, np.tile(reset, (T + 1, 1)))
     effect = np.abs(logits[:T] - logits[T:]).max(axis=-1)
     for s, t in itertools.product(range(T), range(T)):
@@ -70,10 +70,10 @@ def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
     x, _ = inputs()
     reset = np.zeros((B, T), bool)
     reset[1, 4] = True
-    loud = jax.tree.map(lambda s: s + 3.0, model.initial_carry(config, B))
-    _, got = forward(params, loud, x, reset)
+    large_carry = jax.tree.map(lambda s: s + 3.0, model.initial_carry(config, B))
+    _, got = forward(params, large_carry, x, reset)
     _, alone = forward(params, model.initial_carry(config, B), x[:, 4:], reset[:, 4:])
-    _, through = forward(params, loud, x, np.zeros_like(reset))
+    _, through = forward(params, large_carry, x, np.zeros_like(reset))
     np.testing.assert_allclose(got[1, 4:], alone[1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(got[::2], through[::2], rtol=1e-6)
     assert float(jnp.max(jnp.abs(got[1, 4:] - through[1, 4:]))) > 1e-2
@@ -90,7 +90,7 @@ def test_parameter_count_by_formula_equals_the_leaves(cell, extra):
 
 
 def test_projected_table_equals_looked_up_rows():
-    """A small table is multiplied once for all symbols; a text shorter than the vocabulary looks its rows up."""
+    """The logits are equal if the table is projected, or if its rows are looked up for a short text."""
     config, params, forward = build(embedding=5)
     x, reset = inputs(batch=1, time=V - 1)
     _, looked_up = forward(params, model.initial_carry(config, 1), x, reset)
@@ -105,8 +105,8 @@ def test_tied_output_is_the_embedding():
     row = V - 1  # a symbol that is not read matters only as an output
     x = x % row
     _, before = forward(params, model.initial_carry(config, B), x, reset)
-    moved = params | {"embedding": {"table": params["embedding"]["table"].at[row].add(1.0)}}
-    _, after = forward(moved, model.initial_carry(config, B), x, reset)
+    other = params | {"embedding": {"table": params["embedding"]["table"].at[row].add(1.0)}}
+    _, after = forward(other, model.initial_carry(config, B), x, reset)
     changed = np.abs(after - before).max(axis=(0, 1)) > 1e-6
     assert list(np.flatnonzero(changed)) == [row]
 
@@ -189,7 +189,7 @@ def test_layers_in_a_loop_equal_layers_one_by_one(rate):
 
 
 @pytest.mark.parametrize("extra", [{"layers": 5}, {"layers": 4, "embedding": 12, "tied": True}, {"sizes": (3, 9)}])
-def test_folded_params_are_the_same_function_without_a_loop_over_layers(extra):
+def test_inference_params_give_equal_logits_without_a_loop_over_layers(extra):
     config, params, _ = build(**extra)
     x, reset = inputs()
     folded = model.inference_params(config, params)
@@ -202,7 +202,7 @@ def test_folded_params_are_the_same_function_without_a_loop_over_layers(extra):
 
 
 def lowered(platform, time=T, **overrides):
-    """The gradient of a model's cost, as the compiler gets it."""
+    """Lower the gradient of a model's cost for a platform: -> StableHLO text."""
     config, params, _ = build(**overrides)
     forward = model.apply(config, V)
 
@@ -213,7 +213,7 @@ def lowered(platform, time=T, **overrides):
     return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
-def test_what_is_compiled_does_not_grow_with_time_or_depth():
+def test_the_compiled_program_does_not_grow_with_time_or_depth():
     assert len(lowered("cpu", time=30).splitlines()) == len(lowered("cpu", time=300).splitlines())
     two, five, eight = (lowered("cpu", layers=n).count("stablehlo.while") for n in (2, 5, 8))
     assert eight == five < 2 * two
@@ -222,12 +222,12 @@ def test_what_is_compiled_does_not_grow_with_time_or_depth():
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_lowers_for_accelerators(platform, cell):
-    """bfloat16 operands, float32 sums; and no scatter, whose order of additions a GPU does not keep."""
+    """Products have bfloat16 operands and float32 sums; there is no scatter, which is not deterministic on a GPU."""
     text = lowered(platform, cell=cell, embedding=6, dtype="bfloat16")
     assert "stablehlo.scatter" not in text
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     wide = [line for line in products if not re.search(r"\(tensor<[0-9x]*xbf16>, tensor<[0-9x]*xbf16>\)", line)]
-    assert len(products) > 5 and len(wide) == 1  # the sum of each symbol's rows alone is of float32
+    assert len(products) > 5 and len(wide) == 1  # only the sum of each symbol's rows has float32 operands
     assert all(re.search(r"-> tensor<[0-9x]*xf32>", line) for line in products)
 
 
@@ -248,8 +248,8 @@ def test_bfloat16_gradients_are_near_and_not_rounded(cell):
 
 
 @pytest.mark.parametrize("extra", [{}, {"embedding": 12, "tied": True}, {"layers": 4}, {"cell": "gru_before"}])
-def test_the_modules_are_the_functions(extra):
-    """Without capture they trace to one program; under capture layers run one by one, and logits agree."""
+def test_the_modules_equal_the_functions(extra):
+    """Modules trace to the program of the functions; while intermediates are captured, logits are equal."""
     config, params, _ = build(**extra)
     module, carry, (x, reset) = model.RecurrentLM(config, V), model.initial_carry(config, B), inputs()
     programs = [
@@ -273,7 +273,7 @@ DRAWN_BY_VERSION_1 = {
     "layer_2.W_h": 23.453746795654297,
     "layer_3.W_h": 24.260316848754883,
 }
-"""Sums of magnitudes where layer_1 to layer_3 were stacked: four layers of 5, embedding 3, 7 symbols, key 0."""
+"""Sums of magnitudes of the params of version 1 for four layers of 5, embedding 3, 7 symbols and key 0."""
 
 
 def test_init_params_draws_what_the_module_draws_and_what_version_1_drew():
@@ -285,7 +285,7 @@ def test_init_params_draws_what_the_module_draws_and_what_version_1_drew():
     assert sums == pytest.approx(DRAWN_BY_VERSION_1, rel=1e-6)
 
 
-def test_the_table_of_a_model_tells_its_layers():
+def test_tabulate_shows_the_layers_of_a_model():
     config, _, _ = build(embedding=6)
     x = np.zeros((1, 2), np.int32)
     module = model.RecurrentLM(config, V)

@@ -1,4 +1,4 @@
-"""Tuned options are kept by the digest of the params, in the file that older versions wrote."""
+"""Tuned options are stored by the digest of the params, in files of the format of older versions."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_tuned_options_come_back(tmp_path):
         assert load_tuned(tmp_path, *other) is None
 
 
-def test_the_file_is_that_of_older_versions(tmp_path):
+def test_the_file_has_the_format_of_older_versions(tmp_path):
     fixture = ROOT / "tests" / "fixtures" / "lstm_4_layers" / "dynamic" / "tuned-25cdab6db4e65421-rms-tensor.json"
     saved = json.loads(fixture.read_text())
     path = tuned_path(tmp_path, PARAMS, "rms", "tensor")

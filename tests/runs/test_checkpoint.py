@@ -1,4 +1,4 @@
-"""What is saved comes back to the bit, or is said to be damaged."""
+"""Checkpoints are restored bit for bit, or reported as damaged."""
 
 import json
 import math
@@ -25,40 +25,40 @@ CONFIG = tiny(optim__ema=0.9)
 
 @pytest.fixture(scope="module", autouse=True)
 def silent():
-    """Threads of tensorstore report late that their event loop is gone, after the read that failed."""
+    """Silence the threads of tensorstore, which report a closed event loop after a failed read."""
     begin_silence()
     yield
     end_silence()
 
 
 @pytest.fixture(scope="module")
-def whole():
-    """A state of every kind of leaf."""
+def full_state():
+    """Create a state with every kind of leaf."""
     return jax.device_get(state.create(CONFIG, 9, optim.make_optimizer(CONFIG.optim, lambda step: 0.1)))
 
 
 def save(folder, states, keep=9, scores=None):
-    saves = Checkpoints(folder, keep, scores or {})
+    checkpoints = Checkpoints(folder, keep, scores or {})
     for step, tree in states.items():
-        saves.save(step, tree)
-    saves.close()
+        checkpoints.save(step, tree)
+    checkpoints.close()
 
 
-def test_a_state_comes_back_to_the_bit(tmp_path, whole):
-    save(tmp_path / "c", {3: whole})
+def test_a_state_is_restored_bit_for_bit(tmp_path, full_state):
+    save(tmp_path / "c", {3: full_state})
     step, tree = load(tmp_path / "c", [3], pytest.fail)
-    back = restore.restore_into(whole, tree, "there")
-    assert step == 3 and jax.tree.structure(back) == jax.tree.structure(whole)
-    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(whole), strict=True):
+    restored = restore.restore_into(full_state, tree, "there")
+    assert step == 3 and jax.tree.structure(restored) == jax.tree.structure(full_state)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(full_state), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
 
 
 def test_saving_takes_a_copy_at_once(tmp_path):
     source = np.arange(1_000_000, dtype=np.float32)
-    saves = Checkpoints(tmp_path / "c", 1, {})
-    saves.save(1, {"x": source})
+    checkpoints = Checkpoints(tmp_path / "c", 1, {})
+    checkpoints.save(1, {"x": source})
     source[:] = -1
-    saves.close()
+    checkpoints.close()
     assert load(tmp_path / "c", [1], pytest.fail)[1]["x"][-1] == 999_999
 
 
@@ -72,8 +72,8 @@ def test_the_latest_and_the_best_stay(steps, data):
     score = st.floats(1, 2) | st.sampled_from([math.nan, math.inf])
     scores = {step: data.draw(score) for step in steps if data.draw(st.booleans())}
     latest = data.draw(st.integers(1, 4))
-    kept = checkpoint.LatestAndBest(latest, scores).should_preserve([Info(s) for s in steps], context=None)
-    stay = {s for s, k in zip(steps, kept, strict=True) if k}
+    preserved = checkpoint.LatestAndBest(latest, scores).should_preserve([Info(s) for s in steps], context=None)
+    stay = {s for s, k in zip(steps, preserved, strict=True) if k}
     assert set(steps[-latest:]) <= stay and len(stay) <= latest + 1
     finite = {s: score for s, score in scores.items() if math.isfinite(score)}
     best = min(finite, key=lambda s: (finite[s], s), default=None)
@@ -92,7 +92,7 @@ def test_retention_across_restarts(tmp_path):
 
 
 def arrays(folder):
-    """The files that hold the arrays' bytes, the largest first."""
+    """Return the files of the arrays, the largest first."""
     files = [p for p in (folder / "state").rglob("*") if p.is_file() and p.parent.name == "d"]
     return sorted(files, key=lambda p: p.stat().st_size, reverse=True)
 
@@ -104,10 +104,10 @@ def flip(path, at, bit):
 
 
 @pytest.fixture(scope="module")
-def two_steps(tmp_path_factory, whole):
-    """A folder with step 2, where each leaf is one more, and step 3."""
+def two_steps(tmp_path_factory, full_state):
+    """Save step 3, and step 2, whose leaves are larger by one: -> the folder."""
     folder = tmp_path_factory.mktemp("two") / "c"
-    save(folder, {2: jax.tree.map(lambda leaf: leaf + leaf.dtype.type(1), whole), 3: whole})
+    save(folder, {2: jax.tree.map(lambda leaf: leaf + leaf.dtype.type(1), full_state), 3: full_state})
     return folder
 
 
@@ -128,32 +128,32 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_newest_checkpoint_is_said_and_passed_over(tmp_path, whole, kind):
-    save(tmp_path / "c", {3: whole, 6: whole})
+def test_a_damaged_newest_checkpoint_is_reported_and_skipped(tmp_path, full_state, kind):
+    save(tmp_path / "c", {3: full_state, 6: full_state})
     DAMAGE[kind](tmp_path / "c" / "6")
-    said = []
-    step, _ = load(tmp_path / "c", [6, 3], said.append)
-    assert step == 3 and len(said) == 1
-    assert "6 is damaged" in said[0] and "using step 3" in said[0]
+    warnings = []
+    step, _ = load(tmp_path / "c", [6, 3], warnings.append)
+    assert step == 3 and len(warnings) == 1
+    assert "6 is damaged" in warnings[0] and "using step 3" in warnings[0]
     with pytest.raises(UserError, match="No checkpoint in .* is sound"):
-        load(tmp_path / "c", [6], said.append)
+        load(tmp_path / "c", [6], warnings.append)
 
 
 @settings(max_examples=40, deadline=None)
 @given(at=st.integers(0, 10**6), which=st.integers(0, 9), bit=st.integers(0, 7))
-def test_a_flipped_bit_never_goes_unnoticed(tmp_path_factory, whole, two_steps, at, which, bit):
-    """Either the flip hits a byte that means nothing, and all is as it was, or the step before is restored."""
+def test_a_flipped_bit_never_goes_unnoticed(tmp_path_factory, full_state, two_steps, at, which, bit):
+    """A flip of an unused byte changes nothing; any other flip makes the step before it be restored."""
     folder = tmp_path_factory.mktemp("flip") / "c"
     shutil.copytree(two_steps, folder)
-    described = [p for p in (folder / "3").rglob("*") if p.name in ("_METADATA", "metadata", "manifest.ocdbt")]
-    files = [*arrays(folder / "3")[:6], *sorted(described)]
+    metadata = [p for p in (folder / "3").rglob("*") if p.name in ("_METADATA", "metadata", "manifest.ocdbt")]
+    files = [*arrays(folder / "3")[:6], *sorted(metadata)]
     flip(files[which % len(files)], at, bit)
     step, tree = load(folder, [3, 2], lambda text: None)
-    for name, leaf in named_leaves(whole).items():
+    for name, leaf in named_leaves(full_state).items():
         assert np.array_equal(tree[name], leaf + (step == 2)), name
 
 
-def test_damaged_steps_are_set_aside_not_lost(tmp_path):
+def test_damaged_steps_are_quarantined(tmp_path):
     folder = tmp_path / "c"
     for step in ("3", "6", "7"):
         (folder / step).mkdir(parents=True)
@@ -170,11 +170,11 @@ def test_damaged_steps_are_set_aside_not_lost(tmp_path):
         ({"layers": 1}, "has params.layer_1.W_h, but the model of config.json does not"),
     ],
 )
-def test_a_checkpoint_of_another_architecture_is_refused(whole, other, complaint):
+def test_a_checkpoint_of_another_architecture_is_refused(full_state, other, complaint):
     config = tiny(**{f"model__{k}": v for k, v in other.items()})
     template = {"params": model.init_params(config.model, 9, jax.random.PRNGKey(0))}
     with pytest.raises(UserError, match=f"there {complaint}.*another architecture"):
-        restore.restore_into(template, named_leaves(whole), "there")
+        restore.restore_into(template, named_leaves(full_state), "there")
 
 
 def test_an_empty_folder_says_to_train_first(tmp_path):

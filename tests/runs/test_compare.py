@@ -1,4 +1,4 @@
-"""Comparisons: runs are ranked by the same symbols and protocol only, old and new result lines alike."""
+"""Runs are ranked only if they have the same symbols and protocol, with old and new result lines alike."""
 
 import dataclasses
 
@@ -13,8 +13,8 @@ from tests.conftest import tiny
 BLOCK = 10_000
 
 
-def made(name="a", shift=0.0, noise=0.0, **fields):
-    """Make a run whose blocks cost 2 bits a symbol and a little more, from a line without a version."""
+def make_run(name="a", shift=0.0, noise=0.0, **fields):
+    """Make a run whose blocks cost 2 + `shift` bits per symbol, with noise, from a line without a version."""
     nats = BLOCK * np.log(2) * (2 + shift + noise * np.random.default_rng(0).normal(size=30))
     row = {"split": "test", "symbols": [0, 30 * BLOCK], "kind": "byte", "corpus": "f" * 64, "stderr": 0.01}
     row |= {"lanes": 7, "warmup": 512, "step": 5}
@@ -24,27 +24,27 @@ def made(name="a", shift=0.0, noise=0.0, **fields):
     return compare.Run(name, tiny(), result, parameters=100, symbols=1000, flops=1e9, seconds=10.0)
 
 
-def finer(run):
+def split_blocks(run):
     """Cut a run's blocks into blocks of 1,000 symbols of unequal cost."""
     shares = 0.1 + 0.05 * np.sin(np.arange(10))
     nats = np.outer(run.result["blocks"], shares / shares.sum()).ravel()
     return dataclasses.replace(run, result=run.result | {"block": 1_000, "blocks": nats.tolist()})
 
 
-def test_a_power_law_is_found_again():
+def test_a_power_law_is_recovered():
     x = np.array([1e3, 1e4, 5e5, 1e7])
     a, b = compare.power_law(x, 7.5 * x**-0.08)
     assert (a, b) == pytest.approx((7.5, 0.08))
     assert compare.power_law([5.0, 5.0, 6.0], [1.0, 2.0, 3.0]) is None
 
 
-def test_the_paired_difference_is_surer_than_each_figure():
-    """Two runs whose blocks go up and down together."""
-    rows = compare.table([made("worse", 0.02, 0.1), made("better", 0.0, 0.1)])
+def test_the_paired_difference_has_a_smaller_error_than_each_run():
+    """The noise of two runs with equal noise cancels in their difference."""
+    rows = compare.table([make_run("worse", 0.02, 0.1), make_run("better", 0.0, 0.1)])
     assert [row["run"] for row in rows] == ["better", "worse"]
     low, high = rows[1]["interval"]
     assert rows[1]["worse_by"] == pytest.approx(0.02) and low == pytest.approx(high, abs=1e-9)
-    apart = compare.table([made("even", 0.0, 0.0), made("noisy", 0.02, 0.1)])
+    apart = compare.table([make_run("even", 0.0, 0.0), make_run("noisy", 0.02, 0.1)])
     low, high = apart[1]["interval"]
     spread = 0.1 * np.random.default_rng(0).normal(size=30).std(ddof=1)
     assert high - low == pytest.approx(2 * 2.045 * spread / np.sqrt(30), rel=1e-3)  # Student's t of 29
@@ -64,32 +64,32 @@ def test_the_paired_difference_is_surer_than_each_figure():
     ],
     ids=lambda other: "-".join(map(str, other.values()))[:30],
 )
-def test_what_was_scored_otherwise_is_not_ranked(other):
+def test_runs_of_other_splits_or_protocols_are_not_ranked(other):
     with pytest.raises(UserError, match="a and b cannot be ranked together"):
-        compare.rank([made(), made("b", **other)])
-    exact = made("b", protocol="carry, 1 lane", lanes=1, warmup=0)  # as many lanes with a warm-up are to 1e-3
-    assert len(compare.rank([made(), exact])) == 2
+        compare.rank([make_run(), make_run("b", **other)])
+    exact = make_run("b", protocol="carry, 1 lane", lanes=1, warmup=0)  # equal to many lanes to 1e-3
+    assert len(compare.rank([make_run(), exact])) == 2
     words = "dynamic rms, {} streams, 512 warm-up, segment 20, rate 1e-05, decay 0.1, tensor mean"
     streams = [{"protocol": words.format(n), "lanes": n} for n in (2, 3)]
     with pytest.raises(UserError, match="a and b cannot be ranked together"):
-        compare.rank([made("a", **streams[0]), made("b", **streams[1])])
+        compare.rank([make_run("a", **streams[0]), make_run("b", **streams[1])])
 
 
 def test_only_settings_that_differ_are_shown():
-    wider = dataclasses.replace(made("b"), config=tiny(model__hidden=20))
-    assert [row["model.hidden"] for row in compare.table([made(), wider])] == [12, 20]
-    assert not any("." in name for name in compare.table([made(), made("b")])[0])
+    wider = dataclasses.replace(make_run("b"), config=tiny(model__hidden=20))
+    assert [row["model.hidden"] for row in compare.table([make_run(), wider])] == [12, 20]
+    assert not any("." in name for name in compare.table([make_run(), make_run("b")])[0])
 
 
 def test_old_and_new_lines_give_the_same_table():
-    old = [made("a", 0.02, 0.1), made("b", 0.0, 0.2)]
+    old = [make_run("a", 0.02, 0.1), make_run("b", 0.0, 0.2)]
     expected = compare.format_rows(compare.table(old))
-    assert compare.format_rows(compare.table([finer(run) for run in old])) == expected
-    assert compare.format_rows(compare.table([old[0], finer(old[1])])) == expected
+    assert compare.format_rows(compare.table([split_blocks(run) for run in old])) == expected
+    assert compare.format_rows(compare.table([old[0], split_blocks(old[1])])) == expected
 
 
-def test_an_old_line_is_compared_with_what_it_says():
-    """Comparison keys are those that version 1 took from the words."""
+def test_an_old_line_is_compared_by_its_protocol():
+    """Comparison keys equal those that version 1 made from the protocol string."""
     keys = {
         "carry, 1 lane": ({"lanes": 1, "warmup": 0}, "carry"),
         "carry, 7 lanes, 8 warm-up, symbols 0..300000": ({"warmup": 8}, "carry, 7 lanes, 8 warm-up"),
@@ -102,4 +102,4 @@ def test_an_old_line_is_compared_with_what_it_says():
         ),
     }
     for protocol, (fields, key) in keys.items():
-        assert made(protocol=protocol, **fields).comparison_key[3] == f"protocol {key}"
+        assert make_run(protocol=protocol, **fields).comparison_key[3] == f"protocol {key}"

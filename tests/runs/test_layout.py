@@ -1,4 +1,4 @@
-"""Run folders of an older version open, and find their text wherever both were moved or copied."""
+"""Run folders of an older version open, and find their text after both were moved or copied."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ NAMES = ("lstm_4_layers", "gru_one_hot")
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A working directory, cache and data folder without the text."""
+    """Change to a working directory, cache and data folder without the text."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RNNLM_DATA_DIR", raising=False)
     (tmp_path / "here").mkdir()
@@ -25,8 +25,8 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-def moved(folder, name="lstm_4_layers"):
-    """Copy the small files of a fixture's run folder."""
+def copy_run(folder, name="lstm_4_layers"):
+    """Copy the small files of a fixture's run folder: -> the copy."""
     folder.mkdir(parents=True)
     for path in (FIXTURES / name).glob("*.json*"):
         shutil.copy(path, folder)
@@ -45,7 +45,7 @@ def test_an_older_run_folder_opens(name, monkeypatch):
 
 @pytest.mark.parametrize("place", ["runs/words.txt", "words.txt", "tests/fixtures/words.txt", "runs/a/words.txt"])
 def test_a_run_folder_moved_with_its_text_finds_it(elsewhere, place):
-    folder, text = moved(elsewhere / "new" / "runs" / "a"), elsewhere / "new" / place
+    folder, text = copy_run(elsewhere / "new" / "runs" / "a"), elsewhere / "new" / place
     text.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(FIXTURES / "words.txt", text)
     data = load_run(folder).open_dataset()
@@ -54,7 +54,7 @@ def test_a_run_folder_moved_with_its_text_finds_it(elsewhere, place):
 
 
 def test_a_run_folder_copied_without_its_text_finds_it_where_the_run_was_started(elsewhere):
-    folder = moved(elsewhere / "copy" / "a")
+    folder = copy_run(elsewhere / "copy" / "a")
     run = json.loads((folder / "run.json").read_text())
     run["starts"][-1]["cwd"] = str(ROOT)
     (folder / "run.json").write_text(json.dumps(run))
@@ -62,7 +62,7 @@ def test_a_run_folder_copied_without_its_text_finds_it_where_the_run_was_started
 
 
 def test_the_usual_places_and_the_cache_are_searched(elsewhere, monkeypatch):
-    folder = moved(elsewhere / "copy" / "a")
+    folder = copy_run(elsewhere / "copy" / "a")
     run = load_run(folder)
     joined = cache_dir() / "joined" / f"{run.sha256}.txt"
     joined.parent.mkdir(parents=True)
@@ -72,13 +72,13 @@ def test_the_usual_places_and_the_cache_are_searched(elsewhere, monkeypatch):
     assert run.open_dataset().corpus.path == FIXTURES / "words.txt"
 
 
-def test_a_text_that_is_nowhere_is_asked_for(elsewhere):
+def test_a_missing_text_is_reported(elsewhere):
     with pytest.raises(UserError, match=r"text tests/fixtures/words\.txt \(6,000 bytes, .*say where .* --data=PATH"):
-        load_run(moved(elsewhere / "copy" / "a")).open_dataset()
+        load_run(copy_run(elsewhere / "copy" / "a")).open_dataset()
 
 
 def test_the_text_may_be_named(elsewhere):
-    run = load_run(moved(elsewhere / "copy" / "a"))
+    run = load_run(copy_run(elsewhere / "copy" / "a"))
     for data in ("words.txt", "words*", "."):
         shutil.copy(FIXTURES / "words.txt", elsewhere / "here")
         assert run.open_dataset(data).corpus.path.name == "words.txt"
@@ -89,8 +89,8 @@ def test_the_text_may_be_named(elsewhere):
         run.open_dataset("gone")
 
 
-def test_a_changed_text_is_refused_unless_the_old_one_is_near(elsewhere):
-    folder = moved(elsewhere / "copy" / "a")
+def test_a_changed_text_is_refused_unless_the_old_one_is_beside_the_run(elsewhere):
+    folder = copy_run(elsewhere / "copy" / "a")
     config = json.loads((folder / "config.json").read_text())
     config["data"]["files"] = str(elsewhere / "words.txt")
     (folder / "config.json").write_text(json.dumps(config))
@@ -103,7 +103,7 @@ def test_a_changed_text_is_refused_unless_the_old_one_is_near(elsewhere):
 
 
 def test_texts_of_several_files_are_found(elsewhere):
-    folder, text = moved(elsewhere / "new" / "runs" / "a"), (FIXTURES / "words.txt").read_bytes()
+    folder, text = copy_run(elsewhere / "new" / "runs" / "a"), (FIXTURES / "words.txt").read_bytes()
     texts = elsewhere / "new" / "texts"
     texts.mkdir()
     (texts / "1.txt").write_bytes(text[:2000])

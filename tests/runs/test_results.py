@@ -1,4 +1,4 @@
-"""result.jsonl: the schema of a line, and old lines read as new ones."""
+"""Lines of result.jsonl follow the schema, and old lines are read as new ones."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_line_has_the_fields_of_the_schema(protocol):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=str)
 @pytest.mark.parametrize("whole", [True, False])
-def test_the_words_of_an_old_line_give_the_fields_of_a_new_one(protocol, whole):
+def test_an_old_line_is_upgraded_to_the_fields_of_a_new_one(protocol, whole):
     new = results.result_row(score(protocol, 5, whole), load_run(FIXTURES / "gru_one_hot"), "d" * 64, 7, 1.5)
     added = {"version", "split_spec", "trained_as", *protocol.as_fields()}
     old = {name: value for name, value in new.items() if name not in added}
@@ -57,7 +57,7 @@ def test_the_words_of_an_old_line_give_the_fields_of_a_new_one(protocol, whole):
 
 
 @given(st.sampled_from("\n\t\0'\",\\ aé"), st.integers(1, 5))
-def test_any_separator_is_read_back(separator, lanes):
+def test_any_separator_is_parsed_from_the_protocol(separator, lanes):
     protocol = EvalProtocol("records", lanes, separator=separator).resolve(10**6)
     assert results.parse_protocol(str(protocol), lanes)["separator"] == separator
 

@@ -1,4 +1,4 @@
-"""What a start sets up: compiled programs are kept for the next one, and where."""
+"""Compiled programs are cached for the next start, and functions run on all local devices."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def compiled(home: Path) -> set[str]:
     return {path.name for path in home.rglob("compiled/*/*-cache")}
 
 
-def test_a_second_start_compiles_nothing_anew(tmp_path, text_file):
+def test_a_second_start_compiles_nothing(tmp_path, text_file):
     env = OWN | {"XDG_CACHE_HOME": str(tmp_path / "home")}
     args = ("--config.train.steps=2", "--config.checkpoint.every=2")
     train(tmp_path / "first", text_file, *args, env=env)

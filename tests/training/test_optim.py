@@ -1,4 +1,4 @@
-"""Schedules by their formulas, clipping by its definition, and each optimizer's first step."""
+"""Schedules equal their formulas, clipping its definition, and optimizers their first step."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,13 +21,13 @@ def test_constant():
     assert rate(0, schedule="constant") == rate(999, schedule="constant") == 1.0
 
 
-def test_warmup_rises_in_a_line_to_the_peak():
+def test_warmup_is_linear():
     rates = [rate(s, schedule="constant", warmup=4) for s in range(6)]
     np.testing.assert_allclose(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("warmup", [0, 100])
-def test_cosine_falls_to_its_final_share_at_the_last_step(warmup):
+def test_cosine_ends_at_its_final_share(warmup):
     def at(step):
         return rate(step, schedule="cosine", final=0.1, warmup=warmup)
 
@@ -36,7 +36,7 @@ def test_cosine_falls_to_its_final_share_at_the_last_step(warmup):
     assert at(1000) == pytest.approx(0.1, abs=1e-6)
 
 
-def test_exponential_is_smooth_and_epoch_goes_by_steps():
+def test_exponential_decay_is_smooth_and_epoch_decay_a_staircase():
     settings = {"decay": 0.5, "decay_after": 2.0}
     assert rate(200, schedule="exponential", **settings) == pytest.approx(1.0)
     assert rate(250, schedule="exponential", **settings) == pytest.approx(0.5**0.5)
@@ -50,9 +50,9 @@ def test_decay_counts_epochs_from_the_start_of_the_run_also_after_a_warmup():
 
 
 def update(grads, **overrides):
-    chain = optim.make_optimizer(config(**overrides), optax.constant_schedule(0.5))
+    optimizer = optim.make_optimizer(config(**overrides), optax.constant_schedule(0.5))
     params = {"w": jnp.ones(2)}
-    updates, _ = chain.update({"w": jnp.array(grads)}, chain.init(params), params)
+    updates, _ = optimizer.update({"w": jnp.array(grads)}, optimizer.init(params), params)
     return np.asarray(updates["w"])
 
 
@@ -64,10 +64,10 @@ def test_clipping():
     np.testing.assert_allclose(update([3.0, 4.0], **sgd, clip_norm=0.0), [-1.5, -2.0], rtol=1e-6)
 
 
-def test_clipping_by_norm_is_optax_s():
-    draw = np.random.default_rng(0)
+def test_clipping_by_norm_equals_optax():
+    rng = np.random.default_rng(0)
     for scale in (0.0, 1e-3, 1.0, 1e3):
-        grads = {"a": jnp.asarray(scale * draw.normal(size=(3, 4))), "b": jnp.asarray(scale * draw.normal(size=5))}
+        grads = {"a": jnp.asarray(scale * rng.normal(size=(3, 4))), "b": jnp.asarray(scale * rng.normal(size=5))}
         wanted, _ = optax.clip_by_global_norm(1.5).update(grads, optax.EmptyState())
         got, _ = optim.clip_by_norm(1.5).update(grads, optax.EmptyState())
         for name in grads:
@@ -82,9 +82,9 @@ def test_first_steps():
     np.testing.assert_allclose(update([3.0, -4.0], name="rmsprop", b2=0.95, **off), [-root, root], rtol=1e-5)
 
 
-def test_momentum_adds_up():
-    chain = optim.make_optimizer(config(name="sgd", momentum=0.9, clip_norm=0.0), optax.constant_schedule(1.0))
-    state = chain.init({"w": jnp.zeros(1)})
+def test_momentum_accumulates():
+    optimizer = optim.make_optimizer(config(name="sgd", momentum=0.9, clip_norm=0.0), optax.constant_schedule(1.0))
+    state = optimizer.init({"w": jnp.zeros(1)})
     for wanted in (-1.0, -1.9, -2.71):
-        updates, state = chain.update({"w": jnp.ones(1)}, state)
+        updates, state = optimizer.update({"w": jnp.ones(1)}, state)
         np.testing.assert_allclose(updates["w"], [wanted], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The training step: parts, averages and long runs come to the same numbers."""
+"""The training step equals plain jax, also with accumulation, rematerialization and averages."""
 
 import jax
 import jax.numpy as jnp
@@ -22,32 +22,32 @@ V = len(VOCABULARY)
 
 
 def run(steps, end=2000, watch=lambda state: None, **overrides):
-    """Train for some steps on one device, on the first symbols of the text: -> (state, metrics of each step)."""
+    """Train for some steps on one device on the symbols before `end`: -> (state, metrics of each step)."""
     config = tiny(**overrides)
     windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, end), config.train.batch, config.train.window)
-    chain = optim.make_optimizer(config.optim, optim.make_schedule(config.optim, steps, windows.steps_per_epoch))
-    host = jax.device_get(state.create(config, V, chain))
-    now = state_to_devices(host)
-    step, seen = train_step(config, V, chain), []
+    optimizer = optim.make_optimizer(config.optim, optim.make_schedule(config.optim, steps, windows.steps_per_epoch))
+    host = jax.device_get(state.create(config, V, optimizer))
+    train_state = state_to_devices(host)
+    step, seen = train_step(config, V, optimizer), []
     for i in range(steps):
         window = windows.window(i, slice(0, config.train.batch))
-        now, metrics = step(now, *parallel.shard((window.x, window.y, window.reset)))
+        train_state, metrics = step(train_state, *parallel.shard((window.x, window.y, window.reset)))
         seen.append(jax.device_get(metrics))
-        watch(parallel.to_numpy(now.params))
-    return state_to_host(now), seen
+        watch(parallel.to_numpy(train_state.params))
+    return state_to_host(train_state), seen
 
 
 def close(a, b, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
-def test_the_step_is_the_textbook_one():
-    """Against the same done by hand: jax.grad of the mean cost, clipped, one plain Adam step after another."""
+def test_the_step_equals_plain_adam():
+    """The step equals jax.grad of the mean cost, clipping and Adam of optax."""
     config = tiny(optim__clip_norm=0.05)
     got, metrics = run(3, optim__clip_norm=0.05)
-    chain = optax.chain(optax.clip_by_global_norm(0.05), optax.adam(config.optim.learning_rate))
-    params = state.create(config, V, chain).params
-    opt_state, carry = chain.init(params), model.initial_carry(config.model, 4)
+    optimizer = optax.chain(optax.clip_by_global_norm(0.05), optax.adam(config.optim.learning_rate))
+    params = state.create(config, V, optimizer).params
+    opt_state, carry = optimizer.init(params), model.initial_carry(config.model, 4)
     forward = model.apply(config.model, V)
     windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8)
     for i in range(3):
@@ -60,7 +60,7 @@ def test_the_step_is_the_textbook_one():
         (cost, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, carry)
         assert metrics[i].loss == pytest.approx(float(cost), rel=1e-5)
         assert metrics[i].grad_norm == pytest.approx(float(optax.tree.norm(grads)), rel=1e-4)
-        updates, opt_state = chain.update(grads, opt_state, params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
         assert metrics[i].param_norm == pytest.approx(float(optax.tree.norm(params)), rel=1e-5)
     close(got.params, params, rtol=1e-4, atol=1e-6)
@@ -69,7 +69,7 @@ def test_the_step_is_the_textbook_one():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_accumulated_parts_equal_the_whole_batch(dropout):
+def test_accumulated_gradients_equal_the_whole_batch(dropout):
     whole, a = run(5, model__dropout=dropout)
     parts, b = run(5, model__dropout=dropout, train__accumulate=4)
     close(a, b, rtol=1e-5)
@@ -81,8 +81,8 @@ def test_accumulated_parts_equal_the_whole_batch(dropout):
     "extra",
     [{}, {"model__dropout": 0.3, "model__dropout_mask": "window"}, {"train__accumulate": 2}, {"model__layers": 4}],
 )
-def test_recomputed_windows_are_the_same_run(extra):
-    whole, a = run(5, end=80, **extra)  # lanes of 20 symbols, so that they start afresh within the run
+def test_rematerialized_windows_give_an_equal_run(extra):
+    whole, a = run(5, end=80, **extra)  # lanes of 20 symbols, so that they are reset within the run
     chunks, b = run(5, end=80, **extra, train__remat=2)
     close(a, b, rtol=1e-5)
     close(whole.params, chunks.params, rtol=1e-3, atol=1e-6)
@@ -90,47 +90,48 @@ def test_recomputed_windows_are_the_same_run(extra):
 
 
 @pytest.mark.parametrize("mask", ["step", "window"])
-def test_masks_of_recomputed_chunks(mask):
-    """Four equal chunks, each from a zero carry, cost what the first alone does if and only if they share a mask."""
+def test_masks_of_rematerialized_chunks(mask):
+    """Four equal chunks from a zero carry cost as much as the first alone if and only if they share a mask."""
     extra = {"model__dropout": 0.5, "model__dropout_mask": mask, "optim__learning_rate": 1e-30}
     costs = []
     for time in (2, 8):
         config = tiny(train__window=time, train__remat=2, **extra)
-        chain = optim.make_optimizer(config.optim, lambda step: 1e-30)
-        host = jax.device_get(state.create(config, V, chain))
-        now = state_to_devices(host)
+        optimizer = optim.make_optimizer(config.optim, lambda step: 1e-30)
+        host = jax.device_get(state.create(config, V, optimizer))
+        train_state = state_to_devices(host)
         x = np.tile([[3, 5]], (4, time // 2)).astype(np.int32)
-        fresh = np.tile([[True, False]], (4, time // 2))
-        _, metrics = train_step(config, V, chain)(now, *parallel.shard((x, x, fresh)))
+        reset = np.tile([[True, False]], (4, time // 2))
+        _, metrics = train_step(config, V, optimizer)(train_state, *parallel.shard((x, x, reset)))
         costs.append(float(metrics.loss))
     assert (costs[0] == pytest.approx(costs[1], rel=1e-6)) == (mask == "window")
 
 
 def largest(jaxpr):
-    """Elements of the largest array that a program makes, inner programs included."""
-    found = max((out.aval.size for eqn in jaxpr.eqns for out in eqn.outvars if hasattr(out.aval, "size")), default=0)
+    """Return the size of the largest array of a program, inner programs included."""
+    size = max((out.aval.size for eqn in jaxpr.eqns for out in eqn.outvars if hasattr(out.aval, "size")), default=0)
     inner = [p for eqn in jaxpr.eqns for p in jax.tree.leaves(eqn.params, is_leaf=lambda p: hasattr(p, "eqns"))]
-    return max([found, *(largest(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns"))])
+    return max([size, *(largest(getattr(p, "jaxpr", p)) for p in inner if hasattr(p, "eqns"))])
 
 
-def test_recomputing_keeps_no_array_of_the_whole_window():
+def test_rematerialization_stores_no_array_of_the_whole_window():
     sizes = []
     for remat in (0, 32):
         config = tiny(train__window=1024, train__remat=remat)
-        chain = optim.make_optimizer(config.optim, lambda step: 1e-3)
-        now = state.create(config, V, chain)
-        now = state_to_devices(now)
+        optimizer = optim.make_optimizer(config.optim, lambda step: 1e-3)
+        train_state = state_to_devices(state.create(config, V, optimizer))
         x = np.zeros((4, 1024), np.int32)
-        sizes.append(largest(jax.make_jaxpr(train_step(config, V, chain))(now, *parallel.shard((x, x, x > 0)))))
+        sizes.append(
+            largest(jax.make_jaxpr(train_step(config, V, optimizer))(train_state, *parallel.shard((x, x, x > 0))))
+        )
     hidden = tiny().model.hidden
     assert sizes[0] == 1024 * 4 * 4 * hidden
     assert sizes[1] <= 2 * max(32 * 4 * 4 * hidden, 1024 // 32 * 4 * hidden, 1024 * 4)
 
 
 def test_dropout_masks_change_with_the_step():
-    """With a learning rate that moves nothing, what is left to change the loss is the mask."""
+    """With a negligible learning rate only the dropout mask changes the loss."""
     still = {"optim__learning_rate": 1e-30, "train__window": 20}
-    _, a = run(2, end=80, **still, model__dropout=0.5)  # lanes are 20 long: the same text, afresh, at both steps
+    _, a = run(2, end=80, **still, model__dropout=0.5)  # lanes of 20 symbols: both steps read one window
     assert a[0].loss != a[1].loss
     _, plain = run(2, end=80, **still)
     assert plain[0].loss == plain[1].loss
