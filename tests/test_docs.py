@@ -143,6 +143,15 @@ def test_the_tree_of_packages_is_whole():
     assert shown == {str(path) for path in modules} | {f"{path.parts[0]}/" for path in modules if len(path.parts) > 1}
 
 
+def test_the_names_of_the_flow_are_in_its_files():
+    flow = next(b.text for b in pages.read_blocks(DOCS / "architecture.md") if b.text.startswith(" file "))
+    for line in flow.splitlines():
+        files = re.findall(r"\b\w+/\w+\.py", line.partition("experiments")[0])
+        source = "".join((ROOT / "rnnlm" / file).read_text() for file in files)
+        names = re.findall(r"\b(?:[a-z]+_\w+|[A-Z]\w{2,})", re.sub(r"\S+\.(?:py|md|jsonl)", "", line)) if files else []
+        assert all(re.search(rf"\b{name}\b", source) for name in names), line
+
+
 def test_the_ladder_is_the_one_that_is_checked():
     ladder = next(b.text for b in pages.read_blocks(DOCS / "architecture.md") if b.text.endswith("0  errors\n"))
     shown = [set(line.split()[1:]) for line in ladder.splitlines()]
