@@ -91,7 +91,11 @@ def load_model(values: flags.FlagValues, data: str = "") -> "LanguageModel":
 def protocol_flags(values: flags.FlagValues) -> None:
     """Define the flags of an evaluation protocol."""
     flags.DEFINE_enum(
-        "protocol", "carry", ["carry", "windows", "records"], "how the split is read; see README", flag_values=values
+        "protocol",
+        "carry",
+        ["carry", "windows", "records"],
+        "how the split is read; see docs/evaluation.md",
+        flag_values=values,
     )
     lanes = "stretches read side by side: 1 is exact, 0 as many as suit the length; eval.lanes of the run unless given"
     flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)

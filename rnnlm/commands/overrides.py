@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)")
 def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0) -> list[str]:
     """Parse flags: -> the positional arguments. Raises UserError, or exits after printing the help."""
     if "--help" in argv or "-h" in argv:
-        print(f"rnnlm {verb}\n{values.get_help()}")
+        print(f"rnnlm {verb}\n\n{format_help(values)}")
         raise SystemExit(0)
     try:
         rest: list[str] = values(["rnnlm", *rename_flags(values, argv)])[1:]
@@ -28,7 +29,22 @@ def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int 
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}. rnnlm {verb} --help lists the flags.") from None
     if len(rest) > positional:
         raise UserError(f"{rest[positional]!r} was not expected: flags are written --name=value.")
+    if "trust_code" in values and values.trust_code:
+        sys.path.insert(0, os.getcwd())  # where `rnnlm train --config` finds modules, too
     return rest
+
+
+def format_help(values: flags.FlagValues) -> str:
+    """Return what each flag does and its default, in lines of at most 80 characters."""
+    lines = []
+    for name in sorted(set(values) - {"flagfile", "undefok"}):  # absl's own
+        flag = values[name]
+        default = "" if flag.default in (None, "", False) else f" (default: {flag.default})"
+        head = f"  --{'[no]' if flag.boolean else ''}{name}"
+        about = textwrap.wrap(f"{flag.help}{default}", 56)
+        lines += [f"{head:23} {about[0]}"] if len(head) < 23 else [head, f"{'':23} {about[0]}"]
+        lines += [f"{'':23} {line}" for line in about[1:]]
+    return "\n".join(lines)
 
 
 def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
