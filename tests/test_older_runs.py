@@ -2,21 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlm import language_model
+from rnnlm import api, language_model
 from rnnlm.compression import codec
 from rnnlm.compression.container import CompressedFile
+from rnnlm.config import Config, ModelConfig
 from rnnlm.errors import UserError
+from rnnlm.nn import model
 from rnnlm.nn.leaves import from_version_1, named_leaves, to_version_1
 from rnnlm.runs import checkpoint
 from tests.conftest import ROOT, rnnlm, rows
 
 FIXTURES = ROOT / "tests" / "fixtures"
+PATH = {"PYTHONPATH": str(ROOT)}
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 
 
@@ -79,3 +84,28 @@ def test_the_layout_of_version_1_is_converted_to_the_present_one_and_back(layers
     assert again.keys() == present.keys() and all((again[name] == present[name]).all() for name in present)
     state = from_version_1({f"opt_state.1.mu.{name}": leaf for name, leaf in old.items()})
     assert state.keys() == {f"opt_state.1.mu.{name}" for name in present}
+
+
+@pytest.mark.parametrize(
+    "cell, sizes", [("flax.linen:GRUCell", (4, 4, 5, 4)), ("lstm", (4, 4, 5, 4)), ("rnn", (3,) * 4)]
+)
+def test_params_of_any_shape_have_a_digest(cell, sizes):
+    config = ModelConfig(cell=cell, sizes=sizes)
+    params = model.init_params(config, 5, jax.random.PRNGKey(0))
+    leaves = to_version_1(named_leaves(params))
+    assert any(name.startswith("upper.") for name in leaves) == (cell == "rnn")
+    assert checkpoint.digest(params) != checkpoint.digest(jax.tree.map(lambda p: p + 1, params))
+
+
+def test_a_copied_run_is_resumed_where_its_config_names_a_path_that_is_gone(tmp_path, monkeypatch):
+    """The text is found by its digest beside the copy, and a config that names another text is refused."""
+    folder = shutil.copytree(FIXTURES / "gru_one_hot", tmp_path / "there" / "gru_one_hot")
+    shutil.copy(FIXTURES / "words.txt", tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    steps = EXPECTED["gru_one_hot"]["resumed"]["steps"]
+    rnnlm("train", f"--workdir={folder}", "--cpu_devices=1", f"--config.train.steps={steps}", cwd=tmp_path, env=PATH)
+    assert rows(folder)[-1]["step"] == steps
+    (tmp_path / "other.txt").write_text("another text")
+    config = Config.from_saved(json.loads((folder / "config.json").read_text()))
+    with pytest.raises(UserError, match="is another text than the run's"):
+        api.train(replace(config, data=replace(config.data, files=str(tmp_path / "other.txt"))), folder, show=False)

@@ -73,6 +73,11 @@ def matches(pattern: str) -> Iterator[Path]:
     return (p for p in found if p.is_file())
 
 
+def any_match(files: str) -> bool:
+    """Return whether one of the patterns in data.files names a file that is there."""
+    return any(any(matches(pattern)) for pattern in patterns(files))
+
+
 def from_files(files: str) -> Corpus:
     """Open own files as a corpus: paths of files, folders or globs, separated by commas and joined in that order.
 

@@ -8,6 +8,7 @@ from rnnlm.config import DataConfig
 from rnnlm.data.corpora import (
     NAMES,
     Corpus,
+    any_match,
     by_name,
     files_digest,
     from_files,
@@ -38,7 +39,7 @@ def find_corpus(config: DataConfig, known: Corpus, near: Sequence[Path] = (), da
         tried.add(key)
     if not config.files and config.corpus in NAMES:
         corpus = by_name(config.corpus)
-    elif any(any(matches(pattern)) for pattern in patterns(config.files)):
+    elif any_match(config.files):
         corpus = from_files(config.files)
     else:
         raise UserError(
@@ -61,8 +62,7 @@ def open_given(known: Corpus, data: str) -> Corpus:
     found = files_digest(files)
     if found != known.sha256:
         raise UserError(
-            f"--data={data} is another text than the run's: its sha256 is {found}, but that of {known.name} is "
-            f"{known.sha256}."
+            f"{data} is another text than the run's: its sha256 is {found}, but that of {known.name} is {known.sha256}."
         )
     return open_files(known.name, files, known.sha256)
 

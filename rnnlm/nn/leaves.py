@@ -36,7 +36,7 @@ def to_version_1(params: Leaves) -> Leaves:
         for i in range(layers)
     ]
     upper = by_layer[1:]
-    if layers > 3 and len({layer["W_h"].shape if "W_h" in layer else () for layer in by_layer}) == 1:
+    if layers > 3 and len({layer["W_h"].shape if "W_h" in layer else i for i, layer in enumerate(by_layer)}) == 1:
         old = {name: leaf for name, leaf in old.items() if not re.match(r"layer_[1-9]", name)}
         old |= {f"upper.{name}": np.stack([layer[name] for layer in upper]) for name in upper[0]}
     return dict(sorted(old.items()))

@@ -151,6 +151,8 @@ class RecurrentLM(nn.Module):
     ) -> tuple[Stack, jax.Array]:
         """Run a window as `forward` does."""
         if self.is_initializing() or self.is_mutable_collection("intermediates"):
+            if keys_B is not None:
+                raise ValueError("Captured intermediates have no dropout: leave out keys_B.")
             return self._module_by_module(carry, x_BT, reset_BT)
         params = dict(self.variables["params"])
         return forward(self.config, self.vocab, is_looped(self.config), params, carry, x_BT, reset_BT, keys_B)

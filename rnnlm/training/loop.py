@@ -10,6 +10,7 @@ from typing import NoReturn
 import jax
 
 from rnnlm.config import Config
+from rnnlm.data.corpora import any_match
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
@@ -287,13 +288,13 @@ def train(
         existing = layout.find_run(workdir)
         if existing:
             layout.refuse_other(workdir, existing.config, config)
+            if config.data.files != existing.config.data.files and any_match(config.data.files):
+                data = data or config.data.files
         elif data:
             raise UserError(
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
             )
-        if existing and config.data.files != existing.config.data.files:
-            data = data or config.data.files
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)

@@ -19,7 +19,7 @@ from rnnlm.training.state import TrainState
 Window = tuple[jax.Array, jax.Array, jax.Array]
 """(x_BT, y_BT, reset_BT) of this device's lanes."""
 Keys = jax.Array | None
-"""A key for each lane; None where nothing is drawn at random."""
+"""A key for each lane, or None if nothing is random."""
 Loss = Callable[[Params, Stack, Window, Keys], tuple[jax.Array, Stack]]
 """(params, carry, window, keys_B) -> (this device's share of the mean nats a symbol, carry)."""
 REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]

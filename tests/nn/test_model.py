@@ -293,3 +293,12 @@ def test_tabulate_shows_the_layers_of_a_model():
     table = re.sub(r"\x1b\[[0-9;]*m", "", tabulate(model.initial_carry(config, 1), x, x > 0))
     for word in ("Embedding", "RecurrentLayer", "Head", "layer_1", "W_h: float32[12,48]", "Total Parameters: 2,245"):
         assert word in table
+
+
+def test_capture_takes_no_keys_of_dropout():
+    config, params, _ = build(dropout=0.5)
+    x, reset = inputs()
+    with pytest.raises(ValueError, match="leave out keys_B"):
+        model.RecurrentLM(config, V).apply(
+            {"params": params}, model.initial_carry(config, B), x, reset, KEYS[:B], mutable=["intermediates"]
+        )
