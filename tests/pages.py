@@ -7,7 +7,6 @@ import contextlib
 import filecmp
 import hashlib
 import io
-import os
 import re
 import runpy
 import shlex
@@ -230,12 +229,6 @@ def check_tests(words: list[str]) -> None:
     assert Path(words[-1]).exists()
 
 
-def add_to_path(words: list[str]) -> None:
-    """Check that it is PYTHONPATH that is set; the working directory is on the path here."""
-    assert words[1] == "PYTHONPATH=$PWD"
-    assert os.getcwd() in sys.path
-
-
 LISTED: dict[str, tuple[str, Callable[[list[str]], None]]] = {
     "make": ("takes minutes or installs packages", check_make),
     "pip install": ("needs a network", check_install),
@@ -245,7 +238,6 @@ LISTED: dict[str, tuple[str, Callable[[list[str]], None]]] = {
     "rnnlm train .* --coordinator=": ("needs other processes", check_processes),
     "benchmarks/gpu.sh": ("needs a GPU", check_help),
     ".venv/bin/pytest": ("is run by the block that writes the test", check_tests),
-    "export": ("lasts for one shell", add_to_path),
 }
 """Commands that are not run, by how they begin: the reason, and what is checked instead."""
 

@@ -1,4 +1,4 @@
-"""The recurrences, one file each, and their table by name; `cell` holds the contract that each fulfils."""
+"""The recurrences and their table by name; `cell` holds the contract that each fulfils."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -1,1 +1,1 @@
-"""Train a model: state, optimizer, training step and loop; only this package updates params."""
+"""Train a model: state, optimizer, training step and loop; nothing else changes a run's params."""
