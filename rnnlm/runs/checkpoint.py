@@ -37,7 +37,7 @@ class LatestAndBest(NamedTuple):
 
 
 class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore[misc]
-    """Sync a checkpoint to the disk before it gets its final name, and that name before older checkpoints are deleted."""
+    """Sync a checkpoint to the disk before it gets its final name, and the name before older ones are deleted."""
 
     async def finalize(self) -> None:
         await asyncio.to_thread(sync_tree, Path(self.get()))

@@ -29,7 +29,7 @@ class RunDir:
         self.vocabulary = path / "vocab.json"
         self.run = path / "run.json"  # text, splits, parameter count, and the provenance of each start
         self.metrics = path / "metrics.jsonl"  # a line for each row of training and each validation
-        self.events = path / "events"  # TensorBoard's mirror of the metrics
+        self.events = path / "events"  # prefix of the files in which TensorBoard mirrors the metrics
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.damaged = path / "damaged"  # checkpoints that were found damaged
@@ -128,7 +128,7 @@ def refuse_other(folder: Path, saved: Config, given: Config) -> None:
 
 
 def write_run_info(folder: Path, config: Config, dataset: Dataset, run_info: Row, start: Row) -> None:
-    """Write config.json, vocab.json and run.json, which keeps its earlier starts and gets one more. Raises WriteError."""
+    """Write config.json, vocab.json and run.json, where a start is added to the earlier ones. Raises WriteError."""
     run_dir, vocabulary, corpus = RunDir(folder), dataset.text.vocabulary, dataset.corpus
     starts = read_json(run_dir.run)["starts"] if run_dir.run.exists() else []
     write_json(run_dir.vocabulary, vocabulary.as_dict())

@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
     """The key of the run, which never changes: each step folds its number into it."""
 
     @property
-    def best_params(self) -> Params:
+    def eval_params(self) -> Params:
         """Return the params for evaluation and sampling: the average if there is one."""
         return self.params if self.average is None else self.average
 
