@@ -434,10 +434,9 @@ def describe_keys() -> str:
         follows = field.metadata["follows"]
         default = f"(follows {follows})" if follows else repr(defaults[name])
         head = f"{f'{name} = {default}':42} "
-        allowed = " | ".join(map(str, field.metadata["choices"])) or (
-            type_name(kind) if typing.get_origin(kind) else ""
-        )
-        about = f"{allowed}: {field.metadata['about']}" if allowed else field.metadata["about"]
+        about, choices = field.metadata["about"], field.metadata["choices"]
+        if choices or typing.get_origin(kind):
+            about = f"{' | '.join(map(str, choices)) or type_name(kind)}: {about}"
         lines += textwrap.wrap(head + about, 120, subsequent_indent=" " * 43)
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from rnnlm.nn import model
 
 
 class TrainState(NamedTuple):
-    """The training state after `step` steps, which also give the position in the data."""
+    """Hold the training state after `step` steps, which also give the position in the data."""
 
     step: jax.Array
     params: Params
