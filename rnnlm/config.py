@@ -1,4 +1,4 @@
-"""Every key of a config, once: its name, type, default, unit and reason. It knows no jax.
+"""Declare every key of a config once, with its type, default, unit and reason; knows no jax.
 
 A section is a frozen dataclass that checks its values. `Config.from_dict` reads what a config file gives, where a
 missing key has its default; `Config.from_saved` reads what a run folder keeps, where a missing key has the value under
@@ -7,6 +7,9 @@ which the program behaved before it had the key. An existing key never changes i
 
 import dataclasses
 import difflib
+import functools
+import math
+import operator
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping
@@ -27,74 +30,75 @@ RUN_LENGTH = ("train.steps",)
 MAX_SEED = 2**32 - 1
 
 
-def key(default: Any, about: str, before: Any = dataclasses.MISSING, follows: str = "") -> Any:
-    """Declare a key: its default, and its unit and reason in words.
+def key(
+    default: Any, about: str, before: Any = dataclasses.MISSING, follows: str = "", choices: tuple[Any, ...] = ()
+) -> Any:
+    """Declare a key: its default, its unit and reason in words, and its allowed values if they are few.
 
     A key that was added after version 1 states `before`, the value that configs without it mean. One that `follows`
     another key of its section has that one's value unless it is set.
     """
-    metadata = {"about": about, "before": before, "follows": follows}
+    metadata = {"about": about, "before": before, "follows": follows, "choices": choices}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=None if follows else default, metadata=metadata)
 
 
 class Section:
-    """A part of a config whose values are checked when it is made."""
+    """Check the values of one section of a config when it is made. Raises UserError for an impossible value."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             follows = field.metadata.get("follows")
             if follows and getattr(self, field.name) is None:
                 object.__setattr__(self, field.name, getattr(self, follows))
+            value, choices = getattr(self, field.name), field.metadata.get("choices")
+            if choices and value not in choices:
+                name = next(name for name, other, _ in fields() if other is field)
+                raise UserError(f"{name} is {value!r}: expected one of {', '.join(map(str, choices))}.")
         self.check()
 
     def check(self) -> None:
-        """Raise UserError for an impossible value."""
+        """Raise UserError for a value out of range, or for values that exclude each other."""
 
 
 @dataclass(frozen=True)
 class DataConfig(Section):
-    """Which text is read, as which symbols."""
+    """Choose the text, its split and its symbols."""
 
     corpus: str = key("stdlib", "a name that `rnnlm data` lists")
     files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
     split: str = key("0.9/0.05/0.05", "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5")
-    symbols: str = key("byte_seen", "byte (256 symbols), byte_seen (those of the corpus), char (its Unicode ones)")
-
-    def check(self) -> None:
-        one_of("data.symbols", self.symbols, ("byte", "byte_seen", "char"))
+    symbols: str = key(
+        "byte_seen", "all 256 bytes, the bytes of the corpus, or its characters", choices=("byte", "byte_seen", "char")
+    )
 
 
 @dataclass(frozen=True)
 class LSTMOptions(Section):
-    """Options of the cell `lstm`."""
+    """Choose the options of the cell `lstm`."""
 
     forget_bias: float = key(1.0, "initial bias of the forget gate, so that a cell remembers before it has learned to")
-    biases: int = key(1, "bias vectors: 1, or 2 as in char-rnn, PyTorch and cuDNN", before=1)
-
-    def check(self) -> None:
-        if self.biases not in (1, 2):
-            raise UserError(f"model.lstm.biases={self.biases} is impossible: it is 1 or 2.")
+    biases: int = key(1, "bias vectors; 2 as in char-rnn, PyTorch and cuDNN", before=1, choices=(1, 2))
 
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
-    """The network."""
+    """Choose the network: its cell, its sizes, dropout and dtype."""
 
     cell: str = key("lstm", "a name in rnnlm/cells, or package.module:Name of a cell of one's own")
     layers: int = key(2, "recurrent layers")
     hidden: int = key(128, "units in each layer")
     sizes: tuple[int, ...] = key((), "units layer by layer, in place of `layers` times `hidden`")
     embedding: int = key(0, "width of the embedding; 0: one-hot symbols")
-    tied: bool = key(False, "output weights = embedding, which must be as wide as the last layer")
+    tied: bool = key(False, "share the embedding with the output, where it must be as wide as the last layer")
     lstm: LSTMOptions = dataclasses.field(default_factory=LSTMOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
     dropout: float = key(0.0, "share of units dropped after each layer")
-    dropout_input: float = key(0.0, "share of units dropped from what the first layer reads")
+    dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")
     dropout_output: float = key(0.0, "share of units dropped after the last layer", follows="dropout")
-    dropout_mask: str = key("step", "a new mask each step, or one for the whole window (variational)")
-    dtype: str = key("float32", "dtype of products, or bfloat16; params and carry stay float32")
+    dropout_mask: str = key("step", "what a mask is drawn for; window: variational dropout", choices=("step", "window"))
+    dtype: str = key("float32", "dtype of products; params and carry stay float32", choices=("float32", "bfloat16"))
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
@@ -102,8 +106,6 @@ class ModelConfig(Section):
         return self.sizes or (self.hidden,) * self.layers
 
     def check(self) -> None:
-        one_of("model.dropout_mask", self.dropout_mask, ("step", "window"))
-        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         at_least("model.layers", self.layers, 1)
         at_least("model.hidden", self.hidden, 1)
         at_least("model.embedding", self.embedding, 0)
@@ -120,12 +122,12 @@ class ModelConfig(Section):
 
 @dataclass(frozen=True)
 class TrainConfig(Section):
-    """Batches, windows and steps."""
+    """Choose the batches, windows and steps of training."""
 
     batch: int = key(50, "lanes, over all devices together")
     window: int = key(50, "time steps between carry hand-overs (truncated BPTT)")
     steps: int = key(10_000, "windows to train on")
-    accumulate: int = key(1, "pieces that a batch is taken in, to save memory; the numbers stay the same")
+    accumulate: int = key(1, "equal pieces in which a batch is computed, to save memory; the numbers stay the same")
     remat: int = key(
         0,
         "time steps in a chunk that the backward pass recomputes, 0: off; least memory near sqrt(window), least time "
@@ -156,27 +158,27 @@ class TrainConfig(Section):
 
 @dataclass(frozen=True)
 class OptimConfig(Section):
-    """The optimizer and its learning rate."""
+    """Choose the optimizer, its learning rate, clipping and averaging."""
 
-    name: str = key("adam", "adam, adamw, rmsprop, sgd")
+    name: str = key("adam", "update rule", choices=("adam", "adamw", "rmsprop", "sgd"))
     learning_rate: float = key(2e-3, "peak of the learning rate")
-    schedule: str = key("constant", "constant, cosine, exponential, epoch")
-    warmup: int = key(0, "steps of linear rise")
-    final: float = key(0.1, "cosine: the last rate, as a share of the peak")
-    decay: float = key(0.97, "exponential, epoch: factor of the rate for each epoch")
+    schedule: str = key(
+        "constant", "learning rate after the warm-up", choices=("constant", "cosine", "exponential", "epoch")
+    )
+    warmup: int = key(0, "steps in which the learning rate rises to its peak, linearly")
+    final: float = key(0.1, "cosine: learning rate at the last step, as a share of the peak")
+    decay: float = key(0.97, "exponential, epoch: factor of the learning rate for each epoch")
     decay_after: float = key(10.0, "exponential, epoch: epochs before the decay sets in")
     b1: float = key(0.9, "adam, adamw: decay of the mean of gradients")
-    b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squares")
-    eps: float = key(1e-8, "keeps a division from failing")
-    momentum: float = key(0.9, "sgd")
-    weight_decay: float = key(0.01, "adamw")
-    clip_norm: float = key(1.0, "largest global norm of a gradient; 0: not clipped by norm")
-    clip_value: float = key(0.0, "largest entry of a gradient instead; 0: not clipped by value")
+    b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squared gradients")
+    eps: float = key(1e-8, "adam, adamw, rmsprop: term of the denominator, against division by 0")
+    momentum: float = key(0.9, "sgd: decay of the running sum of gradients; 0: none")
+    weight_decay: float = key(0.01, "adamw: share of each param that is removed a step, times the learning rate")
+    clip_norm: float = key(1.0, "largest norm of the gradient over all params, to which it is scaled down; 0: off")
+    clip_value: float = key(0.0, "largest absolute value of a gradient's entry, in place of clip_norm; 0: off")
     ema: float = key(0.0, "decay of a moving average of the params, which evaluation then uses; 0: none")
 
     def check(self) -> None:
-        one_of("optim.name", self.name, ("adam", "adamw", "rmsprop", "sgd"))
-        one_of("optim.schedule", self.schedule, ("constant", "cosine", "exponential", "epoch"))
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"optim.learning_rate={self.learning_rate} is not a positive number.")
         if not 0 < self.decay <= 1:
@@ -195,12 +197,12 @@ class OptimConfig(Section):
 
 @dataclass(frozen=True)
 class EvalConfig(Section):
-    """Validation while training, and how `rnnlm eval` reads unless told."""
+    """Choose the validation during training, and the lanes and warm-up that `rnnlm eval` uses by default."""
 
     every: int = key(500, "steps between validations; 0: never")
-    lanes: int = key(0, "lanes read side by side; 0: as many as the length of the split allows")
-    warmup: int = key(512, "symbols read before each lane's own, so that its carry is right")
-    max_symbols: int = key(500_000, "symbols of the validation split, while training; 0: all")
+    lanes: int = key(0, "lanes read side by side; 0: chosen by the length of the split")
+    warmup: int = key(512, "symbols that a lane reads before those that it scores, to build up its carry")
+    max_symbols: int = key(500_000, "symbols of the validation split that are scored during training; 0: all")
 
     def check(self) -> None:
         for name in ("every", "lanes", "warmup", "max_symbols"):
@@ -209,10 +211,10 @@ class EvalConfig(Section):
 
 @dataclass(frozen=True)
 class CheckpointConfig(Section):
-    """When checkpoints are saved, and how many stay."""
+    """Choose when checkpoints are saved, and how many are kept."""
 
     every: int = key(500, "steps between checkpoints")
-    keep: int = key(2, "latest checkpoints that stay; the best by validation bpc stays besides")
+    keep: int = key(2, "latest checkpoints that are kept; the best by validation bpc is kept besides")
 
     def check(self) -> None:
         at_least("checkpoint.every", self.every, 1)
@@ -221,12 +223,14 @@ class CheckpointConfig(Section):
 
 @dataclass(frozen=True)
 class SampleConfig(Section):
-    """Samples while training."""
+    """Choose the samples that are drawn during training."""
 
     every: int = key(500, "steps between samples; 0: never")
-    length: int = key(300, "symbols")
-    temperatures: tuple[float, ...] = key((0.5, 1.0), "one sample for each")
-    prompt: str = key("", "what each sample begins with")
+    length: int = key(300, "symbols of a sample, without its prompt")
+    temperatures: tuple[float, ...] = key(
+        (0.5, 1.0), "logits are divided by it, one sample for each; 0: the likeliest symbol"
+    )
+    prompt: str = key("", "text with which each sample begins")
 
     def check(self) -> None:
         at_least("sample.every", self.every, 0)
@@ -237,7 +241,7 @@ class SampleConfig(Section):
 
 @dataclass(frozen=True)
 class LogConfig(Section):
-    """What is logged."""
+    """Choose how often metrics are logged."""
 
     every: int = key(50, "steps between rows of metrics.jsonl")
 
@@ -252,7 +256,7 @@ def section(cls: type) -> Any:
 
 @dataclass(frozen=True)
 class Config(Section):
-    """All that a run is: `Config()` has every default."""
+    """Hold all sections of a config; `Config()` has every default."""
 
     data: DataConfig = section(DataConfig)
     model: ModelConfig = section(ModelConfig)
@@ -262,7 +266,7 @@ class Config(Section):
     checkpoint: CheckpointConfig = section(CheckpointConfig)
     sample: SampleConfig = section(SampleConfig)
     log: LogConfig = section(LogConfig)
-    seed: int = key(0, "of all that is drawn at random")
+    seed: int = key(0, "seed of params, masks, resets and samples")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
@@ -380,12 +384,16 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    expected = kind.__name__ if isinstance(kind, type) and kind is not tuple else str(kind)
-    raise UserError(f"{name} is {value!r} ({type(value).__name__}), but it takes {expected}.")
+    raise UserError(f"{name} is {value!r} ({type(value).__name__}), but it takes {type_name(kind)}.")
+
+
+def type_name(kind: Any) -> str:
+    """Return the type of a key as config.py spells it."""
+    return str(kind).replace("typing.", "") if typing.get_origin(kind) else str(kind.__name__)
 
 
 def unknown_key_message(name: str, known: list[str]) -> str:
-    """Say that a key does not exist, and which one is near."""
+    """Say that a key does not exist, and suggest the nearest one."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
     return f"There is no config key {name}; {hint}"
@@ -404,41 +412,32 @@ def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclas
 def default_values() -> list[tuple[str, Any]]:
     """Return (dotted name, default) of every key."""
     defaults = Config()
-    found = []
-    for name, _, _ in fields():
-        value: Any = defaults
-        for step in name.split("."):
-            value = getattr(value, step)
-        found.append((name, value))
-    return found
+    return [(name, operator.attrgetter(name)(defaults)) for name, _, _ in fields()]
 
 
 def default_config() -> Any:
     """Return all defaults as an ml_collections ConfigDict, for config files to change."""
     from ml_collections import ConfigDict
 
-    config = ConfigDict()
-    defaults = dict(default_values())
+    config = ConfigDict(Config().as_dict())
     for name, field, _ in fields():
-        *path, last = name.split(".")
-        holder = config
-        for step in path:
-            if step not in holder:
-                holder[step] = ConfigDict()
-            holder = holder[step]
-        follows = field.metadata["follows"]
-        holder[last] = holder.get_ref(follows).identity() if follows else defaults[name]
+        if follows := field.metadata["follows"]:
+            section = functools.reduce(operator.getitem, name.split(".")[:-1], config)
+            section[field.name] = section.get_ref(follows).identity()
     return config
 
 
 def describe_keys() -> str:
-    """Return the name, default, unit and reason of each key, in lines of at most 120 characters."""
+    """Return the name, default, allowed values, unit and reason of each key, in lines of at most 120 characters."""
     defaults, lines = dict(default_values()), []
-    for name, field, _ in fields():
+    for name, field, kind in fields():
         follows = field.metadata["follows"]
         default = f"(follows {follows})" if follows else repr(defaults[name])
         head = f"{f'{name} = {default}':42} "
-        lines += textwrap.wrap(head + field.metadata["about"], 120, subsequent_indent=" " * 43)
+        about, choices = field.metadata["about"], field.metadata["choices"]
+        if choices or typing.get_origin(kind):
+            about = f"{' | '.join(map(str, choices)) or type_name(kind)}: {about}"
+        lines += textwrap.wrap(head + about, 120, subsequent_indent=" " * 43)
     return "\n".join(lines)
 
 
@@ -462,16 +461,11 @@ def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise UserError unless the value is allowed."""
-    if value not in allowed:
-        raise UserError(f"{name} is {value!r}: expected one of {', '.join(allowed)}.")
-
-
 def at_least(name: str, value: float, least: float) -> None:
     """Raise UserError unless the value is finite and not below `least`."""
-    if not value >= least or value == float("inf"):
-        raise UserError(f"{name}={value} is impossible: it must be at least {least}.")
+    if not least <= value < math.inf:
+        expected = f"at least {least}" if math.isfinite(value) else f"a finite number from {least} up"
+        raise UserError(f"{name}={value} is impossible: it must be {expected}.")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:

@@ -57,10 +57,13 @@ class Ppmd:
         self._text.close()
         with self._folder as folder:
             command = ["7z", "a", "-bd", "-m0=PPMd:o=8:mem=256m", "out.7z", "text"]
-            try:
-                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            except subprocess.CalledProcessError as error:
-                raise UserError(f"7z failed with code {error.returncode}: make room in {folder}.") from None
+            done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            if done.returncode:
+                said = " ".join(done.stderr.split())[:120]
+                raise UserError(
+                    f"7z failed with exit status {done.returncode} ({said or 'no message'}): it needs 256 MiB of memory"
+                    f" and room for the text in {tempfile.gettempdir()}; set TMPDIR for another folder."
+                )
             return (Path(folder) / "out.7z").read_bytes()
 
 

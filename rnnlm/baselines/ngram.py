@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Grams:
-    """The different k-grams of a text, numbered from 0."""
+    """Hold the different k-grams of a text, numbered from 0."""
 
     at: Ints
     """[positions]: the k-gram that ends at each position."""
@@ -28,7 +28,7 @@ class Grams:
     """[k-grams]: the position at which each first ends."""
 
 
-def longer(grams: Grams, ids: Ints, symbols: int) -> Grams:
+def extend_grams(grams: Grams, ids: Ints, symbols: int) -> Grams:
     """Return the (k+1)-grams of a text from its k-grams, as if its first symbol were repeated before it."""
     before = np.concatenate([grams.at[:1], grams.at[:-1]])
     pairs, first, at = np.unique(before * symbols + ids, return_index=True, return_inverse=True)
@@ -47,18 +47,18 @@ def discounts(counts: Ints) -> tuple[float, float, float]:
     return float(d[0]), float(d[1]), float(d[2])
 
 
-def interpolated(grams: Grams, counts: Ints, positions: Ints, shorter: Floats) -> Floats:
+def interpolate(grams: Grams, counts: Ints, positions: Ints, shorter: Floats) -> Floats:
     """Return p_k of the k-grams that end at the positions, from p_(k-1) of their suffixes, `shorter`."""
     d = discounts(counts)
-    taken = np.array([0.0, *d])[np.minimum(counts, 3)]
+    discount = np.array([0.0, *d])[np.minimum(counts, 3)]
     size = int(grams.context.max()) + 1
     total = np.bincount(grams.context, counts, size)
-    left = np.bincount(grams.context, taken, size)
+    discount_mass = np.bincount(grams.context, discount, size)
     gram = grams.at[positions]
     context = grams.context[gram]
     seen = total[context] > 0
     n = np.where(seen, total[context], 1.0)
-    p = (counts[gram] - taken[gram] + left[context] * shorter) / n
+    p = (counts[gram] - discount[gram] + discount_mass[context] * shorter) / n
     return np.asarray(np.where(seen, p, shorter))
 
 
@@ -71,14 +71,14 @@ def nats(train: Ints, held_out: Ints, vocab: int, order: int) -> list[float]:
     ids = np.concatenate([train, [vocab], held_out]).astype(np.int64)
     positions = np.arange(len(train) + 1, len(ids))
     start = np.zeros(len(ids), np.int64)
-    grams = longer(Grams(start, start[:1], start[:1]), ids, vocab + 1)
+    grams = extend_grams(Grams(start, start[:1], start[:1]), ids, vocab + 1)
     shorter = np.full(len(positions), 1 / vocab)
     by_order = []
     for _ in range(order):
-        above = longer(grams, ids, vocab + 1)
+        above = extend_grams(grams, ids, vocab + 1)
         occurrences = np.bincount(grams.at[: len(train)], minlength=len(grams.first))
         continuations = np.bincount(grams.at[above.first[above.first < len(train)]], minlength=len(grams.first))
-        by_order.append(float(-np.log(interpolated(grams, occurrences, positions, shorter)).sum()))
-        shorter = interpolated(grams, continuations, positions, shorter)
+        by_order.append(float(-np.log(interpolate(grams, occurrences, positions, shorter)).sum()))
+        shorter = interpolate(grams, continuations, positions, shorter)
         grams = above
     return by_order

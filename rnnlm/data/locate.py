@@ -59,10 +59,11 @@ def open_given(known: Corpus, data: str) -> Corpus:
     files = [path for pattern in patterns(data) for path in sorted(matches(pattern))]
     if not files:
         raise UserError(f"--data={data} names no file: give the file, folder or glob of the run's text.")
-    found = files_digest(files)
-    if found != known.sha256:
+    sha256 = files_digest(files)
+    if sha256 != known.sha256:
         raise UserError(
-            f"{data} is another text than the run's: its sha256 is {found}, but that of {known.name} is {known.sha256}."
+            f"{data} is another text than the run's: its sha256 is {sha256}, but that of {known.name} is "
+            f"{known.sha256}."
         )
     return open_files(known.name, files, known.sha256)
 
@@ -97,13 +98,13 @@ def candidates(config: DataConfig, known: Corpus, near: Sequence[Path]) -> Itera
     yield from named
     for folder in near:
         for names in named:
-            yield from under(folder, names)
+            yield from relocate(folder, names)
     for folder in search_dirs():
         yield [str(folder / known.path.name)]
     yield [str(joined_path(known.sha256))]
 
 
-def under(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
+def relocate(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the patterns with their last parts under another folder: first all parts, at last the file name alone.
 
     A glob keeps at least one part before `**`, so that no whole disk is walked.

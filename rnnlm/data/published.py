@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rnnlm.data.text import CHUNK
+from rnnlm.data.text import CHUNK_BYTES
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir, make_folder, reading, writing, writing_cache
 
@@ -139,7 +139,7 @@ def copy(source: IO[bytes], path: Path, size: int) -> None:
     left = size + 1
     with writing(path):
         path.write_bytes(b"")
-    while left > 0 and (chunk := source.read(min(CHUNK, left))):
+    while left > 0 and (chunk := source.read(min(CHUNK_BYTES, left))):
         with writing(path), path.open("ab") as out:
             out.write(chunk)
         left -= len(chunk)
@@ -152,9 +152,9 @@ def verify(path: Path, source: Source, what: str, advice: str) -> None:
         more = " or more" if size > source.size else ""
         raise UserError(f"{what} should have {source.size:,} bytes but has {size:,}{more}: {advice}.")
     algorithm, expected = source.digest.split(":")
-    found = file_digest(path, algorithm)
-    if found != expected:
-        raise UserError(f"{what} has the {algorithm} {found}, but the published text has {expected}: {advice}.")
+    digest = file_digest(path, algorithm)
+    if digest != expected:
+        raise UserError(f"{what} has the {algorithm} {digest}, but the published text has {expected}: {advice}.")
 
 
 def file_digest(path: Path, algorithm: str) -> str:

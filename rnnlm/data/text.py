@@ -13,7 +13,7 @@ from rnnlm.data.vocabulary import Vocabulary, code_points, decode_utf8
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir, reading, write_cached
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 """Bytes that are read from a file at a time."""
 
 
@@ -104,11 +104,11 @@ def vocabulary_of(path: Path, kind: str) -> Vocabulary:
 
 
 def chunks(path: Path, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Yield the bytes begin..end of a file, CHUNK at a time. Raises UserError if the file cannot be read."""
+    """Yield the bytes begin..end of a file, CHUNK_BYTES at a time. Raises UserError if the file cannot be read."""
     with reading(path), path.open("rb") as file:
         file.seek(begin)
         left = (path.stat().st_size if end is None else end) - begin
-        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+        while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
             left -= len(chunk)
             yield chunk
 

@@ -112,15 +112,15 @@ class Adapter:
         rms: Params,
         text_slice: TextSlice,
         options: Adaptation,
-        only: tuple[int, int] = (0, 0),
+        symbols: tuple[int, int] = (0, 0),
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score:
         """Score a slice of a text, each symbol once and before the model learns from it.
 
-        `rms` are the `statistics`; sgd needs any PyTree like `params` in their place. `only` = (from, to) restricts the
-        score to those symbols of the slice, to=0 for its end. Raises UserError if there are none.
+        `rms` are the `statistics`; sgd needs any PyTree like `params` in their place. `symbols` = (from, to) restricts
+        the score to those symbols of the slice, to=0 for its end. Raises UserError if there are none.
         """
-        scored = text_slice.subrange(*only)
+        scored = text_slice.subrange(*symbols)
         options = options.resolve(len(scored))
         k = options.streams
         windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
@@ -259,20 +259,18 @@ def tune_adaptation(
             on_trial(options, trials[options])
             return trials[options]
 
-        rate, decay, _ = tune(cost, rate, decay)
-        found = Adaptation(method, segment, rate, decay, normalize)
-        if not trials[found] < (trials[best] if best else math.inf):
+        rate, decay = tune(cost, rate, decay)
+        candidate = Adaptation(method, segment, rate, decay, normalize)
+        if not trials[candidate] < (trials[best] if best else math.inf):
             break
-        best = found
+        best = candidate
     if best is None:
         raise UserError("Tuning found no settings under which the cost is a number: the model has diverged.")
     return trials[best], best
 
 
-def tune(
-    cost: Callable[[float, float], float], rate: float, decay: float, factor: float = 2.0
-) -> tuple[float, float, int]:
-    """Minimize a cost of (rate, decay) by steps of a factor in one and then the other: -> (rate, decay, trials).
+def tune(cost: Callable[[float, float], float], rate: float, decay: float, factor: float = 2.0) -> tuple[float, float]:
+    """Minimize a cost of (rate, decay) by steps of a factor in one or the other: -> (rate, decay).
 
     NaN is the worst cost; a decay above 1 is not tried.
     """
@@ -290,5 +288,5 @@ def tune(
         neighbours += [(point[0], point[1] * f) for f in (factor, 1 / factor)]
         best = min([point, *(near for near in neighbours if near[1] <= 1)], key=cost_of)
         if best == point:
-            return *point, len(costs)
+            return point
         point = best

@@ -37,16 +37,16 @@ class Evaluator:
         params: Params,
         text_slice: TextSlice,
         protocol: EvalProtocol,
-        only: tuple[int, int] = (0, 0),
+        symbols: tuple[int, int] = (0, 0),
         stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda share: None,
     ) -> Score | None:
         """Score a slice of a text, each symbol once; return None if `stop` returned true before its end.
 
-        `params` are replicated over the devices. `only` = (from, to) restricts the score to those symbols of the slice,
-        to=0 for its end. Raises UserError if there are none.
+        `params` are replicated over the devices. `symbols` = (from, to) restricts the score to those symbols of the
+        slice, to=0 for its end. Raises UserError if there are none.
         """
-        scored = text_slice.subrange(*only)
+        scored = text_slice.subrange(*symbols)
         protocol = protocol.resolve(len(scored))
         windows = protocol.windows(scored)
         padded = -(-protocol.lanes // parallel.count()) * parallel.count()
@@ -59,7 +59,10 @@ class Evaluator:
             carry, nats_BT = self._step(params, carry, *mapped)
             return nats_BT
 
-        costs = accumulate_nats(windows, padded, step, parallel.gather, progress, stop)
+        def fetch(nats_BT: jax.Array) -> NDArray[np.float32]:
+            return np.asarray(parallel.gather(nats_BT))
+
+        costs = accumulate_nats(windows, padded, step, fetch, progress, stop)
         return costs and Score.of_subrange(text_slice, scored, protocol, *costs)
 
 

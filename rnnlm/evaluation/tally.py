@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+NATS_PER_BIT = math.log(2)
 BLOCK = 1_000
 """Symbols of a block whose cost a result keeps."""
 STDERR_BLOCK = 10_000
@@ -24,12 +25,12 @@ class Tally:
     @classmethod
     def of_bits(cls, bits: float, count: int) -> "Tally":
         """Make a tally from a sum in bits."""
-        return cls(bits * math.log(2), count)
+        return cls(bits * NATS_PER_BIT, count)
 
     @property
     def bits(self) -> float:
         """Return the sum in bits."""
-        return self.nats / math.log(2)
+        return self.nats / NATS_PER_BIT
 
     @property
     def bpc(self) -> float:
@@ -62,7 +63,7 @@ class Blocks:
     @property
     def bpc(self) -> NDArray[np.float64]:
         """Return the bits per symbol of each block: [N]."""
-        return np.asarray(self.nats / self.counts / math.log(2))
+        return np.asarray(self.nats / self.counts / NATS_PER_BIT)
 
     def coarsen(self, size: int) -> "Blocks":
         """Join blocks to blocks of `size` symbols. Raises ValueError if that is no multiple of the present size."""

@@ -1,7 +1,7 @@
-"""States on disk, by orbax: saved whole and in the background, each leaf with a digest. `restore` reads them back.
+"""Save training states through orbax, in the background and with a digest of each leaf; `restore` reads them back.
 
-orbax commits a step by renaming its folder, so a save that is cut off leaves nothing that counts. It does not notice
-a flipped bit in an array; the digests do. It does not sync what it writes; `DurablePath` does.
+orbax commits a checkpoint by renaming its folder, so an interrupted save leaves no checkpoint. It does not detect a
+flipped bit in an array; the digests do. It does not sync its files to the disk; `DurablePath` does.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from rnnlm.runtime.quiet import silence_orbax
 
 
 class LatestAndBest(NamedTuple):
-    """Which checkpoints stay: the latest, and the one of lowest score among those that have one."""
+    """Preserve the latest checkpoints and the best, which has the lowest score."""
 
     latest: int
     scores: Mapping[int, float]
@@ -37,7 +37,7 @@ class LatestAndBest(NamedTuple):
 
 
 class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore[misc]
-    """Sync a save to the disk before it gets its name, and its name before older checkpoints are deleted."""
+    """Sync a checkpoint to the disk before it gets its final name, and the name before older ones are deleted."""
 
     async def finalize(self) -> None:
         await asyncio.to_thread(sync_tree, Path(self.get()))
@@ -46,9 +46,10 @@ class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore
 
 
 class Checkpoints:
-    """Write the checkpoints of one run into a folder that is there. `close` it, or the last save may be lost.
+    """Write the checkpoints of a run into an existing folder; without `close`, the last save may be lost.
 
-    One process does this, for all: none waits for another within orbax.
+    One process writes for all, so that no process waits for another inside orbax. Raises UserError if the folder
+    cannot be read or written.
     """
 
     def __init__(self, folder: Path, keep: int, scores: Mapping[int, float]):
@@ -65,7 +66,7 @@ class Checkpoints:
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(silence_orbax())
-            try:  # it lists what is there, too
+            try:  # the manager also lists the folder
                 self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
             except OSError as error:
                 raise UserError(f"{folder} could not be read or written ({short_reason(error)}).") from error
@@ -74,25 +75,26 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Copy the state, a PyTree of numpy arrays, and write it in the background.
 
-        Raises UserError where this save or the one before it could not be written.
+        Raises UserError if this save or the one before it could not be written.
         """
         tree = named_leaves(state)
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(digests(tree)))
         self._guarded(lambda: self._manager.save(step, args=args, force=True))
 
     def wait(self) -> None:
-        """Until the last save is on disk."""
+        """Wait until the last save is on disk. Raises UserError if it could not be written."""
         self._guarded(self._manager.wait_until_finished)
 
     def close(self) -> None:
-        """Wait for the last save and close orbax's manager. Raises UserError where it could not be written."""
+        """Wait for the last save and close orbax's manager. Raises UserError if it could not be written."""
         with self._silence:
             self._guarded(self._manager.close)
 
     def _guarded(self, act: Callable[[], Any]) -> None:
+        """Run a write, and raise any error of the storage as UserError."""
         try:
             act()
-        except Exception as error:  # whatever storage raises: OSError, XlaRuntimeError, ValueError
+        except Exception as error:  # storage raises OSError, XlaRuntimeError and ValueError, among others
             raise UserError(
                 f"A checkpoint could not be written to {self.folder} ({short_reason(error)}). "
                 f"{last_good(self.folder)} Once it can be written, the same command goes on from there."
@@ -100,29 +102,29 @@ class Checkpoints:
 
 
 def refuse_file(folder: Path) -> None:
-    """Raise UserError where the folder of a run's checkpoints is a file."""
+    """Raise UserError if a file has the path of the checkpoint folder."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, but checkpoints go into a folder of that name: move it away.")
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps that a folder of checkpoints names, in order."""
+    """List the steps of a checkpoint folder, ascending."""
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
 
 
 def best_of(steps: Sequence[int], scores: Mapping[int, float]) -> int | None:
-    """Return the step of the lowest finite score, the earliest among equals; None where there is none."""
+    """Return the step of the lowest finite score, the earliest among equals; None if no score is finite."""
     return min((s for s in steps if math.isfinite(scores.get(s, math.nan))), key=lambda s: scores[s], default=None)
 
 
 def last_good(folder: Path) -> str:
-    """A sentence that names the newest checkpoint."""
+    """Name the newest checkpoint in a sentence."""
     have = steps(folder)
     return f"The last good checkpoint is {folder / str(have[-1])}." if have else "There is no checkpoint yet."
 
 
 def short_reason(error: Exception) -> str:
-    """What storage says, or where that is long its last clause, which is what happened; before it stands where."""
+    """Shorten a storage error to its last clause, at most 120 characters."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -130,7 +132,7 @@ def short_reason(error: Exception) -> str:
 
 
 def digests(tree: Leaves) -> dict[str, str]:
-    """Digest each leaf: sha256 of its dtype, shape and bytes."""
+    """Return the digest of each leaf by name: the sha256 of its dtype, shape and bytes."""
     return {
         name: hashlib.sha256(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes()).hexdigest()
         for name, x in tree.items()
@@ -138,5 +140,5 @@ def digests(tree: Leaves) -> dict[str, str]:
 
 
 def digest(params: Any) -> str:
-    """Digest the params of a model, or a tree like them, in the layout of version 1 (`leaves.to_version_1`)."""
+    """Return the digest of params, or of a PyTree like them, in the layout of version 1 (`leaves.to_version_1`)."""
     return hashlib.sha256(repr(sorted(digests(to_version_1(named_leaves(params))).items())).encode()).hexdigest()

@@ -82,8 +82,8 @@ def protocol_key(row: Row) -> str:
     return key
 
 
-def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str, trust_code: bool = False) -> Run:
-    """Open a run's newest evaluation on symbols from..to of a split (to=0: its end).
+def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str, trust_code: bool = False) -> Run:
+    """Open a run's newest evaluation on `symbols` = (from, to) of a split, to=0 for its end.
 
     `protocol` is what the protocol's words begin with. Raises UserError if there is no such evaluation, or if the run's
     cell, which tells the FLOPs, is code that is not trusted.
@@ -92,15 +92,15 @@ def open_run(workdir: Path, split: str, only: tuple[int, int], protocol: str, tr
     check_trust(workdir, run.config.model, trust_code)
     rows = read_results(run)
     begin, end = run.splits.get(split, (0, 0))
-    symbols = [only[0], min(only[1] or end - begin, end - begin)]
-    found = [r for r in rows if (r["split"], r["symbols"]) == (split, symbols) and r["protocol"].startswith(protocol)]
-    if not found:
+    scored = [symbols[0], min(symbols[1] or end - begin, end - begin)]
+    matching = [r for r in rows if (r["split"], r["symbols"]) == (split, scored) and r["protocol"].startswith(protocol)]
+    if not matching:
         have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
-            f"{workdir} has no evaluation on {split}, symbols {symbols[0]}..{symbols[1]}, under {protocol}: it has "
+            f"{workdir} has no evaluation on {split}, symbols {scored[0]}..{scored[1]}, under {protocol}: it has "
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
-    result = found[-1]
+    result = matching[-1]
     trained = result["step"] * run.symbols_per_step
     flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
     logged, _ = read_rows(RunDir(workdir).metrics, result["step"])

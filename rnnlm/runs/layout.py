@@ -1,4 +1,4 @@
-"""The run folder: the name of each of its files, what its run is, and that no other run gets into it."""
+"""The run folder: the paths of its files, the description of its run, and its lock."""
 
 import fcntl
 import hashlib
@@ -29,7 +29,7 @@ class RunDir:
         self.vocabulary = path / "vocab.json"
         self.run = path / "run.json"  # text, splits, parameter count, and the provenance of each start
         self.metrics = path / "metrics.jsonl"  # a line for each row of training and each validation
-        self.events = path / "events"  # TensorBoard's mirror of the metrics
+        self.events = path / "events"  # prefix of the files in which TensorBoard mirrors the metrics
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.damaged = path / "damaged"  # checkpoints that were found damaged
@@ -41,7 +41,7 @@ class RunDir:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Hold what a run folder says of its run.
+    """Describe the run of a folder.
 
     `corpus` is the text as it was when the run last started, `splits` are in symbols, `config_sha256` is the digest of
     config.json as canonical JSON, and `started_in` is the working directory of the last start, if recorded.
@@ -70,7 +70,10 @@ class RunInfo:
         return open_dataset(self.config.data, self.vocabulary, self.find_corpus(data))
 
     def find_corpus(self, data: str = "") -> Corpus:
-        """Find the run's text by its digest: at `data` if given, else where it was or near the run folder."""
+        """Find the run's text by its digest: at `data` if given, else where it was or near the run folder.
+
+        Raises UserError if it is not found or is another text.
+        """
         folder = self.folder.absolute()
         near = [*([self.started_in] if self.started_in else []), folder, *folder.parents]
         return find_corpus(self.config.data, self.corpus, near, data)
@@ -116,16 +119,16 @@ def refuse_other(folder: Path, saved: Config, given: Config) -> None:
     The text is known by its digest, so that its files may have other paths.
     """
     ignored = {*RUN_LENGTH, "data.files"} if saved.data.files and given.data.files else RUN_LENGTH
-    found = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in ignored]
-    if found:
-        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
+    differing = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in ignored]
+    if differing:
+        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
         raise UserError(
             f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
         )
 
 
-def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, start: Row) -> None:
-    """Write config.json, vocab.json and run.json; run.json keeps its earlier starts and gets one more."""
+def write_run_info(folder: Path, config: Config, dataset: Dataset, run_info: Row, start: Row) -> None:
+    """Write config.json, vocab.json and run.json, where a start is added to the earlier ones. Raises WriteError."""
     run_dir, vocabulary, corpus = RunDir(folder), dataset.text.vocabulary, dataset.corpus
     starts = read_json(run_dir.run)["starts"] if run_dir.run.exists() else []
     write_json(run_dir.vocabulary, vocabulary.as_dict())
@@ -136,7 +139,7 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, facts: Row, s
             "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
             "split": {"name": dataset.split_spec, "symbols": dataset.splits, "bytes": dataset.byte_splits},
             "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
-            **facts,
+            **run_info,
             "starts": [*starts, provenance() | start],
         },
     )
@@ -181,9 +184,9 @@ def read_json(path: Path) -> Row:
         )
     try:
         with reading(path):
-            found = json.loads(path.read_text())
+            value = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run.") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise UserError(f"{path} is no JSON object: restore it from a copy of the run.")
-    return found
+    return value

@@ -60,9 +60,9 @@ class RunLogger:
                         text = path.read_text(errors="replace")
                     self._events.text("samples", text, int(path.stem))
 
-    def seconds_at(self, now: float) -> float:
+    def seconds_at(self, clock: float) -> float:
         """Return the run's seconds at a reading of time.perf_counter(), earlier starts counted to their last row."""
-        return now - self._began
+        return clock - self._began
 
     def write_row(self, values: Row) -> None:
         """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""
@@ -119,13 +119,14 @@ class RunLogger:
 class Events:
     """Write TensorBoard events at once, in the calling thread, so that a full disk is noticed as a WriteError.
 
-    A new event file makes those that are in the folder void: the logger repeats the history in it.
+    The path of the file is `prefix` with ".out.tfevents", the time, the machine and the process appended. It replaces
+    the event files of earlier starts: the logger repeats their history in it.
     """
 
-    def __init__(self, folder: Path):
-        self._path = folder
+    def __init__(self, prefix: Path):
+        self._path = prefix.with_name(f"{prefix.name}.out.tfevents.*")  # EventsWriter completes the name
         with writing(self._path):
-            self._writer = EventsWriter(str(self._path), f".{os.getpid()}")
+            self._writer = EventsWriter(str(prefix), f".{os.getpid()}")
         self._put(step=0, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
     def _put(self, **event: Any) -> None:

@@ -1,4 +1,4 @@
-"""Read checkpoints back: the newest sound one, and none is called damaged that only cannot be read just now."""
+"""Restore the newest sound checkpoint, and tell a damaged one from one that cannot be read at present."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from rnnlm.runtime.quiet import silence_orbax
 
 
 class DamagedError(Exception):
-    """A checkpoint is proven damaged: a file of it is missing, ends early, or does not have its digest."""
+    """Report a checkpoint that is proven damaged: a file is missing, ends early, or differs from its digest."""
 
 
 def load(
@@ -29,22 +29,21 @@ def load(
 ) -> tuple[int, Leaves]:
     """Load the first of the wanted steps that is sound: -> (step, leaves by name in the present layout).
 
-    Damaged ones are reported and passed over.
-
-    With `every_process` all processes of the run call this with the same steps, and get the same one. Raises UserError
-    where none is sound, where one cannot be read but is not proven damaged, or where processes find different things.
+    Damaged checkpoints are reported and skipped. With `every_process`, all processes of the run call this with the
+    same steps and get the same checkpoint. Raises UserError if none is sound, if one cannot be read but is not proven
+    damaged, or if processes read different leaves.
     """
     if not wanted:
         raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
     for i, step in enumerate(wanted):
         path, tree, fault = folder / str(step), None, ""
-        found: dict[str, str] = {}
+        leaf_digests: dict[str, str] = {}
         with parallel.sync_errors() if every_process else contextlib.nullcontext():
             try:
-                tree, found = read(path)
+                tree, leaf_digests = read(path)
             except DamagedError as error:
                 fault = f"is damaged ({error})" if path.exists() else "is gone, as where a training deletes it"
-        if every_process and not parallel.same_everywhere(sorted(found.items())):
+        if every_process and not parallel.same_everywhere(sorted(leaf_digests.items())):
             raise UserError(
                 f"The processes of this run do not all find the same in the checkpoint {path}: their machines see "
                 "different disks, or one of them reads it wrong. It stays where it is."
@@ -60,10 +59,10 @@ def load(
 
 
 def read(path: Path) -> tuple[Leaves, dict[str, str]]:
-    """Read a step's folder: -> (its leaves, their digests).
+    """Read the checkpoint of a step: -> (leaves by name, their digests).
 
-    Raises DamagedError where two reads in a row prove damage, and UserError where the folder cannot be read: out of
-    memory, too many open files, a disk that does not answer.
+    Raises DamagedError if two reads in a row prove damage, and UserError if the folder cannot be read: out of memory,
+    too many open files, a disk that does not answer.
     """
     with silence_orbax():
         with contextlib.suppress(DamagedError):
@@ -72,12 +71,12 @@ def read(path: Path) -> tuple[Leaves, dict[str, str]]:
 
 
 def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
-    """Read a step's folder: -> (its leaves, their digests). Raises DamagedError or UserError, as `read` does."""
+    """Read the checkpoint of a step once: -> (leaves by name, their digests). Raises as `read` does."""
     try:
         restored = read_by_orbax(path)
         tree = {name: np.asarray(leaf) for name, leaf in restored["state"].items()}
-        found, expected = digests(tree), dict(restored["meta"])
-    except Exception as error:  # whatever orbax, tensorstore and json raise
+        leaf_digests, expected = digests(tree), dict(restored["meta"])
+    except Exception as error:  # orbax, tensorstore and json raise many types
         reason = unreadable(path, error)
         if not reason:
             raise DamagedError(damage_of(error)) from error
@@ -85,14 +84,15 @@ def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
             f"The checkpoint {path} could not be read ({reason}). That does not prove it damaged, so it stays where it "
             "is: run the same command again once it can be read."
         ) from error
-    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    names = leaf_digests.keys() | expected.keys()
+    wrong = sorted(name for name in names if leaf_digests.get(name) != expected.get(name))
     if wrong:
         raise DamagedError(f"{wrong[0]} differs from its digest")
-    return tree, found
+    return tree, leaf_digests
 
 
 def damage_of(error: Exception) -> str:
-    """Say what an error that shows damage found."""
+    """Describe the damage that an error shows."""
     if isinstance(error, FileNotFoundError | NotADirectoryError | KeyError) or "NOT_FOUND:" in str(error):
         return "a file of it is missing"
     if "OUT_OF_RANGE:" in str(error):
@@ -101,7 +101,7 @@ def damage_of(error: Exception) -> str:
 
 
 def read_by_orbax(path: Path) -> Any:
-    """Read a step's folder through orbax, in this process alone, whatever the others do."""
+    """Read the checkpoint of a step through orbax, in this process alone, without waiting for the others."""
     handler = ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
     args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
@@ -110,18 +110,18 @@ def read_by_orbax(path: Path) -> Any:
 
 
 CONTENT_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, FileNotFoundError)
-"""What orbax, tensorstore and json raise where a file is missing or holds something else than it should."""
+"""The types that orbax, tensorstore and json raise if a file is missing or has wrong contents."""
 NOT_CONTENT = re.compile(
     r"\b(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAUTHENTICATED|UNAVAILABLE"
     r"|UNIMPLEMENTED|UNKNOWN): "
 )
-"""The codes by which tensorstore says that it could not read; its others (DATA_LOSS, NOT_FOUND ...) are of content."""
+"""The codes of tensorstore for a failed read; its other codes (DATA_LOSS, NOT_FOUND ...) are about the contents."""
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """Say why a folder cannot be read; "" where the error shows that what it holds is wrong or missing.
+    """Say why a folder cannot be read; "" if the error shows that its contents are wrong or missing.
 
-    orbax takes a file that it cannot ask for as missing, so each is asked for once more.
+    orbax reports a file that it cannot open as missing, so each file is opened once more here.
     """
     try:
         for folder, folders, files in os.walk(path, onerror=raise_error):
@@ -142,10 +142,7 @@ def unreadable(path: Path, error: Exception) -> str:
 
 
 def quarantine(folder: Path, after: int) -> None:
-    """Move checkpoints later than a step, which are damaged, out of the way into `damaged` beside the folder.
-
-    Raises WriteError.
-    """
+    """Move the damaged checkpoints after a step into the folder `damaged` of the run. Raises WriteError."""
     for step in steps(folder):
         if step > after:
             aside = RunDir(folder.parent).damaged
@@ -156,7 +153,7 @@ def quarantine(folder: Path, after: int) -> None:
 
 
 def restore_into(template: Any, tree: Leaves, where: str) -> Any:
-    """The leaves in the template's structure. Raises UserError where names, shapes or dtypes differ."""
+    """Arrange leaves in the structure of the template. Raises UserError if names, shapes or dtypes differ."""
     flat, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [name_of(path) for path, _ in flat]
     prefixes = {name.split(".")[0] for name in names}

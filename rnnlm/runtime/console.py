@@ -12,7 +12,7 @@ SECONDS = 10.0
 
 
 class PipeTolerantConsole(RichConsole):
-    """Fall silent where nobody reads any more, such as behind `head`, so that the run goes on."""
+    """Write nothing more once the reader of standard output has gone, as `head` does, so that the run goes on."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -82,7 +82,7 @@ def configure(
 
 
 def ensure_configured(lanes: int = 0) -> None:
-    """Call `configure` where nobody has and it is not too late."""
+    """Call `configure` unless it has been called or jax's backend has started."""
     if configured is None and not backend_started():
         configure(lanes=lanes)
 

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from rnnlm.errors import UserError
 
 AXIS = "data"
+Axes = tuple[int | None, ...]
+"""An axis of each argument or result: 0 for split by lane, None for replicated."""
+Tree = TypeVar("Tree")
+"""A PyTree of arrays; a result has the structure of the argument."""
 
 
 def processes() -> int:
@@ -44,7 +48,7 @@ def count() -> int:
 
 
 def per_device(
-    function: Callable[..., Any], in_axes: Any, out_axes: Any, donate: tuple[int, ...] = ()
+    function: Callable[..., Any], in_axes: Axes, out_axes: Axes, donate: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
     """Return the function that runs on every device; an axis is 0 for split (`shard`), None for replicated."""
     mapped = jax.pmap(function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donate)
@@ -54,7 +58,7 @@ def per_device(
     return mapped
 
 
-def shard_local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Callable[..., Any]:
+def shard_local(function: Callable[..., Any], in_axes: Axes, out_axes: Axes) -> Callable[..., Any]:
     """Return a function that runs on this process's devices, without collectives.
 
     Arguments whose axis is 0 hold lanes [K, ...] and are split over as many of the devices as divide K; for repeated
@@ -73,12 +77,12 @@ def shard_local(function: Callable[..., Any], in_axes: Any, out_axes: Any) -> Ca
     return run
 
 
-def put_lanes(lanes: int, axis: int | None, tree: Any) -> Any:
+def put_lanes(lanes: int, axis: int | None, tree: Tree) -> Tree:
     """Put arrays on the devices that `shard_local` uses for this many lanes: split by lane (axis 0) or whole (None)."""
     return jax.device_put(tree, _sharding(axis, math.gcd(lanes, jax.local_device_count())))
 
 
-def psum(tree: Any) -> Any:
+def psum(tree: Tree) -> Tree:
     """Sum over all devices, inside a function given to `per_device`."""
     return jax.lax.psum(tree, AXIS)
 
@@ -94,7 +98,7 @@ def local_lanes(lanes: int) -> slice:
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: Tree) -> Tree:
     """Put host arrays on every local device."""
     return jax.device_put(tree, _sharding(None))
 
@@ -106,12 +110,12 @@ def shard(tree: Any) -> Any:
     return jax.device_put(split, _sharding(0))
 
 
-def to_numpy(tree: Any) -> Any:
+def to_numpy(tree: Tree) -> Tree:
     """Copy replicated arrays to numpy."""
     return jax.tree.map(np.asarray, jax.device_get(tree))
 
 
-def gather(tree: Any) -> Any:
+def gather(tree: Tree) -> Tree:
     """Gather arrays that are split by lane from all processes: -> numpy arrays [lanes, ...] in global lane order."""
     local = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), jax.device_get(tree))
     if processes() == 1:

@@ -154,13 +154,13 @@ class Trainer:
         A sample or validation that is logged already is not repeated, so that a resumed run ends as an uninterrupted
         one.
         """
-        c, best = self.config, self.best()
+        c, best_step = self.config, self.best_step()
         if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
             self.sample(step, state)
         scored = "valid" not in self.dataset.splits or step in self.logger.scores
         if not stopping and self.is_due(c.eval.every, step) and not scored:
             stopping = not self.validate(step, state, stop)
-        improved = self.best() != best
+        improved = self.best_step() != best_step
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
             host_state = state_to_host(state)
             with parallel.sync_errors():
@@ -173,7 +173,7 @@ class Trainer:
         self.clock = (step, time.perf_counter())
         return not stopping
 
-    def best(self) -> int | None:
+    def best_step(self) -> int | None:
         """Return the step of the best validation so far."""
         return checkpoint.best_of(list(self.logger.scores), self.logger.scores)
 
@@ -224,7 +224,7 @@ class Trainer:
         """
         c = self.config.eval
         protocol, subrange = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
-        score = self.evaluator(state.best_params, self.dataset.slice("valid"), protocol, subrange, stop)
+        score = self.evaluator(state.eval_params, self.dataset.slice("valid"), protocol, subrange, stop)
         if score is None:
             return False
         if not math.isfinite(score.tally.nats):
@@ -242,7 +242,7 @@ class Trainer:
         if not parallel.is_main():
             return
         c, vocabulary = self.config.sample, self.dataset.text.vocabulary
-        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.best_params)), {}
+        params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.eval_params)), {}
         for temperature in c.temperatures:
             chunks = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
             texts[temperature] = c.prompt + to_text(vocabulary, chunks)[0]
@@ -251,7 +251,7 @@ class Trainer:
     def result(self, step: int) -> Row:
         """Return the result of the run at its last step, and write it to result.json."""
         scores = self.logger.scores
-        best = self.best()
+        best_step = self.best_step()
         result = {
             "step": step,
             "epoch": step / self.windows.steps_per_epoch,
@@ -259,8 +259,8 @@ class Trainer:
             "parameters": self.run_info["parameters"],
             "seconds": self.logger.seconds_at(time.perf_counter()),
             "valid_bpc": scores.get(step),
-            "best_step": best,
-            "best_valid_bpc": None if best is None else scores[best],
+            "best_step": best_step,
+            "best_valid_bpc": None if best_step is None else scores[best_step],
         }
         self.logger.finish(self.config.as_dict(), result)
         return result

@@ -12,7 +12,7 @@ from rnnlm.nn import model
 
 
 class TrainState(NamedTuple):
-    """The training state after `step` steps, which also give the position in the data."""
+    """Hold the training state after `step` steps, which also give the position in the data."""
 
     step: jax.Array
     params: Params
@@ -25,7 +25,7 @@ class TrainState(NamedTuple):
     """The key of the run, which never changes: each step folds its number into it."""
 
     @property
-    def best_params(self) -> Params:
+    def eval_params(self) -> Params:
         """Return the params for evaluation and sampling: the average if there is one."""
         return self.params if self.average is None else self.average
 

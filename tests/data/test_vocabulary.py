@@ -41,7 +41,7 @@ def test_bytes_round_trip(folder, kind, data):
 def test_characters_round_trip_whatever_the_chunks(folder, string, chunk):
     path = write(folder, string.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "CHUNK", chunk)
+        patch.setattr(texts, "CHUNK_BYTES", chunk)
         vocabulary = vocabulary_of(path, "char")
         assert vocabulary.codes == tuple(sorted({ord(c) for c in string}))
         text = open_text(path, hashlib.sha256(path.read_bytes()).hexdigest(), vocabulary)

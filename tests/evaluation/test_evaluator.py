@@ -22,8 +22,8 @@ EVALUATOR = Evaluator(CONFIG, len(VOCABULARY))
 FORWARD = jax.jit(model.apply(CONFIG, len(VOCABULARY)))
 
 
-def evaluate(params, begin, end, *protocol, only=(0, 0), stop=lambda: False, **named):
-    return EVALUATOR(params, TextSlice(TEXT, begin, end, "test"), EvalProtocol(*protocol, **named), only, stop)
+def evaluate(params, begin, end, *protocol, symbols=(0, 0), stop=lambda: False, **named):
+    return EVALUATOR(params, TextSlice(TEXT, begin, end, "test"), EvalProtocol(*protocol, **named), symbols, stop)
 
 
 @pytest.fixture(scope="module")
@@ -117,19 +117,19 @@ def test_the_standard_error_is_that_of_the_mean_over_blocks():
 
 def test_the_protocol_is_in_the_score(params):
     assert evaluate(params, 0, 200, "carry", 7, 16).sentence == "carry, 7 lanes, 16 warm-up"
-    score = evaluate(params, 0, 5000, "carry", 0, 20, only=(0, 800))
+    score = evaluate(params, 0, 5000, "carry", 0, 20, symbols=(0, 800))
     assert score.sentence == "carry, 5 lanes, 20 warm-up, symbols 0..800" and score.tally.count == 800
     assert set(score.as_dict()) == {"split", "protocol", "count", "nats", "bpc", "bpb", "stderr"}
 
 
 def test_subranges_of_a_split_add_up(params):
     whole = evaluate(params, 1000, 3000, lanes=1)
-    first = evaluate(params, 1000, 3000, lanes=1, only=(0, 700))
+    first = evaluate(params, 1000, 3000, lanes=1, symbols=(0, 700))
     assert first.blocks.nats[0] == pytest.approx(one_by_one(params, 1000, 1700).sum(), rel=1e-5)
-    rest = evaluate(params, 1000, 3000, lanes=1, only=(700, 0))
+    rest = evaluate(params, 1000, 3000, lanes=1, symbols=(700, 0))
     assert first.tally.count + rest.tally.count == whole.tally.count
     with pytest.raises(UserError, match=r"no symbols 2000\.\.end in test, which has 2000"):
-        evaluate(params, 1000, 3000, only=(2000, 0))
+        evaluate(params, 1000, 3000, symbols=(2000, 0))
 
 
 def test_uniform_logits_cost_the_entropy_of_a_uniform_source(params):

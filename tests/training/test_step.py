@@ -140,7 +140,7 @@ def test_dropout_masks_change_with_the_step():
 def test_the_average_follows_the_params():
     seen = []
     got, _ = run(6, watch=seen.append, optim__ema=0.9)
-    assert got.best_params is got.average
+    assert got.eval_params is got.average
     config = tiny(optim__ema=0.9)
     average = state.create(config, V, optim.make_optimizer(config.optim, lambda s: 0.1)).params
     for i, params in enumerate(seen):
