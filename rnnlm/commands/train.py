@@ -27,8 +27,13 @@ def main(argv: list[str]) -> int:
             f"--process={values.process} of --processes={values.processes} with --coordinator={values.coordinator!r}: "
             "processes are numbered from 0, and train together through the --coordinator=host:port of process 0."
         )
-    processes = {"coordinator": values.coordinator, "processes": values.processes, "process": values.process}
-    configure_devices(values, **processes, lanes=config.train.batch // config.train.accumulate)
+    configure_devices(
+        values,
+        coordinator=values.coordinator,
+        processes=values.processes,
+        process=values.process,
+        lanes=config.train.batch // config.train.accumulate,
+    )
 
     from rnnlm import api
     from rnnlm.runtime import parallel
