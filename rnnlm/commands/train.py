@@ -56,7 +56,6 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
     from ml_collections import ConfigDict
 
     from rnnlm.runs import layout
-    from rnnlm.runs.trust import check_trust
 
     run = layout.find_run(run_dir(values)) if values.workdir else None
     if run is None:
@@ -64,5 +63,7 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
             "--config is missing: give a config file, as in --config=configs/quickstart.py, or a --workdir with a run "
             "to continue."
         )
+    from rnnlm.runs.trust import check_trust
+
     check_trust(run.folder, run.config.model, values.trust_code)
     return Config.from_dict(apply_overrides(ConfigDict(run.config.as_dict()), overrides))
