@@ -1,4 +1,4 @@
-"""Train and compare runs, score baselines, configure jax, and compress without a trained model: the API besides `load`."""
+"""Train and compare runs, score baselines, configure jax, compress without a trained model: the API besides `load`."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
