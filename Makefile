@@ -9,7 +9,7 @@ RUN := runs/quickstart
 run: $(VENV)/installed
 	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
 	$(BIN)/rnnlm eval --workdir=$(RUN) --split=test --compressors
-	$(BIN)/rnnlm sample --workdir=$(RUN) --prime="    def " --length=450 --temperature=0.7 --seed=0
+	$(BIN)/rnnlm sample --workdir=$(RUN) --prompt="    def " --length=450 --temperature=0.7 --seed=0
 	@echo "run folder: $(RUN)   (tensorboard --logdir $(RUN))"
 
 test: lint types pytest

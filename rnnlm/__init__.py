@@ -4,7 +4,7 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers take it for true; typing itself would take a fifth of the time of `rnnlm --help`
 if TYPE_CHECKING:
-    from rnnlm.api import compare, compress_online, configure, train
+    from rnnlm.api import baseline, compare, compress_online, configure, train
     from rnnlm.config import Config
     from rnnlm.errors import UserError
     from rnnlm.evaluation.dynamic import Adaptation
@@ -20,6 +20,7 @@ MODULES = {
     "LanguageModel": "language_model",
     "Score": "evaluation.protocol",
     "UserError": "errors",
+    "baseline": "api",
     "compare": "api",
     "compress_online": "api",
     "configure": "api",
@@ -37,6 +38,7 @@ __all__ = [
     "Score",
     "UserError",
     "__version__",
+    "baseline",
     "compare",
     "compress_online",
     "configure",

@@ -1,16 +1,24 @@
-"""Train and compare runs, configure jax, and compress without a trained model: the API besides `rnnlm.load`."""
+"""Train and compare runs, score baselines, configure jax, compress without a trained model: the API besides `load`."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnnlm.baselines import compressors, ngram
 from rnnlm.compression import codec
-from rnnlm.compression.codec import Compressed, Progress, ignore
+from rnnlm.compression.codec import SEGMENT, Compressed, Progress, ignore
 from rnnlm.config import Config
 from rnnlm.data.corpora import absolute
+from rnnlm.data.splits import Dataset
+from rnnlm.evaluation.tally import Tally
 from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
+from rnnlm.runs.compare import Run
 from rnnlm.runs.layout import Row
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices, parallel
@@ -19,9 +27,12 @@ from rnnlm.runtime.devices import configure as configure
 from rnnlm.runtime.signals import Signals
 from rnnlm.training import loop
 
+ConfigLike: TypeAlias = Config | ConfigDict | Mapping[str, object]
+"""A config in any of its forms: read by `as_config`."""
+
 
 def train(
-    config: Any,
+    config: ConfigLike | None,
     workdir: str | Path,
     on_row: Callable[[Row], None] | None = None,
     data: str | Path = "",
@@ -33,8 +44,8 @@ def train(
     `config` is a Config, a ConfigDict or a dict; None continues the folder's run with its own config, whose cell is
     imported from another module only with `trust_code`. `on_row` receives each row of metrics.jsonl; `data` says where
     the text of a run to continue lies, if not where it was or near the folder; `show` prints progress. In the main
-    thread SIGTERM and Ctrl-C save and stop the run. Raises UserError, with nothing written, where the folder holds a
-    run of another config or text.
+    thread SIGTERM and Ctrl-C save and stop the run. Raises UserError, with nothing written, for a wrong config and
+    where the folder holds a run of another config or text; later where the model diverges or files cannot be written.
     """
     workdir = Path(workdir)
     if config is None:
@@ -49,11 +60,11 @@ def train(
     return loop.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))
 
 
-def as_config(config: Any) -> Config:
+def as_config(config: ConfigLike) -> Config:
     """Build a Config from a Config, a ConfigDict or a dict. Raises UserError that names a wrong entry."""
     if isinstance(config, Config):
         return config
-    return Config.from_dict(config if isinstance(config, dict) else config.to_dict())
+    return Config.from_dict(config.to_dict() if isinstance(config, ConfigDict) else config)
 
 
 def compare(
@@ -62,20 +73,65 @@ def compare(
     symbols: tuple[int, int] = (0, 0),
     protocol: str = "carry",
     trust_code: bool = False,
+    data: str | Path = "",
 ) -> list[Row]:
     """Compare runs by the bpc of their newest evaluations of a split: -> a row each, best first.
 
     `symbols` (from, to; to=0: end) and the beginning of the protocol's name choose the evaluations. Raises UserError
     where a run has none, where they are not of the same symbols read in the same manner, or where a run's cell, which
-    tells the FLOPs, is code that is not trusted.
+    tells the FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is given, another text there than
+    the runs' raises UserError, too; it is not scored.
     """
-    return comparison.table([comparison.open_run(Path(d), split, symbols, protocol, trust_code) for d in workdirs])
+    return comparison.table(open_runs(workdirs, split, symbols, protocol, trust_code, data))
+
+
+def open_runs(
+    workdirs: Sequence[str | Path],
+    split: str = "test",
+    symbols: tuple[int, int] = (0, 0),
+    protocol: str = "carry",
+    trust_code: bool = False,
+    data: str | Path = "",
+) -> list[Run]:
+    """Open the evaluations that `compare` ranks, one a run. Raises UserError as it does."""
+    if data:
+        saved = [layout.load_run(Path(workdir)) for workdir in workdirs]
+        for run in {run.sha256: run for run in saved}.values():
+            run.find_corpus(str(data))
+    return [comparison.open_run(Path(d), split, symbols, protocol, trust_code) for d in workdirs]
+
+
+def baseline(dataset: Dataset, split: str = "test", order: int = 20) -> Iterator[Row]:
+    """Yield the scores of n-grams up to an order and of general compressors on a split: a row each.
+
+    The n-grams learn from the training split; each compressor codes the split alone, then after the training split.
+    `LanguageModel.dataset` is the text of a run. A row has name, count (symbols), nats, bpc, bpb and bytes. Raises
+    UserError where the text has no such split.
+    """
+    train, scored = (
+        s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in map(dataset.slice, ("train", split))
+    )
+    count, size = len(scored), sum(map(len, dataset.raw(split)))
+
+    def row(name: str, tally: Tally) -> Row:
+        bpc, bpb = tally.bpc, tally.per(size)
+        return {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
+
+    for length, nats in enumerate(ngram.nats(train, scored, len(dataset.text.vocabulary), order), 1):
+        yield row(f"{length}-gram", Tally(nats, count))
+    tools = compressors.available()
+    alone = compressors.sizes(dataset.raw(split), tools)
+    primer = compressors.sizes(dataset.raw("train"), tools)
+    both = compressors.sizes(itertools.chain(dataset.raw("train"), dataset.raw(split)), tools)
+    for name in tools:
+        yield row(name, Tally.of_bits(8 * alone[name], count))
+        yield row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count))
 
 
 def compress_online(
     data: bytes,
-    config: Any,
-    segment: int = 20,
+    config: ConfigLike,
+    segment: int = SEGMENT,
     lanes: int = 0,
     verify: bool = True,
     progress: Progress = ignore,

@@ -99,8 +99,9 @@ class LanguageModel:
         `symbols` (from, to) restricts it to some of its symbols, to=0 for its end. The protocol is that of the run's
         config unless given. `dynamic` goes on learning from the text: by an Adaptation, or by "rms" or "sgd" as
         `tune_dynamic` has tuned it. `progress` receives the share that is done; `record` appends a split's score to the
-        run's result.jsonl. Raises UserError for symbols that the model does not know, where there are none, and where
-        the cost is not finite.
+        run's result.jsonl. Raises UserError for arguments that exclude each other, for symbols that the model does not
+        know, where there are none, where the run's text is not found, has changed or has no such split, where the file
+        cannot be read, where `dynamic` is not tuned, and where the cost is not finite.
         """
         given = [name for name, value in {"split": split, "text": text, "path": path}.items() if value is not None]
         if len(given) != 1:
@@ -210,7 +211,10 @@ class LanguageModel:
         top_p: float = 1.0,
         num: int = 1,
     ) -> Iterator[list[bytes]]:
-        """Yield `num` texts piece by piece while they are drawn, without the prompt; else as `sample`."""
+        """Yield `num` texts piece by piece while they are drawn, without the prompt; else as `sample`.
+
+        Raises UserError, when it is called, for values that cannot be drawn with and for a prompt of unknown symbols.
+        """
         if length < 1 or num < 1:
             raise UserError(f"Cannot draw num={num} samples of length={length}: give at least one of each.")
         options = SamplingOptions(temperature, seed, top_k, top_p)
@@ -248,7 +252,8 @@ class LanguageModel:
         """Find settings of dynamic evaluation on the beginning of the validation split.
 
         The run folder keeps them for this checkpoint. `on_trial` receives the settings and bpc of each trial. Raises
-        UserError where no bpc is finite.
+        UserError for an unknown method, where the run's text is not found or has no validation split, and where no bpc
+        is finite.
         """
 
         refuse_unknown(method)
@@ -302,7 +307,7 @@ class LanguageModel:
 
         Raises UserError where it is damaged, or was made with another model or on another kind of machine.
         """
-        return codec.decompress(data, self._trained, name, progress)
+        return codec.decompress(CompressedFile.from_bytes(data, name), self._trained, name, progress)
 
 
 def refuse_unknown(method: str) -> None:
@@ -328,13 +333,13 @@ def load(
     check_trust(run.folder, run.config.model, trust_code)
     devices.ensure_configured()
     run_dir = RunDir(run.folder)
-    found, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
+    loaded_step, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
     network, vocab = run.config.model, len(run.vocabulary)
     key = jax.ShapeDtypeStruct((2,), np.uint32)
     template = jax.eval_shape(lambda key: model.init_params(network, vocab, key), key)
     name = "average" if run.config.optim.ema else "params"
-    params = restore.restore_into({name: template}, tree, str(run_dir.checkpoints / str(found)))[name]
-    return LanguageModel(run, params, found, str(data))
+    params = restore.restore_into({name: template}, tree, str(run_dir.checkpoints / str(loaded_step)))[name]
+    return LanguageModel(run, params, loaded_step, str(data))
 
 
 def candidate_steps(run_dir: RunDir, step: str | int) -> list[int]:
@@ -354,21 +359,24 @@ def candidate_steps(run_dir: RunDir, step: str | int) -> list[int]:
 
 
 def decompress(
-    data: bytes,
+    compressed: bytes,
     workdir: str | Path | None = None,
+    *,
     name: str = "The compressed file",
     progress: Progress = ignore,
     trust_code: bool = False,
+    data: str | Path = "",
 ) -> bytes:
     """Decompress a file of `LanguageModel.compress`, at the checkpoint that it names, or of `compress_online`.
 
-    The latter needs no run folder. Raises UserError as `LanguageModel.decompress` does.
+    The latter needs no run folder. `name` is what errors call the file; `data` says where the run's text lies, which a
+    file coded with `dynamic` may need. Raises UserError where the file is damaged, or was made with another model or on
+    another kind of machine.
     """
-    header = CompressedFile.from_bytes(data, name).header
-    if "online" in header:
+    file = CompressedFile.from_bytes(compressed, name)
+    trained = None
+    if "online" in file.header or workdir is None:
         devices.ensure_configured()
-        return codec.decompress(data, None, name, progress, trust_code)
-    if workdir is None:
-        raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
-    lm = load(workdir, header["fingerprint"].get("step", "best"), trust_code=trust_code)
-    return lm.decompress(data, name, progress)
+    else:
+        trained = load(workdir, file.header["fingerprint"].get("step", "best"), data, trust_code)._trained
+    return codec.decompress(file, trained, name, progress, trust_code)

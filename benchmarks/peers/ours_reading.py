@@ -68,12 +68,14 @@ def code(task: dict[str, Any]) -> Work:
     settings, params, text_slice = model_and_text(task)
     from rnnlm.compression import predictors
     from rnnlm.compression.codec import Codec
+    from rnnlm.compression.container import CompressedFile
 
-    vocabulary, predictor = text_slice.text.vocabulary, predictors.static(settings, len(LETTERS), params)
+    vocabulary, predictor = text_slice.text.vocabulary, predictors.make_static_predictor(settings, len(LETTERS), params)
     data, codec = vocabulary.decode(text_slice.text.units), Codec({"fingerprint": {}}, vocabulary, lambda: predictor)
 
     def work(n: int) -> None:
         for _ in range(n):
-            assert codec.decompress(codec.compress(data, task["lanes"], verify=False), "text") == data
+            file = CompressedFile.from_bytes(codec.compress(data, task["lanes"], verify=False), "text")
+            assert codec.decompress(file, "text") == data
 
     return work, {}

@@ -1,58 +1,41 @@
 """rnnlm baseline: score n-grams and general compressors on the same held-out symbols."""
 
-import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags
 
-from rnnlm.commands.flags import saved_run
+from rnnlm.commands.flags import data_flag, saved_run
 from rnnlm.commands.overrides import parse
 from rnnlm.config import DataConfig
 from rnnlm.errors import UserError
 
 if TYPE_CHECKING:
     from rnnlm.data.splits import Dataset
-    from rnnlm.evaluation.tally import Tally
 
 
 def main(argv: list[str]) -> int:
     """Print bpc, bits per byte and bytes of each baseline."""
     values = parse_flags(argv)
 
-    from rnnlm.baselines import compressors, ngram
-    from rnnlm.evaluation.tally import Tally
+    from rnnlm import api
+    from rnnlm.baselines import compressors
     from rnnlm.runtime.console import Console
 
-    data = open_text(values)
-    console, vocabulary = Console(not values.json), data.text.vocabulary
-    slices = [data.slice(name) for name in ("train", values.split)]
-    train, scored = (s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in slices)
-    count, size = len(scored), sum(map(len, data.raw(values.split)))
+    dataset = open_text(values)
+    console, size = Console(not values.json), sum(map(len, dataset.raw(values.split)))
+    count, learned = len(dataset.slice(values.split)), len(dataset.slice("train"))
     console.say(
-        f"{data.corpus.name}, {values.split} of {data.split_spec}: {count:,} symbols ({vocabulary.kind}) in {size:,} "
-        f"bytes, after {len(train):,} to learn from\n{'':29}    bpc     bpb   bytes"
+        f"{dataset.corpus.name}, {values.split} of {dataset.split_spec}: {count:,} symbols "
+        f"({dataset.text.vocabulary.kind}) in {size:,} bytes, after {learned:,} to learn from\n"
+        f"{'':29}    bpc     bpb   bytes"
     )
-
-    def print_row(name: str, tally: "Tally") -> None:
-        bpc, bpb = tally.bpc, tally.per(size)
-        console.say(f"{name:29} {bpc:6.4f}  {bpb:6.4f}  {tally.bits / 8:,.0f}")
+    for row in api.baseline(dataset, values.split, values.order):
+        console.say(f"{row['name']:29} {row['bpc']:6.4f}  {row['bpb']:6.4f}  {row['bytes']:,.0f}")
         if values.json:
-            row = {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
             print(json.dumps(row))
-
-    for order, nats in enumerate(ngram.nats(train, scored, len(vocabulary), values.order), 1):
-        print_row(f"{order}-gram", Tally(nats, count))
-    tools = compressors.available()
-    alone = compressors.sizes(data.raw(values.split), tools)
-    primer = compressors.sizes(data.raw("train"), tools)
-    both = compressors.sizes(itertools.chain(data.raw("train"), data.raw(values.split)), tools)
-    for name in tools:
-        print_row(name, Tally.of_bits(8 * alone[name], count))
-        print_row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count))
-    if "ppmd -o 8" not in tools:
+    if "ppmd -o 8" not in compressors.available():
         console.say("(no PPMd: there is no 7z here; Debian's p7zip-full has it)")
     return 0
 
@@ -67,8 +50,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("symbols", None, "byte, byte_seen or char; byte_seen unless given", flag_values=values)
     workdir = "or a run folder, whose text, split spec and symbols are taken"
     flags.DEFINE_string("workdir", "", workdir, flag_values=values)
-    data = "--workdir: where the run's text is now: a file, folder or glob, checked by digest"
-    flags.DEFINE_string("data", "", data, flag_values=values)
+    data_flag(values)
     flags.DEFINE_string("split", "test", "the split to score: valid or test", flag_values=values)
     flags.DEFINE_integer("order", 20, "of the longest n-gram", lower_bound=1, upper_bound=100, flag_values=values)
     flags.DEFINE_bool("json", False, "print one line of JSON a row instead", flag_values=values)

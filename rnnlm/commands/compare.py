@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from rnnlm.commands.flags import trust_flag
+from rnnlm.commands.flags import data_flag, trust_flag
 from rnnlm.commands.overrides import parse
 from rnnlm.errors import UserError
 
@@ -19,8 +19,7 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_integer("symbols_from", 0, "which of its symbols, as in eval", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
     flags.DEFINE_string("protocol", "carry", "what the protocol's name begins with", flag_values=values)
-    data = "where the runs' text is now; nothing of it is read, but its digest is checked"
-    flags.DEFINE_string("data", "", data, flag_values=values)
+    data_flag(values, "check that this text is the runs'; it is not scored")
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)
     trust_flag(values)
@@ -30,15 +29,11 @@ def main(argv: list[str]) -> int:
     if values.plot and Path(values.plot).suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"--plot={values.plot} is no figure: give a name that ends in .png, .svg or .pdf.")
 
+    from rnnlm import api
     from rnnlm.runs import compare
-    from rnnlm.runs.layout import load_run
 
-    if values.data:
-        saved = [load_run(Path(workdir)) for workdir in workdirs]
-        for run in {run.sha256: run for run in saved}.values():
-            run.find_corpus(values.data)
-    asked = values.split, (values.symbols_from, values.symbols_to), values.protocol, values.trust_code
-    runs = [compare.open_run(Path(workdir), *asked) for workdir in workdirs]
+    symbols = values.symbols_from, values.symbols_to
+    runs = api.open_runs(workdirs, values.split, symbols, values.protocol, values.trust_code, values.data)
     rows = compare.table(runs)
     header, *lines = compare.format_rows(rows)
     if values.format == "json":

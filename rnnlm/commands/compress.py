@@ -9,6 +9,7 @@ from absl import flags
 from rnnlm.commands.flags import (
     adaptation_flags,
     configure_devices,
+    data_flag,
     device_flags,
     given_adaptation,
     load_model,
@@ -39,11 +40,12 @@ def main(argv: list[str]) -> int:
         configure_devices(values)
 
         from rnnlm import api
+        from rnnlm.compression.codec import SEGMENT
 
         begin = time.perf_counter()
-        coded = api.compress_online(data, config, values.segment or 20, *options)
+        coded = api.compress_online(data, config, values.segment or SEGMENT, *options)
     else:
-        lm = load_model(values)
+        lm = load_model(values, values.data)
         adaptation = given_adaptation(values, lm, "rms", "tensor") if values.dynamic else None
         begin = time.perf_counter()
         coded = lm.compress(data, adaptation, *options)
@@ -86,6 +88,7 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
     adaptation_flags(values)
     flags.DEFINE_bool("verify", True, "decompress before success is reported", flag_values=values)
     step_flag(values)
+    data_flag(values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
     device_flags(values)
     path, rest = split_positional(argv)
@@ -98,6 +101,8 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
                 f"--{name} is for --dynamic: the model of a run does not learn without, and the rates of "
                 "--online are its config's."
             )
+    if values.online and values.data:
+        raise UserError("--data is where the text of a run lies, and --online has no run.")
     if values.online and values.step != "best":
         raise UserError("--step is a run's checkpoint, and --online has no run.")
     if not values.online:
@@ -113,6 +118,7 @@ def decompress(argv: list[str]) -> int:
     """Restore a compressed file."""
     values = flags.FlagValues()
     workdir_flags(values, "the run folder that it was compressed with; not needed after --online")
+    data_flag(values)
     flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)
     device_flags(values)
     path, rest = split_positional(argv)
@@ -131,7 +137,9 @@ def decompress(argv: list[str]) -> int:
 
     workdir = run_dir(values) if values.workdir else None
     console, begin = Console(), time.perf_counter()
-    data = language_model.decompress(coded, workdir, path, console.share, values.trust_code)
+    data = language_model.decompress(
+        coded, workdir, name=path, progress=console.share, trust_code=values.trust_code, data=values.data
+    )
     console.done()
     write_atomic(out, [data])
     console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begin:.1f} s")

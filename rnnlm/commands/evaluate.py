@@ -121,19 +121,22 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
 def given_options(values: flags.FlagValues, lm: "LanguageModel") -> "Adaptation":
     """Build the options of dynamic evaluation that the flags ask for. Raises UserError where none are known."""
     options = given_adaptation(values, lm, values.dynamic, values.normalize or "tensor")
-    return replace(options, streams=values.lanes or 1, warmup=512 if values.warmup is None else values.warmup)
+    warmup = lm.config.eval.warmup if values.warmup is None else values.warmup
+    return replace(options, streams=values.lanes or 1, warmup=warmup)
 
 
 def tune(values: flags.FlagValues, lm: "LanguageModel", console: "Console") -> None:
     """Tune dynamic evaluation, showing each trial and the best."""
-    trials = {}
+    from rnnlm.evaluation.dynamic import TUNED_SYMBOLS
+
+    trials, count = {}, min(TUNED_SYMBOLS, len(lm.dataset.slice("valid")))
 
     def settings(options: "Adaptation") -> str:
         return f"segment {options.segment}  rate {options.learning_rate:.3g}  decay {options.decay:.3g}"
 
     def show(options: "Adaptation", bpc: float) -> None:
         trials[options] = bpc
-        console.say(f"valid {bpc:.4f} bpc  {settings(options)}")
+        console.say(f"valid {bpc:.4f} bpc  {count:,} symbols  {settings(options)}")
 
     best = lm.tune_dynamic(values.dynamic, values.normalize or "tensor", show)
     console.say(f"tuned: {settings(best)}  (valid {trials[best]:.4f} bpc)")

@@ -1,7 +1,7 @@
 """Define flags that several verbs share, and build what they ask for."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -29,12 +29,14 @@ def device_flags(values: flags.FlagValues) -> None:
     )
 
 
-def configure_devices(values: flags.FlagValues, **processes: Any) -> None:
-    """Set up this process for computing, as the flags say; `processes` are further options of `rnnlm.configure`."""
+def configure_devices(
+    values: flags.FlagValues, coordinator: str = "", processes: int = 1, process: int = 0, lanes: int = 0
+) -> None:
+    """Set up this process for computing, as the flags and the further options of `rnnlm.configure` say."""
     from rnnlm.runtime import devices
 
     devices.tune_malloc()
-    devices.configure(values.cpu_devices, values.compile_cache, **processes)
+    devices.configure(values.cpu_devices, values.compile_cache, coordinator, processes, process, lanes)
 
 
 def workdir_flags(values: flags.FlagValues, help_text: str = "a run folder") -> None:
@@ -53,11 +55,12 @@ def step_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)
 
 
-def data_flag(values: flags.FlagValues) -> None:
-    """Define the flag that says where a run's text lies."""
-    flags.DEFINE_string(
-        "data", "", "where the run's text lies now, if not where it was or near the run folder", flag_values=values
-    )
+def data_flag(
+    values: flags.FlagValues,
+    help_text: str = "where the run's text lies now, if not where it was or near the run folder",
+) -> None:
+    """Define the flag that says where a run's text lies: a file, folder or glob, which is checked by its digest."""
+    flags.DEFINE_string("data", "", help_text, flag_values=values)
 
 
 def run_dir(values: flags.FlagValues) -> Path:
@@ -97,12 +100,15 @@ def protocol_flags(values: flags.FlagValues) -> None:
         "how the split is read; see docs/evaluation.md",
         flag_values=values,
     )
-    lanes = "stretches read side by side: 1 is exact, 0 as many as suit the length; eval.lanes of the run unless given"
+    lanes = (
+        "stretches read side by side: 1 is exact, 0 as many as suit the length; unless given eval.lanes of the run, "
+        "but 0 for windows and 1 for --dynamic"
+    )
     flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_integer(
         "warmup",
         None,
-        "symbols read before each lane's stretch; eval.warmup of the run unless given",
+        "not for windows: symbols read before each lane's stretch; eval.warmup of the run unless given",
         lower_bound=0,
         flag_values=values,
     )
@@ -125,7 +131,7 @@ def given_protocol(values: flags.FlagValues, defaults: "EvalConfig") -> "EvalPro
     lanes = defaults.lanes if values.lanes is None else values.lanes
     warmup = defaults.warmup if values.warmup is None else values.warmup
     if values.protocol == "windows":
-        window = 512 if values.window is None else values.window
+        window = EvalProtocol.window if values.window is None else values.window
         stride = max(1, window // 2) if values.stride is None else values.stride
         return EvalProtocol("windows", values.lanes or 0, 0, window, stride)
     separator = ""
@@ -149,6 +155,7 @@ def given_adaptation(values: flags.FlagValues, lm: "LanguageModel", method: str,
 
     Raises UserError where the flags give some but not all that is needed, or where nothing is tuned.
     """
+    from rnnlm.compression.codec import SEGMENT
     from rnnlm.evaluation.dynamic import Adaptation
 
     if (values.segment, values.learning_rate, values.decay) == (None, None, None):
@@ -158,4 +165,4 @@ def given_adaptation(values: flags.FlagValues, lm: "LanguageModel", method: str,
         raise UserError(
             f"--dynamic is without {' and '.join(missing)}: give both, or leave out all settings for the tuned ones."
         )
-    return Adaptation(method, values.segment or 20, values.learning_rate, values.decay, normalize)
+    return Adaptation(method, values.segment or SEGMENT, values.learning_rate, values.decay, normalize)

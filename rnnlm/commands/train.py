@@ -27,8 +27,13 @@ def main(argv: list[str]) -> int:
             f"--process={values.process} of --processes={values.processes} with --coordinator={values.coordinator!r}: "
             "processes are numbered from 0, and train together through the --coordinator=host:port of process 0."
         )
-    processes = {"coordinator": values.coordinator, "processes": values.processes, "process": values.process}
-    configure_devices(values, **processes, lanes=config.train.batch // config.train.accumulate)
+    configure_devices(
+        values,
+        coordinator=values.coordinator,
+        processes=values.processes,
+        process=values.process,
+        lanes=config.train.batch // config.train.accumulate,
+    )
 
     from rnnlm import api
     from rnnlm.runtime import parallel
@@ -51,7 +56,6 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
     from ml_collections import ConfigDict
 
     from rnnlm.runs import layout
-    from rnnlm.runs.trust import check_trust
 
     run = layout.find_run(run_dir(values)) if values.workdir else None
     if run is None:
@@ -59,5 +63,7 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
             "--config is missing: give a config file, as in --config=configs/quickstart.py, or a --workdir with a run "
             "to continue."
         )
+    from rnnlm.runs.trust import check_trust
+
     check_trust(run.folder, run.config.model, values.trust_code)
     return Config.from_dict(apply_overrides(ConfigDict(run.config.as_dict()), overrides))

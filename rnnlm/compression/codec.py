@@ -33,6 +33,9 @@ from rnnlm.runtime import devices
 Progress = Callable[[float], None]
 """Receives the share that is done, from 0 to 1."""
 
+SEGMENT = 20
+"""Symbols between two updates, unless given."""
+
 BYTES = Vocabulary("byte", tuple(range(256)))
 
 
@@ -98,13 +101,16 @@ class Codec:
         words, tally = coder.encode(self.predictor.start(lanes), ids, lanes, self.vocabulary.bos_id, progress)
         sizes = {"bytes": len(data), "crc": zlib.crc32(data), "symbols": len(ids), "lanes": lanes}
         compressed = Compressed(CompressedFile(self.header | sizes, escapes, words), tally)
-        if verify and self.decompress(compressed, "What was coded", progress) != data:
-            raise UserError("The text does not come back from what was coded, so nothing is kept.")
+        name = "What was coded"
+        if verify and self.decompress(CompressedFile.from_bytes(compressed, name), name, progress) != data:
+            raise UserError(
+                "The text does not come back from what was coded, so nothing is kept: try --lanes=1 (lanes=1), and "
+                "report it with the text and the versions of rnnlm and jax."
+            )
         return compressed
 
-    def decompress(self, data: bytes, name: str, progress: Progress = ignore) -> bytes:
+    def decompress(self, file: CompressedFile, name: str, progress: Progress = ignore) -> bytes:
         """Decompress a file, called `name` in errors. Raises UserError where the text is not the one compressed."""
-        file = CompressedFile.from_bytes(data, name)
         h = file.header
         try:
             start = self.predictor.start(h["lanes"])
@@ -160,23 +166,26 @@ def describe(header: Header) -> str:
 
 
 def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
-    """Build the codec that a header describes. Raises UserError where it needs a trained model and none is given."""
+    """Build the codec that a header describes; all but an online one needs the trained model."""
     if "online" in header:
         online = header["online"]
         sections = read_sections(online)
         numbers = online["segment"], online["seed"], online["updates"]
-        make = partial(predictors.online, *sections, len(BYTES), *numbers)
+        make = partial(predictors.make_online_predictor, *sections, len(BYTES), *numbers)
         return Codec({"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}, BYTES, make)
-    if trained is None:
-        raise UserError("The file was coded with the model of a run folder: name that folder (--workdir).")
+    assert trained is not None
     model = trained.config, len(trained.vocabulary), trained.params
     digests = {"params": checkpoint.digest(trained.params)[:12], "step": trained.step}
     if "dynamic" not in header:
-        return Codec({"fingerprint": fingerprint(**digests)}, trained.vocabulary, partial(predictors.static, *model))
+        return Codec(
+            {"fingerprint": fingerprint(**digests)},
+            trained.vocabulary,
+            partial(predictors.make_static_predictor, *model),
+        )
     adaptation = Adaptation("rms", *header["dynamic"])
     rms = trained.statistics(adaptation.segment)
     digests["statistics"] = checkpoint.digest(rms)[:12]
-    make = partial(predictors.dynamic, *model, rms, adaptation)
+    make = partial(predictors.make_dynamic_predictor, *model, rms, adaptation)
     return Codec({"dynamic": header["dynamic"], "fingerprint": fingerprint(**digests)}, trained.vocabulary, make)
 
 
@@ -203,7 +212,12 @@ def refuse_difference(theirs: Header, ours: Header, name: str) -> None:
 
 
 def compress_online(
-    data: bytes, config: Config, segment: int = 20, lanes: int = 0, verify: bool = True, progress: Progress = ignore
+    data: bytes,
+    config: Config,
+    segment: int = SEGMENT,
+    lanes: int = 0,
+    verify: bool = True,
+    progress: Progress = ignore,
 ) -> Compressed:
     """Compress a text with a model that learns from it alone, `segment` symbols at a time; else as `Codec.compress`."""
     lanes = min(lanes or coder.default_lanes(len(data), online=True), max(1, len(data)))
@@ -212,16 +226,21 @@ def compress_online(
 
 
 def decompress(
-    data: bytes, trained: TrainedModel | None, name: str, progress: Progress = ignore, trust_code: bool = False
+    file: CompressedFile,
+    trained: TrainedModel | None,
+    name: str,
+    progress: Progress = ignore,
+    trust_code: bool = False,
 ) -> bytes:
     """Decompress a file with the codec that its header asks for; `name` is what errors call it.
 
-    Raises UserError where the file is damaged, was coded with another model or on another kind of machine, or asks for
-    a cell that is not rnnlm's without `trust_code`.
+    Raises UserError where the file was coded with another model, on another kind of machine, or with that of a run
+    folder where none is given, or asks for a cell that is not rnnlm's without `trust_code`.
     """
-    header = CompressedFile.from_bytes(data, name).header
-    if "online" in header:
-        check_trust(name, read_sections(header["online"])[0], trust_code)
-    codec = open_codec(header, trained)
-    refuse_difference(header["fingerprint"], codec.header["fingerprint"], name)
-    return codec.decompress(data, name, progress)
+    if "online" in file.header:
+        check_trust(name, read_sections(file.header["online"])[0], trust_code)
+    elif trained is None:
+        raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
+    codec = open_codec(file.header, trained)
+    refuse_difference(file.header["fingerprint"], codec.header["fingerprint"], name)
+    return codec.decompress(file, name, progress)

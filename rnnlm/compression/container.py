@@ -61,7 +61,8 @@ class CompressedFile:
             file.check()
         except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
             raise UserError(
-                f"{name} was not written by this version of `rnnlm compress` ({type(error).__name__}: {error})."
+                f"{name} was not written by this version of `rnnlm compress` ({type(error).__name__}: {error}): "
+                "decompress it with the program that wrote it, or get another copy."
             ) from None
         return file
 

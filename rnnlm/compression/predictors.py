@@ -1,6 +1,7 @@
 """Predict the next symbol in several lanes at once, with models that may learn from the symbols that came."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,22 @@ Update = Callable[[Params, Any, Params], tuple[Params, Any]]
 """(gradients, state, params) -> (params, state)."""
 
 
+def segment_cost(
+    stepper: Stepper, params: Params, carry: model.Stack, x_LT: jax.Array, y_LT: jax.Array, mask_LT: jax.Array
+) -> jax.Array:
+    """Compute the nats of a segment's targets that are text, from the carry before it, over all its L * T places."""
+    _, logits_LTV = stepper.forward(params, carry, x_LT, jnp.zeros(x_LT.shape, bool))
+    return jnp.sum(jnp.where(mask_LT, tally.nats(logits_LTV, y_LT), 0.0)) / x_LT.size
+
+
+def learn_segment(
+    stepper: Stepper, update: Update | None, params: Params, state: Any, *segment: Any
+) -> tuple[Params, Any]:
+    """Update params by the gradient of the cost of `segment`, the last arguments of `segment_cost`."""
+    assert update is not None
+    return update(jax.grad(partial(segment_cost, stepper))(params, *segment), state, params)
+
+
 class CompiledPredictor:
     """Hold the compiled steps of one model, its params, and how they learn.
 
@@ -32,19 +49,7 @@ class CompiledPredictor:
         self, stepper: Stepper, params: Params, segment: int = 0, update: Update | None = None, state: Any = ()
     ):
         self.stepper, self.params, self.segment, self.state = stepper, params, segment, state
-
-        @jax.jit
-        def learn(
-            params: Params, state: Any, carry: model.Stack, x_LT: jax.Array, y_LT: jax.Array, mask_LT: jax.Array
-        ) -> tuple[Params, Any]:
-            def cost(params: Params) -> jax.Array:
-                _, logits_LTV = stepper.forward(params, carry, x_LT, jnp.zeros(x_LT.shape, bool))
-                return jnp.sum(jnp.where(mask_LT, tally.nats(logits_LTV, y_LT), 0.0)) / x_LT.size
-
-            assert update is not None
-            return update(jax.grad(cost)(params), state, params)
-
-        self.learn = learn
+        self.learn = jax.jit(partial(learn_segment, stepper, update))
 
     def start(self, lanes: int) -> "PredictorState":
         """Start at the beginning of a text."""
@@ -71,14 +76,16 @@ class PredictorState:
         self._segment_carry = self._carry
 
 
-def static(config: ModelConfig, vocab: int, params: Params) -> CompiledPredictor:
-    """Predict with a trained model whose params stay as they are."""
+def make_static_predictor(config: ModelConfig, vocab: int, params: Params) -> CompiledPredictor:
+    """Make a predictor with a trained model whose params stay as they are."""
     stepper = Stepper(config, vocab)
     return CompiledPredictor(stepper, stepper.inference_params(params))
 
 
-def dynamic(config: ModelConfig, vocab: int, params: Params, rms: Params, adaptation: Adaptation) -> CompiledPredictor:
-    """Predict with a trained model that adapts by a rule of `evaluation.dynamic`, to all lanes together."""
+def make_dynamic_predictor(
+    config: ModelConfig, vocab: int, params: Params, rms: Params, adaptation: Adaptation
+) -> CompiledPredictor:
+    """Make a predictor with a trained model that adapts by a rule of `evaluation.dynamic`, to all lanes together."""
     decay_rates, step_sizes = per_param_rates(rms, adaptation)
 
     def update(grads: Params, trained: Any, params: Params) -> tuple[Params, Any]:
@@ -87,10 +94,10 @@ def dynamic(config: ModelConfig, vocab: int, params: Params, rms: Params, adapta
     return CompiledPredictor(Stepper(config, vocab, folded=False), params, adaptation.segment, update, params)
 
 
-def online(
+def make_online_predictor(
     config: ModelConfig, optim_config: OptimConfig, vocab: int, segment: int, seed: int, updates: int
 ) -> CompiledPredictor:
-    """Predict with a model drawn from a seed that learns by an optimizer, scheduled over `updates` in all."""
+    """Make a predictor with a model drawn from a seed that learns by an optimizer, scheduled over `updates` in all."""
     optimizer = optim.make_optimizer(optim_config, optim.make_schedule(optim_config, updates, updates))
     params = model.init_params(config, vocab, jax.random.PRNGKey(seed))
 

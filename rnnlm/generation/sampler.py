@@ -136,6 +136,6 @@ def truncate(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Ar
     best_KV = -jnp.sort(-logits_KV, axis=-1)
     best_KV = jnp.where(jnp.arange(best_KV.shape[-1])[None, :] < top_k, best_KV, -jnp.inf)
     p_KV = jax.nn.softmax(best_KV, axis=-1)
-    kept_KV = (jnp.cumsum(p_KV, axis=-1) - p_KV < top_p) | (top_p >= 1)
-    least_K = jnp.min(jnp.where(kept_KV.at[:, 0].set(True) & (best_KV > -jnp.inf), best_KV, jnp.inf), axis=-1)
+    nucleus_KV = (jnp.cumsum(p_KV, axis=-1) - p_KV < top_p) | (top_p >= 1)
+    least_K = jnp.min(jnp.where(nucleus_KV.at[:, 0].set(True) & (best_KV > -jnp.inf), best_KV, jnp.inf), axis=-1)
     return jnp.where(logits_KV >= least_K[:, None], logits_KV, -jnp.inf)

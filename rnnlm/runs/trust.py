@@ -1,5 +1,6 @@
 """Import a cell that a file names from someone else's module only where the user trusts it."""
 
+from rnnlm.cells import is_foreign
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 
@@ -9,8 +10,8 @@ def check_trust(source: object, config: ModelConfig, trust_code: bool) -> None:
 
     `source` names in the error what holds the config.
     """
-    module, colon, name = config.cell.partition(":")
-    if colon and not trust_code:
+    if is_foreign(config.cell) and not trust_code:
+        module, _, name = config.cell.partition(":")
         raise UserError(
             f"{source} has the cell {name} of the module {module}, which would be imported and run: give --trust_code, "
             "or trust_code=True in Python, if you trust that module."

@@ -24,7 +24,7 @@ SEEN = Vocabulary("byte_seen", tuple(sorted(set(make_text(3000)))))
 CHAR = Vocabulary("char", tuple(sorted(map(ord, "añb€ \n漢😀"))))
 CONFIG = tiny(model__hidden=12).model
 PREDICTORS = {
-    v.kind: predictors.static(CONFIG, len(v), model.init_params(CONFIG, len(v), jax.random.PRNGKey(0)))
+    v.kind: predictors.make_static_predictor(CONFIG, len(v), model.init_params(CONFIG, len(v), jax.random.PRNGKey(0)))
     for v in (BYTE, SEEN, CHAR)
 }
 
@@ -40,7 +40,7 @@ def pack(data, vocabulary=SEEN, lanes=2, predictor=None):
 
 
 def unpack(coded, vocabulary=SEEN, predictor=None):
-    return codec_of(vocabulary, predictor).decompress(coded, "x.rnz")
+    return codec_of(vocabulary, predictor).decompress(CompressedFile.from_bytes(coded, "x.rnz"), "x.rnz")
 
 
 TEXTS = [
@@ -77,7 +77,7 @@ def test_any_bytes_in_any_lanes_come_back(data, lanes):
 
 def test_a_million_zeros_come_back():
     data, few = bytes(1_000_000), Vocabulary("byte_seen", (0, 10, 97))
-    made = predictors.static(CONFIG, 3, model.init_params(CONFIG, 3, jax.random.PRNGKey(0)))
+    made = predictors.make_static_predictor(CONFIG, 3, model.init_params(CONFIG, 3, jax.random.PRNGKey(0)))
     coded, tally = pack(data, few, 500, made)
     assert unpack(coded, few, made) == data
     assert abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
@@ -196,7 +196,7 @@ def test_a_config_comes_back_from_a_header(changes):
 
 def test_a_vocabulary_of_one_symbol():
     few = Vocabulary("byte_seen", (97,))
-    made = predictors.static(CONFIG, 1, model.init_params(CONFIG, 1, jax.random.PRNGKey(0)))
+    made = predictors.make_static_predictor(CONFIG, 1, model.init_params(CONFIG, 1, jax.random.PRNGKey(0)))
     for data in (b"aaaa", b"abca"):
         assert unpack(pack(data, few, 2, made)[0], few, made) == data
 
@@ -204,12 +204,14 @@ def test_a_vocabulary_of_one_symbol():
 def test_a_model_that_diverged_is_no_coder():
     params = jax.tree.map(lambda p: p * np.nan, model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(0)))
     with pytest.raises(UserError, match="it has diverged"):
-        pack(make_text(50), SEEN, 1, predictors.static(CONFIG, len(SEEN), params))
+        pack(make_text(50), SEEN, 1, predictors.make_static_predictor(CONFIG, len(SEEN), params))
 
 
 def test_other_params_do_not_decode():
     coded, _ = pack(make_text(2000))
-    other = predictors.static(CONFIG, len(SEEN), model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(1)))
+    other = predictors.make_static_predictor(
+        CONFIG, len(SEEN), model.init_params(CONFIG, len(SEEN), jax.random.PRNGKey(1))
+    )
     with pytest.raises(UserError, match="x.rnz does not decode to the text that it was made from"):
         unpack(coded, predictor=other)
     with pytest.raises(UserError, match="params was 1, here 2"):
@@ -219,7 +221,7 @@ def test_other_params_do_not_decode():
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_a_network_that_learns_while_it_codes(lanes):
     config, data = tiny(model__hidden=24, optim__learning_rate=0.02), make_text(6000)
-    made = predictors.online(config.model, config.optim, 256, 10, 0, 1 + len(data) // lanes // 10)
+    made = predictors.make_online_predictor(config.model, config.optim, 256, 10, 0, 1 + len(data) // lanes // 10)
     coded, tally = pack(data, BYTE, lanes, made)
     assert unpack(coded, BYTE, made) == data
     assert len(coded) < 0.6 * len(data) and abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
