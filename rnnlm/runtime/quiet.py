@@ -78,7 +78,9 @@ def install_hooks(stack: contextlib.ExitStack) -> None:
     sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
     stack.callback(restore_hook, "excepthook", on_exception, excepthook)
     stack.callback(restore_hook, "unraisablehook", on_unraisable, unraisablehook)
-    warnings.filterwarnings("ignore", r"coroutine '.*(is_path_finalized|_coro_with_registration|metadata)' was never awaited")
+    warnings.filterwarnings(
+        "ignore", r"coroutine '.*(is_path_finalized|_coro_with_registration|metadata)' was never awaited"
+    )
     stack.callback(remove_filter, warnings.filters[0])
 
 
