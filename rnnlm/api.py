@@ -15,6 +15,7 @@ from rnnlm.compression.codec import SEGMENT, Compressed, Progress, ignore
 from rnnlm.config import Config
 from rnnlm.data.corpora import absolute
 from rnnlm.data.splits import Dataset
+from rnnlm.errors import UserError
 from rnnlm.evaluation.tally import Tally
 from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
@@ -64,6 +65,10 @@ def as_config(config: ConfigLike) -> Config:
     """Build a Config from a Config, a ConfigDict or a dict. Raises UserError that names a wrong entry."""
     if isinstance(config, Config):
         return config
+    if not isinstance(config, ConfigDict | Mapping):
+        raise UserError(
+            f"A config is a Config, a ConfigDict (get_config() of a config file) or a dict, not {type(config).__name__}."
+        )
     return Config.from_dict(config.to_dict() if isinstance(config, ConfigDict) else config)
 
 
@@ -94,6 +99,9 @@ def open_runs(
     data: str | Path = "",
 ) -> list[Run]:
     """Open the evaluations that `compare` ranks, one a run. Raises UserError as it does."""
+    workdirs = [workdirs] if isinstance(workdirs, str | Path) else workdirs
+    if not workdirs:
+        raise UserError("There is nothing to compare: name at least one run folder.")
     if data:
         saved = [layout.load_run(Path(workdir)) for workdir in workdirs]
         for run in {run.sha256: run for run in saved}.values():

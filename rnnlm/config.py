@@ -313,7 +313,10 @@ def build(cls: type, values: Mapping[str, Any], prefix: str = "", saved: bool = 
         elif name in values:
             made[name] = coerce(prefix + name, values[name], kind)
         elif saved and field.metadata["before"] is dataclasses.MISSING:
-            raise UserError(f"The saved config has no {prefix}{name}: restore it from a copy of the run.")
+            raise UserError(
+                f"The saved config has no {prefix}{name}: restore it from a copy of the run; or if the key is new, "
+                "declare with before= what runs without it mean."
+            )
         elif saved:
             made[name] = field.metadata["before"]
     return cls(**made)

@@ -88,7 +88,7 @@ class LanguageModel:
         *,
         text: str | bytes | None = None,
         path: str | Path | None = None,
-        protocol: EvalProtocol | None = None,
+        protocol: str | EvalProtocol | None = None,
         dynamic: str | Adaptation | None = None,
         symbols: tuple[int, int] = (0, 0),
         progress: Progress = ignore,
@@ -112,6 +112,7 @@ class LanguageModel:
             raise UserError("Dynamic evaluation reads with the carry: leave out protocol.")
         if record and split is None:
             raise UserError("Only scores of the run's own splits are recorded: leave out record.")
+        protocol = EvalProtocol(protocol) if isinstance(protocol, str) else protocol
         text_slice = self._text_slice(split, text, path)
         if dynamic is None:
             protocol = protocol or EvalProtocol(lanes=self.config.eval.lanes, warmup=self.config.eval.warmup)
@@ -197,7 +198,8 @@ class LanguageModel:
 
         `SamplingOptions` explains the other arguments. Raises UserError for values that cannot be drawn with.
         """
-        chunks = list(self.stream(prompt, length, temperature, seed, top_k, top_p, num or 1))
+        count = 1 if num is None else num
+        chunks = list(self.stream(prompt, length, temperature, seed, top_k, top_p, count))
         texts = [prompt + b"".join(pieces).decode(errors="replace") for pieces in zip(*chunks, strict=True)]
         return texts[0] if num is None else texts
 

@@ -14,6 +14,7 @@ import pytest
 import rnnlm
 from rnnlm.cells import foreign
 from rnnlm.commands import main
+from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
 from rnnlm.generation import states
 from rnnlm.runtime import quiet
@@ -371,3 +372,17 @@ def test_steps_agree_with_scores(lm):
     first = lm.step("t")
     lm.reset()
     np.testing.assert_array_equal(first, lm.step(b"t"))
+
+
+def test_wrong_types_get_a_sentence(run, tmp_path):
+    lm = rnnlm.load(run[0])
+    assert lm.score("test", protocol="windows").tally.count == lm.score("test").tally.count
+    for call, complaint in (
+        (lambda: rnnlm.train("configs/base.py", tmp_path / "x"), "a Config, a ConfigDict .* or a dict, not str"),
+        (lambda: rnnlm.compare([]), "nothing to compare"),
+        (lambda: lm.sample("a", 5, num=0), "at least one of each"),
+        (lambda: lm.score("test", protocol="windws"), "windws"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            call()
+    assert not (tmp_path / "x").exists()

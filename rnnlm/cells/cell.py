@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from rnnlm.errors import UserError
+
 Params = dict[str, Any]
 """A PyTree of params: those of a layer are arrays by name, those of a model are layers by name."""
 Carry = tuple[jax.Array, ...]
@@ -71,6 +73,14 @@ class Cell:
     flops: Callable[[int, int], float] | None = None
     """(D, H) -> FLOPs of one step of one lane; None: two for each weight of a matrix."""
 
+    def __post_init__(self) -> None:
+        """Raise UserError unless the cell has exactly one form, with the param that its form needs."""
+        by_update = self.mix is not None and self.update is not None
+        if by_update == (self.step is not None) or (self.mix is None) != (self.update is None):
+            raise UserError("A Cell has either mix and update, or step: give one of the two forms.")
+        if by_update and "W_h" not in self.params(1, 1):
+            raise UserError("A Cell with mix and update multiplies its carry by W_h: declare it, or give step instead.")
+
     def count_params(self, inputs: int, hidden: int) -> int:
         """Return the number of parameters of a layer."""
         return sum(math.prod(param.shape) for param in self.params(inputs, hidden).values())
@@ -81,10 +91,6 @@ class Cell:
             return self.flops(inputs, hidden)
         shapes = [param.shape for param in self.params(inputs, hidden).values()]
         return 2.0 * sum(math.prod(shape) for shape in shapes if len(shape) > 1)
-
-    def carry_bytes(self, hidden: int) -> int:
-        """Return the bytes of the carry of one lane."""
-        return sum(math.prod(s.shape) * jnp.dtype(s.dtype).itemsize for s in self.carry(hidden).values())
 
     def start(self, lanes: int, hidden: int) -> Carry:
         """Return the initial carry of `lanes` lanes."""

@@ -132,7 +132,7 @@ class FlaxAdapter:
         rngs = None if key is None else {"params": key, "dropout": key}
         try:
             own_carry, output = self.build(hidden).apply(
-                {"params": unflatten_dict(params, sep=".")}, own_carry, x, rngs=rngs
+                {"params": unflatten_dict(dict(params), sep=".")}, own_carry, x, rngs=rngs
             )
         except flax.errors.InvalidRngError:
             raise UserError(

@@ -146,6 +146,13 @@ def decompress(argv: list[str]) -> int:
     return 0
 
 
+VALUE_FLAGS = {
+    f"--{name}"
+    for name in ("workdir", "config", "data", "lanes", "segment", "learning_rate", "decay", "step", "cpu_devices")
+}
+"""Flags whose value may follow as a word of its own."""
+
+
 def split_positional(argv: list[str]) -> tuple[str, list[str]]:
     """Split a command line: -> (the file, the flags with `-o FILE` as --o=FILE). Raises UserError for several files."""
     flagged, files = [], []
@@ -156,6 +163,8 @@ def split_positional(argv: list[str]) -> tuple[str, list[str]]:
             if not name or name.startswith("-"):
                 raise UserError("-o is without a file: name the one to write, as in -o text.rnz.")
             flagged.append(f"--o={name}")
+        elif word in VALUE_FLAGS:
+            flagged.append(f"{word}={next(rest, '')}")
         elif word.startswith("-") and word != "-":
             flagged.append(word)
         else:

@@ -171,4 +171,8 @@ def check_names(overrides: list[str], known: list[str]) -> None:
         if keys:
             raise UserError(f"--config.{name} is a section: set one of its keys, such as --config.{keys[0]}.")
         if name not in known:
+            if name.startswith("model.options"):
+                raise UserError(
+                    f"--config.{name} cannot be set here: model.options is a dict, which a config file sets."
+                )
             raise UserError(unknown_key_message(name, known))

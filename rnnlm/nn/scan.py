@@ -31,7 +31,7 @@ class Recurrence(NamedTuple):
 @jax.custom_vjp
 def embed(table_VG: jax.Array, x_TB: jax.Array) -> jax.Array:
     """Look up the table's row of each symbol: -> [T, B, G], equal to the product with one-hot vectors."""
-    return table_VG.at[x_TB].get(mode="promise_in_bounds")
+    return jnp.asarray(table_VG).at[x_TB].get(mode="promise_in_bounds")
 
 
 def _embed_fwd(table_VG: jax.Array, x_TB: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -1,12 +1,14 @@
 """Foreign cells are loaded by import path: flax's cells equal ours, and unsuitable ones are refused in a sentence."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm.cells import cell_of
+from rnnlm.cells import CELLS, cell_of
 from rnnlm.config import LSTMOptions, ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import model
@@ -159,7 +161,7 @@ def test_a_random_cell_is_differentiated_by_autodiff_and_draws_by_lane():
         ("numpy:pi", {}, "is a float: expected a Cell"),
         ("flax.linen:GRUCell", {"a": 1}, "takes no model.options"),
         ("lstm", {"a": 1}, "model.options are for a cell of your own"),
-        ("lstn", {}, "model.cell is 'lstn': expected one of rnn, lstm, gru, gru_before, or package.module:Name"),
+        ("lstn", {}, f"model.cell is 'lstn': expected one of {', '.join(CELLS)}, or package.module:Name"),
     ],
 )
 def test_an_unsuitable_cell_is_refused_in_a_sentence(name, options, complaint):
@@ -182,3 +184,16 @@ def test_two_biases_are_one_bias_that_is_their_sum():
     a, b = (model.apply(c, V)(p, model.initial_carry(c, B), x, reset)[1] for c, p in ((two, params), (one, summed)))
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert model.count_params(two, V) - model.count_params(one, V) == 2 * 4 * H
+
+
+def test_a_cell_has_exactly_one_form():
+    whole = cell_of(ModelConfig())
+    for change, complaint in (
+        ({"update": None}, "either"),
+        ({"step": lambda *a: a}, "either"),
+        ({"mix": None}, "either"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            dataclasses.replace(whole, **change)
+    with pytest.raises(UserError, match="W_h"):
+        dataclasses.replace(whole, params=lambda inputs, hidden: {})
