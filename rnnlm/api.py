@@ -67,7 +67,7 @@ def as_config(config: ConfigLike) -> Config:
         return config
     if not isinstance(config, ConfigDict | Mapping):
         raise UserError(
-            f"A config is a Config, a ConfigDict (get_config() of a config file) or a dict, not {type(config).__name__}."
+            f"A config is a Config, a ConfigDict (from get_config() of a file) or a dict, not {type(config).__name__}."
         )
     return Config.from_dict(config.to_dict() if isinstance(config, ConfigDict) else config)
 

@@ -39,7 +39,7 @@ def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     assert static.tally.bpc == pytest.approx(one.bpc, rel=1e-5) and adapted.tally.bpc < one.bpc
     assert lm.sample("the ", 20, seed=1) == lm.sample("the ", 20, seed=1)
     states = next(lm.states("the cat"))
-    assert [len(array) for layer in states.carry for array in layer.values()][0] == 7
+    assert all(len(array) == 7 for layer in states.carry for array in layer.values())
     assert lm.decompress(lm.compress(b"the cat sat on a mat")) == b"the cat sat on a mat"
 
 
