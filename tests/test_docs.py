@@ -40,6 +40,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, tiny):
     pages.run_page(page, tiny)
 
 
+@pytest.mark.slow
 def test_what_extend_adds_runs_in_a_tree_that_has_it(tmp_path):
     for name in ("rnnlm", "configs", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "fixtures"))

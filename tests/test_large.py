@@ -29,6 +29,7 @@ def large(tmp_path_factory):
     path.unlink()
 
 
+@pytest.mark.slow
 def test_it_trains_on_the_first_96_million_and_is_scored_on_the_last_4(large, tmp_path):
     workdir = tmp_path / "run"
     flags = (

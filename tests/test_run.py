@@ -149,6 +149,7 @@ def test_accumulated_gradients_on_two_devices_give_an_equal_run(device_runs, tmp
     near(device_runs / "1", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
     for n in (1, 2):
         train(tmp_path / str(n), text_file, f"--cpu_devices={n}", "--config.model.dropout=0.4")

@@ -14,7 +14,12 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+SLOW = ("mogrifier", "flax")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CELLS]
+)
 def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     cell, options = CELLS[name]
 

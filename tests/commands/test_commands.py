@@ -41,6 +41,7 @@ def test_online_needs_no_run(tmp_path):
     assert again.read_bytes() == text.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
     text.write_bytes(make_text(500))
@@ -88,6 +89,7 @@ def test_what_would_be_destroyed_is_refused(run, tmp_path):
     assert link.is_symlink() and target.stat().st_size > 0 and text.read_bytes() == make_text(500)
 
 
+@pytest.mark.slow
 def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
     printed = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune")
     tried = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("valid ")]
@@ -124,6 +126,7 @@ def test_dynamic_evaluation_is_recorded_and_compared(run):
     assert abs(printed["nats"] - static["nats"]) > 1 and printed["count"] == static["count"]
 
 
+@pytest.mark.slow
 def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     other = tmp_path / "other"
     train(other, text_file, "--config.data.symbols=byte_seen", "--config.model.hidden=20", "--config.train.steps=60")

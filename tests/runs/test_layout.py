@@ -83,7 +83,7 @@ def test_the_text_may_be_named(elsewhere):
         shutil.copy(FIXTURES / "words.txt", elsewhere / "here")
         assert run.open_dataset(data).corpus.path.name == "words.txt"
     (elsewhere / "here" / "other.txt").write_bytes((FIXTURES / "words.txt").read_bytes().replace(b"cost", b"cast", 1))
-    with pytest.raises(UserError, match=rf"--data=other.txt is another text .* [0-9a-f]{{64}}, but .* {run.sha256}"):
+    with pytest.raises(UserError, match=rf"other.txt is another text .* [0-9a-f]{{64}}, but .* {run.sha256}"):
         run.open_dataset("other.txt")
     with pytest.raises(UserError, match="--data=gone names no file"):
         run.open_dataset("gone")

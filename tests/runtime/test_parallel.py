@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import pytest
 
 from rnnlm.runtime import parallel
 from tests.conftest import rnnlm, train
@@ -14,6 +15,7 @@ def compiled(home: Path) -> set[str]:
     return {path.name for path in home.rglob("compiled/*/*-cache")}
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(tmp_path, text_file):
     env = OWN | {"XDG_CACHE_HOME": str(tmp_path / "home")}
     args = ("--config.train.steps=2", "--config.checkpoint.every=2")
