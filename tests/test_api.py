@@ -268,6 +268,7 @@ print(*(warning.message for warning in caught))
     assert "came too late" in script(code)
 
 
+@pytest.mark.slow
 def test_the_first_call_configures_jax_unless_it_has_started(run):
     code = f"""
 import os, rnnlm
@@ -293,6 +294,7 @@ before = state()
 """
 
 
+@pytest.mark.slow
 def test_a_library_leaves_the_process_as_it_was(run, tmp_path):
     code = f"""{STATE}
 config = rnnlm.load({str(run[0])!r}).config

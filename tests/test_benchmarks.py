@@ -87,6 +87,7 @@ def run_against(other, shapes):
     return line
 
 
+@pytest.mark.slow
 def test_another_checkout_runs_its_own_code(tmp_path):
     other, mark = other_checkout(tmp_path), tmp_path / "mark"
     step = other / "rnnlm" / "training" / "step.py"

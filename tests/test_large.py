@@ -75,6 +75,7 @@ def peak(*args: object) -> int:
     return int(done.stdout.split("peak ")[-1])
 
 
+@pytest.mark.slow
 def test_a_large_text_is_not_held_in_memory(large, text_file, tmp_path):
     def train(text: Path, name: str) -> int:
         return peak(

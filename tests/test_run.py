@@ -74,6 +74,7 @@ def last_complete_step(workdir):
         return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
@@ -92,6 +93,7 @@ def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, num
     same_bits(leaves(workdir, 240), leaves(uninterrupted, 240))
 
 
+@pytest.mark.slow
 def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
     """A signal stops a long evaluation at once; the next start repeats it."""
     slow = ("--config.eval.lanes=1", "--config.eval.every=20", "--config.train.steps=25", "--config.eval.max_symbols=0")
@@ -228,6 +230,7 @@ def test_tensorboard_events_equal_the_metrics(uninterrupted):
     assert b"model.hidden" in events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [3, 40])
 def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file, target):
     """A kill before the first checkpoint or after some leaves one event for each step."""

@@ -33,6 +33,7 @@ def test_compress_and_decompress(run, tmp_path, options):
     assert again.read_bytes() == text.read_bytes()
 
 
+@pytest.mark.slow
 def test_online_needs_no_run(tmp_path):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
     text.write_bytes(make_text(4000))
