@@ -33,7 +33,6 @@ RECURRENCE = 1 << 16
 def forward(
     config: ModelConfig,
     vocab: int,
-    looped: bool,
     params: Params,
     carry: Stack,
     x_BT: jax.Array,
@@ -44,7 +43,7 @@ def forward(
 
     Where reset_BT is set, the lane's carry is replaced by the initial one before the symbol is read. `keys_B` holds a
     key for each lane, for dropout and random cells, so that masks do not depend on the split of lanes over devices;
-    None: no dropout. With `looped`, equal layers above the first are compiled as one loop (`is_looped`).
+    None: no dropout. Layers that `stack_layers` has stacked are compiled as one loop.
     """
     cell, dtype, sizes = cell_of(config), jnp.dtype(config.dtype), config.hidden_sizes
     reset_TB = reset_BT.T
@@ -72,40 +71,57 @@ def forward(
         after, h_TBH = scan.scan(cell, hidden, params, carry, u_TBG, reset_TB, dtype, keys)
         return h_TBH, after
 
-    upper = [params[f"layer_{i}"] for i in range(1, len(sizes))]
-    h_TBH, upper_carry = apply_upper_layers(layer, looped, h_TBH, upper, carry[1:])
+    h_TBH, upper_carry = apply_upper_layers(layer, params, h_TBH, carry[1:])
     h_TBH = drop(h_TBH, config.dropout_output, len(sizes))
     logits_TBV = layers.logits(params["output"], h_TBH, table_VE if config.tied else None, dtype)
     return (first_carry, *upper_carry), logits_TBV.transpose(1, 0, 2)
 
 
 def apply_upper_layers(
-    layer: Callable[..., tuple[jax.Array, Carry]], looped: bool, h_TBH: jax.Array, upper: list[Params], carry: Stack
+    layer: Callable[..., tuple[jax.Array, Carry]], params: Params, h_TBH: jax.Array, carry: Stack
 ) -> tuple[jax.Array, Stack]:
     """Run the layers above the first, one after another: -> (the last one's output h_TBH, their carries).
 
-    `layer` maps (h_TBH, (number, params, carry)) -> (h_TBH, carry). With `looped`, it is compiled once and scanned over
-    stacked params and carries.
+    `layer` maps (h_TBH, (number, params, carry)) -> (h_TBH, carry). If their params are stacked, it is compiled once
+    and scanned over them.
     """
     numbers = range(1, 1 + len(carry))
-    if not looped:
+    if "upper" not in params:
         after = []
-        for inputs in zip(numbers, upper, carry, strict=True):
-            h_TBH, layer_carry = layer(h_TBH, inputs)
+        for i, layer_carry in zip(numbers, carry, strict=True):
+            h_TBH, layer_carry = layer(h_TBH, (i, params[f"layer_{i}"], layer_carry))
             after.append(layer_carry)
         return h_TBH, tuple(after)
-    params_L, carry_L = (jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (upper, carry))
-    h_TBH, after_L = jax.lax.scan(layer, h_TBH, (jnp.array(numbers), params_L, carry_L))
+    carry_L = jax.tree.map(lambda *states: jnp.stack(states), *carry)
+    h_TBH, after_L = jax.lax.scan(layer, h_TBH, (jnp.array(numbers), params["upper"], carry_L))
     return h_TBH, tuple(zip(*(tuple(state_L) for state_L in after_L), strict=True))
 
 
 def is_looped(config: ModelConfig) -> bool:
-    """Return whether the layers above the first are compiled as one loop: if there are at least three, all equal.
+    """Return whether the layers above the first are compiled as one loop: if there are at least three, all equal."""
+    return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
+
+
+def stack_layers(config: ModelConfig, params: Params) -> Params:
+    """Stack the params of the layers above the first as "upper", if they are looped; `unstack_layers` undoes it.
 
     The loop shortens compilation, but copies params and residuals; the model for single steps, where that copy costs
-    more than the step, does not use it.
+    more than the step, does not use it. Params that are stacked stay as they are.
     """
-    return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
+    if "upper" in params or not is_looped(config):
+        return params
+    names = [f"layer_{i}" for i in range(1, len(config.hidden_sizes))]
+    upper = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[name] for name in names))
+    return {name: layer for name, layer in params.items() if name not in names} | {"upper": upper}
+
+
+def unstack_layers(config: ModelConfig, params: Params) -> Params:
+    """Undo `stack_layers`."""
+    if "upper" not in params:
+        return params
+    count = len(config.hidden_sizes)
+    upper = {f"layer_{i}": jax.tree.map(lambda p, i=i: p[i - 1], params["upper"]) for i in range(1, count)}
+    return {name: layer for name, layer in params.items() if name != "upper"} | upper
 
 
 def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int) -> jax.Array | None:
@@ -155,7 +171,7 @@ class RecurrentLM(nn.Module):
                 raise ValueError("Captured intermediates have no dropout: leave out keys_B.")
             return self._module_by_module(carry, x_BT, reset_BT)
         params = dict(self.variables["params"])
-        return forward(self.config, self.vocab, is_looped(self.config), params, carry, x_BT, reset_BT, keys_B)
+        return forward(self.config, self.vocab, stack_layers(self.config, params), carry, x_BT, reset_BT, keys_B)
 
     def _module_by_module(self, carry: Stack, x_BT: jax.Array, reset_BT: jax.Array) -> tuple[Stack, jax.Array]:
         embedded = self.config.embedding > 0
@@ -187,7 +203,9 @@ def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forwar
 
     With `step_by_step`, for windows of one symbol, the layers are not looped.
     """
-    return partial(forward, config, vocab, is_looped(config) and not step_by_step)
+    if step_by_step:
+        return partial(forward, config, vocab)
+    return lambda params, *inputs: forward(config, vocab, stack_layers(config, params), *inputs)
 
 
 def inference_config(config: ModelConfig) -> ModelConfig:

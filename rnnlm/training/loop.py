@@ -162,7 +162,7 @@ class Trainer:
             stopping = not self.validate(step, state, stop)
         improved = self.best_step() != best_step
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            host_state = state_to_host(state)
+            host_state = state_to_host(self.config.model, state)
             with parallel.sync_errors():
                 self.raise_failure()
                 self.logger.flush()

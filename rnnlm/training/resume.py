@@ -36,14 +36,14 @@ def start_or_resume(
     refuse_difference(checkpoints_dir, "texts", dataset.corpus.sha256)
     refuse_difference(checkpoints_dir, "checkpoints", steps)
     if not steps:
-        return 0, state_to_devices(initial_state)
+        return 0, state_to_devices(config.model, initial_state)
     step, tree = restore.load(checkpoints_dir, steps, console.warn, every_process=True)
     with parallel.sync_errors():
         restored = restore.restore_into(initial_state, tree, str(checkpoints_dir / str(step)))
         if parallel.is_main():
             restore.quarantine(checkpoints_dir, step)
         console.say(f"going on from step {step}")
-    return step, state_to_devices(restored)
+    return step, state_to_devices(config.model, restored)
 
 
 def refuse_difference(checkpoints_dir: Path, what: str, value: object) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnlm.cells import Params, cell_of
-from rnnlm.config import Config
+from rnnlm.config import Config, ModelConfig
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
 from rnnlm.nn.model import Forward, Stack
@@ -47,11 +47,12 @@ def train_step(
 
     def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
         keys_B = lane_keys(state, len(window[0])) if draws else None
+        params = model.stack_layers(config.model, params)
         (nats, carry), grads = accumulate_gradients(
             loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
         )
         nats, grads = parallel.psum((nats, grads))
-        return apply_update(optimizer, config.optim.ema, state, params, nats, grads, carry)
+        return apply_update(config, optimizer, state, params, nats, grads, carry)
 
     state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), 0, 0, 0)
     # The params are not donated: XLA's CPU code for an update in place goes one number at a time.
@@ -130,19 +131,23 @@ def accumulate_gradients(
 
 
 def apply_update(
+    config: Config,
     optimizer: optax.GradientTransformation,
-    ema: float,
     state: TrainState,
     params: Params,
     nats: jax.Array,
     grads: Params,
     carry: Stack,
 ) -> tuple[TrainState, Metrics]:
-    """Return the state after an update of the params, and the metrics of the step."""
+    """Return the state after an update of the params, and the metrics of the step.
+
+    Params, gradients and optimizer state are as `stack_layers` stacks them: XLA compiles the update of each array.
+    """
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
-    average = update_ema(state, params, ema)
+    params = model.unstack_layers(config.model, params)
+    average = update_ema(state, params, config.optim.ema)
     return TrainState(state.step + 1, params, opt_state, average, carry, state.key), metrics
 
 
@@ -163,12 +168,27 @@ def lane_keys(state: TrainState, lanes: int) -> jax.Array:
     return jax.vmap(lambda lane: jax.random.fold_in(key, lane))(parallel.first_lane(lanes) + jnp.arange(lanes))
 
 
-def state_to_devices(state: TrainState) -> TrainState:
-    """Put a state with all lanes in global order onto the devices, this process's lanes split over its own."""
+def state_to_devices(config: ModelConfig, state: TrainState) -> TrainState:
+    """Put a state with all lanes in global order onto the devices, this process's lanes split over its own.
+
+    There the optimizer state is stacked as the step needs it.
+    """
     carry = jax.tree.map(lambda x: x[parallel.local_lanes(len(x))], state.carry)
-    return parallel.replicate(state._replace(carry=()))._replace(carry=parallel.shard(carry))
+    opt_state = map_params(partial(model.stack_layers, config), state.opt_state)
+    return parallel.replicate(state._replace(opt_state=opt_state, carry=()))._replace(carry=parallel.shard(carry))
 
 
-def state_to_host(state: TrainState) -> TrainState:
-    """Return the whole state as numpy arrays, lanes in global order."""
-    return parallel.to_numpy(state._replace(carry=()))._replace(carry=parallel.gather(state.carry))
+def state_to_host(config: ModelConfig, state: TrainState) -> TrainState:
+    """Return the whole state as numpy arrays, layer by layer, lanes in global order."""
+    host_state = parallel.to_numpy(state._replace(carry=()))
+    opt_state = map_params(partial(model.unstack_layers, config), host_state.opt_state)
+    return host_state._replace(opt_state=opt_state, carry=parallel.gather(state.carry))
+
+
+def map_params(change: Callable[[Params], Params], opt_state: optax.OptState) -> optax.OptState:
+    """Apply a function to each tree in an optimizer state that has the structure of the params."""
+
+    def is_params(tree: object) -> bool:
+        return isinstance(tree, dict) and "layer_0" in tree
+
+    return jax.tree.map(lambda tree: change(tree) if is_params(tree) else tree, opt_state, is_leaf=is_params)

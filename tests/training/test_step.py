@@ -27,14 +27,14 @@ def run(steps, end=2000, watch=lambda state: None, **overrides):
     windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, end), config.train.batch, config.train.window)
     optimizer = optim.make_optimizer(config.optim, optim.make_schedule(config.optim, steps, windows.steps_per_epoch))
     host = jax.device_get(state.create(config, V, optimizer))
-    train_state = state_to_devices(host)
+    train_state = state_to_devices(config.model, host)
     step, seen = train_step(config, V, optimizer), []
     for i in range(steps):
         window = windows.window(i, slice(0, config.train.batch))
         train_state, metrics = step(train_state, *parallel.shard((window.x, window.y, window.reset)))
         seen.append(jax.device_get(metrics))
         watch(parallel.to_numpy(train_state.params))
-    return state_to_host(train_state), seen
+    return state_to_host(config.model, train_state), seen
 
 
 def close(a, b, **tolerance):
@@ -98,7 +98,7 @@ def test_masks_of_rematerialized_chunks(mask):
         config = tiny(train__window=time, train__remat=2, **extra)
         optimizer = optim.make_optimizer(config.optim, lambda step: 1e-30)
         host = jax.device_get(state.create(config, V, optimizer))
-        train_state = state_to_devices(host)
+        train_state = state_to_devices(config.model, host)
         x = np.tile([[3, 5]], (4, time // 2)).astype(np.int32)
         reset = np.tile([[True, False]], (4, time // 2))
         _, metrics = train_step(config, V, optimizer)(train_state, *parallel.shard((x, x, reset)))
@@ -118,7 +118,7 @@ def test_rematerialization_stores_no_array_of_the_whole_window():
     for remat in (0, 32):
         config = tiny(train__window=1024, train__remat=remat)
         optimizer = optim.make_optimizer(config.optim, lambda step: 1e-3)
-        train_state = state_to_devices(state.create(config, V, optimizer))
+        train_state = state_to_devices(config.model, state.create(config, V, optimizer))
         x = np.zeros((4, 1024), np.int32)
         sizes.append(
             largest(jax.make_jaxpr(train_step(config, V, optimizer))(train_state, *parallel.shard((x, x, x > 0))))
