@@ -102,7 +102,7 @@ class ModelConfig(Section):
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
-        """Width of each layer."""
+        """Return the width of each layer."""
         return self.sizes or (self.hidden,) * self.layers
 
     def check(self) -> None:

@@ -17,7 +17,7 @@ from rnnlm.errors import UserError
 
 
 class Compressor(Protocol):
-    """A compressor that reads a text in chunks, with the methods of zlib.compressobj."""
+    """Describe a compressor that reads a text in chunks, as zlib.compressobj does."""
 
     def compress(self, data: bytes, /) -> bytes:
         """Read a chunk; return the compressed bytes that are ready."""
@@ -27,7 +27,7 @@ class Compressor(Protocol):
 
 
 class Brotli:
-    """Brotli at its best quality, with the methods of a `Compressor`."""
+    """Compress by Brotli at its best quality."""
 
     def __init__(self) -> None:
         self._inner = brotli.Compressor(quality=11, lgwin=24)
@@ -40,7 +40,7 @@ class Brotli:
 
 
 class Ppmd:
-    """PPMd from the program 7z (Debian's p7zip-full), which reads and writes files.
+    """Compress by PPMd of the program 7z (Debian's p7zip-full), which reads and writes files.
 
     Order 8 is within 0.5 % of the best order on War and Peace and on enwik8's head, whole and test split alike.
     """

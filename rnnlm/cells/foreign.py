@@ -60,7 +60,7 @@ def import_name(name: str) -> Any:
 
 @dataclass(frozen=True)
 class FlaxAdapter:
-    """A flax cell as a `Cell`: built as Name(features=H), one feature axis, no mutable collections.
+    """Adapt a flax cell to a `Cell`: built as Name(features=H), one feature axis, no mutable collections.
 
     Its carry is (output, *the cell's own carry). A cell that draws random numbers gets a key only while training: in
     evaluation `self.has_rng` is false. Each method raises UserError for a cell that does not fit.
@@ -70,7 +70,7 @@ class FlaxAdapter:
     module_type: Callable[..., nn.RNNCellBase]
 
     def to_cell(self) -> Cell:
-        """Return the cell."""
+        """Make the `Cell` of the flax cell."""
         return Cell(self.params, self.carry, step=self.step, recurrent=(), random=self.is_random())
 
     def build(self, hidden: int) -> nn.RNNCellBase:

@@ -45,9 +45,11 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("corpus", "", "a corpus by name (rnnlm data lists them)", flag_values=values)
     flags.DEFINE_string("files", "", "or files, folders, globs", flag_values=values)
-    spec = "train/valid/test, as in data.split; 0.8/0.1/0.1 unless given"
+    spec = f"train/valid/test, as in data.split; {DataConfig.split} unless given"
     flags.DEFINE_string("split_spec", None, spec, flag_values=values)
-    flags.DEFINE_string("symbols", None, "byte, byte_seen or char; byte_seen unless given", flag_values=values)
+    flags.DEFINE_string(
+        "symbols", None, f"byte, byte_seen or char; {DataConfig.symbols} unless given", flag_values=values
+    )
     workdir = "or a run folder, whose text, split spec and symbols are taken"
     flags.DEFINE_string("workdir", "", workdir, flag_values=values)
     data_flag(values)
@@ -73,7 +75,7 @@ def open_text(values: flags.FlagValues) -> "Dataset":
     if values.workdir:
         dataset: Dataset = saved_run(Path(values.workdir)).open_dataset(values.data)
         return dataset
-    split_spec, symbols = values.split_spec or "0.8/0.1/0.1", values.symbols or "byte_seen"
+    split_spec, symbols = values.split_spec or DataConfig.split, values.symbols or DataConfig.symbols
     config = DataConfig(values.corpus, values.files, split_spec, symbols)
     config.check()
     return open_dataset(config)

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Define the flags of the verb."""
+    """Define the flags of `rnnlm eval`."""
     workdir_flags(values)
     flags.DEFINE_string("split", "test", "the split to score: train, valid or test", flag_values=values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)

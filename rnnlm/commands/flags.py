@@ -132,8 +132,9 @@ def given_protocol(values: flags.FlagValues, defaults: "EvalConfig") -> "EvalPro
     warmup = defaults.warmup if values.warmup is None else values.warmup
     if values.protocol == "windows":
         window = EvalProtocol.window if values.window is None else values.window
-        stride = max(1, window // 2) if values.stride is None else values.stride
-        return EvalProtocol("windows", values.lanes or 0, 0, window, stride)
+        if values.stride == 0:
+            raise UserError("--stride=0 is impossible: at least one symbol of a window counts.")
+        return EvalProtocol("windows", values.lanes or 0, 0, window, values.stride or 0)
     separator = ""
     if values.protocol == "records":
         given = "\\n" if values.separator is None else values.separator

@@ -58,12 +58,12 @@ class TrainWindows:
 
     @property
     def lane_length(self) -> int:
-        """Return the symbols of each lane."""
+        """Return the number of symbols in each lane."""
         return len(self.text_slice) // self.batch
 
     @property
     def steps_per_epoch(self) -> float:
-        """Return the windows that read each lane once, a fraction."""
+        """Return the number of windows in one pass over a lane, a fraction."""
         return self.lane_length / self.time
 
     def window(self, step: int, lanes: slice) -> Window:
@@ -97,7 +97,7 @@ class EvalWindows:
 
     @property
     def lane_length(self) -> int:
-        """Return the symbols that a lane reads, of which fewer may count in the last lanes."""
+        """Return the number of symbols that a lane reads, of which fewer may count in the last lanes."""
         pieces = -(-len(self.text_slice) // self.stride)
         return -(-pieces // self.lanes) * (self.context + self.stride)
 
@@ -105,7 +105,7 @@ class EvalWindows:
         return -(-self.lane_length // self.time)
 
     def window(self, index: int, lanes: slice) -> EvalWindow:
-        """Return window `index`, counted from 0, for some lanes; in lanes beyond `lanes` nothing counts."""
+        """Return window `index`, counted from 0, for a slice of lanes; beyond `self.lanes` nothing counts."""
         begin, end = self.text_slice.begin, self.text_slice.end
         both = self.context + self.stride
         step = index * self.time + np.arange(self.time)[None, :]

@@ -21,8 +21,9 @@ class EvalProtocol:
     carry    from the first symbol to the last with the carry, cut into `lanes` stretches side by side, each warmed up
              on the `warmup` symbols before it; exact in one lane. lanes=0 chooses as many as keep the warm-up at an
              eighth of the work at most
-    windows  `window` symbols at a time, each time from a reset carry; the last `stride` of them count, so every symbol
-             has window - stride symbols of context or more, but for the slice's first ones (as transformer papers do)
+    windows  `window` symbols at a time, each time from a reset carry; the last `stride` of them count, 0 for half, so
+             every symbol has window - stride symbols of context or more, but for the slice's first ones (as
+             transformer papers do)
     records  like carry, but with a reset at each symbol `separator`, which is the first input of the next record;
              exact in one lane, and where no record is longer than the warm-up
 
@@ -33,12 +34,14 @@ class EvalProtocol:
     lanes: int = 0
     warmup: int = 512
     window: int = 512
-    stride: int = 256
+    stride: int = 0
     separator: str = ""
 
     def __post_init__(self) -> None:
         if self.name not in ("carry", "windows", "records"):
             raise UserError(f"There is no protocol {self.name!r}: it is carry, windows or records.")
+        if self.stride == 0:
+            object.__setattr__(self, "stride", max(1, self.window // 2))
         if min(self.lanes, self.warmup) < 0 or not 0 < self.stride <= self.window:
             raise UserError(
                 f"Cannot read in lanes={self.lanes} with warmup={self.warmup}, window={self.window}, "
@@ -92,11 +95,11 @@ class ResolvedProtocol(typing.Protocol):
 
     @property
     def lanes(self) -> int:
-        """Return the stretches that are read side by side."""
+        """Return the number of stretches that are read side by side."""
 
     @property
     def warmup(self) -> int:
-        """Return the symbols that are read before each stretch."""
+        """Return the number of symbols that are read before each stretch."""
 
     def as_fields(self) -> dict[str, Any]:
         """Return the protocol as fields of a result."""

@@ -57,7 +57,7 @@ class Blocks:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Return the symbols of each block: [N]."""
+        """Return the number of symbols in each block: [N]."""
         return np.minimum(self.size, self.count - self.size * np.arange(len(self.nats)))
 
     @property

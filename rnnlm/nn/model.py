@@ -98,7 +98,7 @@ def apply_upper_layers(
 
 
 def is_looped(config: ModelConfig) -> bool:
-    """Return whether the layers above the first are compiled as one loop: if there are at least three, all equal."""
+    """Return whether the upper layers are compiled as one loop: if there are four layers or more, of equal width."""
     return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
 
 
@@ -132,7 +132,7 @@ def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int
 
 
 class RecurrentLM(nn.Module):
-    """A recurrent language model over `vocab` symbols, with modules `embedding`, `layer_0` ... and `output`.
+    """Compose a recurrent language model over `vocab` symbols from the modules `embedding`, `layer_0` ... and `output`.
 
     A call runs `forward`; while intermediates are captured (mutable=["intermediates"]), the modules run one by one.
     """

@@ -21,7 +21,7 @@ Residuals = tuple[Params, Carry, jax.Array, jax.Array]
 
 
 class Recurrence(NamedTuple):
-    """The static arguments of a compiled scan: a cell, its hidden width and the dtype of its products."""
+    """Hold the static arguments of a compiled scan: a cell, its hidden width and the dtype of its products."""
 
     cell: Cell
     hidden: int

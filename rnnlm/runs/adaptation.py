@@ -18,17 +18,12 @@ from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import RunDir, read_json, write_json
 
 
-def tuned_path(folder: Path, params: Params, method: str, normalize: str) -> Path:
-    """Return the file of the options that were tuned for params."""
-    return RunDir(folder).dynamic / f"tuned-{checkpoint.digest(params)[:16]}-{method}-{normalize}.json"
-
-
 def load_tuned(folder: Path, params: Params, method: str, normalize: str = "tensor") -> Adaptation | None:
     """Load the options that were tuned for params, for one stream; None if there are none.
 
     Raises UserError if their file is damaged.
     """
-    path = tuned_path(folder, params, method, normalize)
+    path = RunDir(folder).tuned(checkpoint.digest(params), method, normalize)
     if not path.exists():
         return None
     found = read_json(path)
@@ -41,7 +36,7 @@ def load_tuned(folder: Path, params: Params, method: str, normalize: str = "tens
 
 def save_tuned(folder: Path, params: Params, bpc: float, options: Adaptation) -> None:
     """Save options that were tuned for params, and the bpc that they reached. Raises WriteError."""
-    path = tuned_path(folder, params, options.method, options.normalize)
+    path = RunDir(folder).tuned(checkpoint.digest(params), options.method, options.normalize)
     settings = [options.segment, options.learning_rate, options.decay]
     write_json(path, {"bpc": bpc, "settings": settings, "symbols": TUNED_SYMBOLS})
 
@@ -54,7 +49,7 @@ def load_statistics(
     If they are not in the run folder yet, compute them on the training split, which `train` opens, and save them.
     Raises UserError if their file is damaged or of another model, and WriteError.
     """
-    path = RunDir(folder).dynamic / f"rms-{checkpoint.digest(params)[:16]}-{segment}.npz"
+    path = RunDir(folder).statistics(checkpoint.digest(params), segment)
     template = to_version_1(named_leaves(params))
     if not path.exists():
         found = adapter.statistics(params, train(), segment, STATISTICS_LANES, STATISTICS_SEGMENTS)

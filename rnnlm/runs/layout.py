@@ -38,6 +38,18 @@ class RunDir:
         self.dynamic = path / "dynamic"  # tuned settings and gradient statistics of dynamic evaluation
         self.lock = path / "lock"  # held by the process that trains
 
+    def sample(self, step: int) -> Path:
+        """Return the file of the samples of a step."""
+        return self.samples / f"{step:09d}.txt"
+
+    def tuned(self, digest: str, method: str, normalize: str) -> Path:
+        """Return the file of the options of dynamic evaluation that were tuned for params."""
+        return self.dynamic / f"tuned-{digest[:16]}-{method}-{normalize}.json"
+
+    def statistics(self, digest: str, segment: int) -> Path:
+        """Return the file of the gradient statistics of params for a segment length."""
+        return self.dynamic / f"rms-{digest[:16]}-{segment}.npz"
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -109,7 +121,8 @@ def load_run(folder: Path) -> RunInfo:
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{folder}/vocab.json or run.json is damaged ({type(error).__name__}: {error}): restore it from a copy."
+            f"{run_dir.vocabulary} or {run_dir.run.name} is damaged ({type(error).__name__}: {error}): "
+            "restore it from a copy."
         ) from None
 
 

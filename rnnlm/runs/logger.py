@@ -81,15 +81,11 @@ class RunLogger:
             if isinstance(value, int | float) and name != "step":
                 self._events.scalar(f"{group}/{name.removeprefix('valid_')}", value, row["step"])
 
-    def sample_path(self, step: int) -> Path:
-        """Return the file of the samples of a step."""
-        return self.folder.samples / f"{step:09d}.txt"
-
     def sample(self, step: int, texts: dict[float, str]) -> None:
         """Write the samples of a step, by temperature. Raises WriteError."""
         if self.write:
             text = "".join(f"----- step {step}, temperature {t} -----\n{s}\n\n" for t, s in texts.items())
-            write_atomic(self.sample_path(step), [text.encode(errors="replace")])
+            write_atomic(self.folder.sample(step), [text.encode(errors="replace")])
             self._events.text("samples", text, step)
 
     def flush(self) -> None:

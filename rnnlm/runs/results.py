@@ -45,11 +45,13 @@ VERSION_1_FIELDS = {
     "blocks",
 }  # fmt: skip
 """Fields without which a line of version 1 is skipped."""
-FIELDS = VERSION_1_FIELDS | {
+VERSION_2_FIELDS = VERSION_1_FIELDS | {
     "version", "split_spec", "protocol_name", "window", "stride", "separator", "dynamic", "nats", "bpb",
     "params", "trained_as", "git", "time", "seconds",
 }  # fmt: skip
-"""Fields of a line of version 2."""
+"""Fields without which a line of version 2 is skipped: these stay as they are, whatever fields are added."""
+FIELDS = VERSION_2_FIELDS
+"""All fields of a line; one that an older line lacks is null when it is read."""
 
 
 def result_row(score: Score, run: RunInfo, params_digest: str, step: int, seconds: float) -> Row:
@@ -92,18 +94,19 @@ def read_results(run: RunInfo) -> list[Row]:
     for line in lines:
         with contextlib.suppress(ValueError):
             row = json.loads(line)
-            if isinstance(row, dict) and row.keys() >= (FIELDS if "version" in row else VERSION_1_FIELDS):
+            if isinstance(row, dict) and row.keys() >= (VERSION_2_FIELDS if "version" in row else VERSION_1_FIELDS):
                 rows.append(upgrade_row(row, run.config.data.split))
     return rows
 
 
 def upgrade_row(row: Row, split_spec: str) -> Row:
-    """Return a line of version 1 in the present schema; later versions stay as they are.
+    """Return a line in the present schema: fields that it lacks are null.
 
-    The protocol's fields are read from its words; what version 1 did not record is null. `split_spec` is the run's.
+    Of a line of version 1 the protocol's fields are read from its words; what version 1 did not record is null.
+    `split_spec` is the run's.
     """
     if "version" in row:
-        return row
+        return dict.fromkeys(FIELDS) | row
     added = {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
     return dict.fromkeys(FIELDS) | row | added
 

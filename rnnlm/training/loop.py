@@ -138,7 +138,7 @@ class Trainer:
             raise self.failure
 
     def is_due(self, every: int, step: int) -> bool:
-        """Return whether an action of every `every` steps and of the last step is due at this step."""
+        """Return whether an action is due: every `every` steps, and at the last step."""
         return every > 0 and (step % every == 0 or step == self.config.train.steps)
 
     def has_periodic_action(self, step: int) -> bool:
@@ -155,7 +155,7 @@ class Trainer:
         one.
         """
         c, best_step = self.config, self.best_step()
-        if not stopping and self.is_due(c.sample.every, step) and not self.logger.sample_path(step).exists():
+        if not stopping and self.is_due(c.sample.every, step) and not self.logger.folder.sample(step).exists():
             self.sample(step, state)
         scored = "valid" not in self.dataset.splits or step in self.logger.scores
         if not stopping and self.is_due(c.eval.every, step) and not scored:

@@ -13,6 +13,7 @@ from rnnlm.config import Config, ModelConfig
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
 from rnnlm.nn.model import Forward, Stack
+from rnnlm.nn.remat import recompute
 from rnnlm.runtime import parallel
 from rnnlm.training.state import TrainState
 
@@ -26,7 +27,7 @@ REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, a
 
 
 class Metrics(NamedTuple):
-    """Mean nats a symbol before the update; global norms of the gradient, unclipped, and of the new params."""
+    """Hold the mean nats per symbol before the update, and the norms of the unclipped gradient and the new params."""
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -43,7 +44,7 @@ def train_step(
     if config.train.remat:
         # One mask for a whole window must be equal in each of its chunks.
         masks_by_step = config.model.dropout_mask == "step" or not draws_masks(config)
-        loss = partial(chunked_loss, partial(recomputed_loss, loss), config.train.remat, masks_by_step)
+        loss = partial(chunked_loss, partial(recompute, loss), config.train.remat, masks_by_step)
 
     def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
         keys_B = lane_keys(state, len(window[0])) if draws else None
@@ -68,30 +69,10 @@ def draws_masks(config: Config) -> bool:
 def window_loss(
     forward: Forward, symbols: int, params: Params, carry: Stack, window: Window, keys_B: Keys
 ) -> tuple[jax.Array, Stack]:
-    """Return (the cost of a window or a chunk of it in nats / `symbols`, the carry after it)."""
+    """Return (summed nats / `symbols`, carry) of a window or a chunk of it."""
     x_BT, y_BT, reset_BT = window
     carry, logits_BTV = forward(params, carry, x_BT, reset_BT, keys_B)
     return jnp.sum(tally.nats(logits_BTV, y_BT)) / symbols, carry
-
-
-# Not jax.checkpoint, which would run the scan's forward pass for gradients twice, the first time for nothing.
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recomputed_loss(loss: Loss, params: Params, carry: Stack, window: Window, keys_B: Keys) -> tuple[jax.Array, Stack]:
-    """Return what `loss` returns; the backward pass runs it again, and keeps its inputs only."""
-    return loss(params, carry, window, keys_B)
-
-
-def _recomputed_fwd(loss: Loss, *inputs: Any) -> tuple[tuple[jax.Array, Stack], Any]:
-    return loss(*inputs), inputs
-
-
-def _recomputed_bwd(loss: Loss, inputs: Any, cotangents: Any) -> tuple[Params, Stack, None, None]:
-    params, carry, window, keys_B = inputs
-    _, backward = jax.vjp(lambda params, carry: loss(params, carry, window, keys_B), params, carry)
-    return *backward(cotangents), None, None
-
-
-recomputed_loss.defvjp(_recomputed_fwd, _recomputed_bwd)
 
 
 def chunked_loss(

@@ -7,7 +7,9 @@ import pytest
 
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
-from rnnlm.runs.adaptation import load_tuned, save_tuned, tuned_path
+from rnnlm.runs import checkpoint
+from rnnlm.runs.adaptation import load_tuned, save_tuned
+from rnnlm.runs.layout import RunDir
 from tests.conftest import ROOT
 
 PARAMS = {"layer_0": {"W_h": np.ones((2, 8), np.float32)}}
@@ -25,7 +27,7 @@ def test_tuned_options_come_back(tmp_path):
 def test_the_file_has_the_format_of_older_versions(tmp_path):
     fixture = ROOT / "tests" / "fixtures" / "lstm_4_layers" / "dynamic" / "tuned-25cdab6db4e65421-rms-tensor.json"
     saved = json.loads(fixture.read_text())
-    path = tuned_path(tmp_path, PARAMS, "rms", "tensor")
+    path = RunDir(tmp_path).tuned(checkpoint.digest(PARAMS), "rms", "tensor")
     path.parent.mkdir()
     path.write_bytes(fixture.read_bytes())
     options = load_tuned(tmp_path, PARAMS, "rms")
@@ -36,7 +38,7 @@ def test_the_file_has_the_format_of_older_versions(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     save_tuned(tmp_path, PARAMS, 1.75, Adaptation("sgd", 20, 0.1, 0.0))
-    path = tuned_path(tmp_path, PARAMS, "sgd", "tensor")
+    path = RunDir(tmp_path).tuned(checkpoint.digest(PARAMS), "sgd", "tensor")
     path.write_text('{"settings": [1, 2]}')
     with pytest.raises(UserError, match="is damaged .*: delete it and tune again"):
         load_tuned(tmp_path, PARAMS, "sgd")

@@ -1,5 +1,6 @@
 """Lines of result.jsonl follow the schema, and old lines are read as new ones."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -94,3 +95,11 @@ def test_lines_that_are_cut_off_or_lack_fields_are_skipped(tmp_path):
     assert len(results.read_results(run)) == 2
     results.append_result(folder, row | {"window": None})
     assert len(results.read_results(run)) == 3 and Path(folder / "result.jsonl").read_bytes().endswith(b"}\n")
+
+
+def test_a_line_that_lacks_a_later_field_is_read_with_null(tmp_path, monkeypatch):
+    run = dataclasses.replace(load_run(FIXTURES / "gru_one_hot"), folder=tmp_path)
+    row = results.result_row(score(PROTOCOLS[0]), run, "d" * 64, 7, 1.5)
+    results.append_result(tmp_path, row)
+    monkeypatch.setattr(results, "FIELDS", results.FIELDS | {"entropy"})
+    assert results.read_results(run) == [row | {"entropy": None}]
