@@ -48,6 +48,8 @@ def train(
     thread SIGTERM and Ctrl-C save and stop the run. Raises UserError, with nothing written, for a wrong config and
     where the folder holds a run of another config or text; later where the model diverges or files cannot be written.
     """
+    if not str(workdir):
+        raise UserError("workdir is empty: name the run folder.")
     workdir = Path(workdir)
     if config is None:
         settings = layout.load_run(workdir).config

@@ -110,6 +110,8 @@ class LanguageModel:
             )
         if dynamic is not None and protocol is not None:
             raise UserError("Dynamic evaluation reads with the carry: leave out protocol.")
+        if not isinstance(symbols, tuple) or len(symbols) != 2:
+            raise UserError(f"symbols is {symbols!r}: expected (from, to), with to=0 for the end.")
         if record and split is None:
             raise UserError("Only scores of the run's own splits are recorded: leave out record.")
         protocol = EvalProtocol(protocol) if isinstance(protocol, str) else protocol
@@ -121,7 +123,7 @@ class LanguageModel:
             score = self._evaluator(params, text_slice, protocol, symbols, progress=progress)
             assert score is not None  # nothing stops it
         else:
-            options = self.tuned(dynamic) if isinstance(dynamic, str) else dynamic
+            options = self._adaptation(dynamic)
             rms = self._statistics(options.method, options.segment)
             begin = time.perf_counter()
             score = self._adapter(self.params, rms, text_slice, options, symbols, progress)
@@ -130,6 +132,12 @@ class LanguageModel:
         if record:
             self._record(score, time.perf_counter() - begin)
         return score
+
+    def _adaptation(self, dynamic: str | Adaptation) -> Adaptation:
+        """Return the options of dynamic evaluation: as given, or as tuned for a method. Raises UserError."""
+        if not isinstance(dynamic, str | Adaptation):
+            raise UserError(f"dynamic is {dynamic!r}: expected 'rms', 'sgd' or an Adaptation.")
+        return self.tuned(dynamic) if isinstance(dynamic, str) else dynamic
 
     def _text_slice(self, split: str | None, text: str | bytes | None, path: str | Path | None) -> TextSlice:
         if split is not None:
@@ -299,9 +307,11 @@ class LanguageModel:
         `dynamic` adapts while coding: by an Adaptation of rms, or by "rms" as `tune_dynamic` has tuned it. `verify`
         decompresses the result once. Raises UserError where the bytes do not come back.
         """
+        if not isinstance(data, bytes):
+            raise UserError(f"compress takes bytes, not {type(data).__name__}: encode the text first.")
         header = {}
         if dynamic is not None:
-            header = codec.dynamic_header(self.tuned(dynamic) if isinstance(dynamic, str) else dynamic)
+            header = codec.dynamic_header(self._adaptation(dynamic))
         return codec.open_codec(header, self._trained).compress(data, lanes, verify, progress)
 
     def decompress(self, data: bytes, name: str = "The compressed file", progress: Progress = ignore) -> bytes:

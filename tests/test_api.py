@@ -14,6 +14,7 @@ import pytest
 import rnnlm
 from rnnlm.cells import foreign
 from rnnlm.commands import main
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
 from rnnlm.generation import states
@@ -384,6 +385,11 @@ def test_wrong_types_get_a_sentence(run, tmp_path):
         (lambda: rnnlm.compare([]), "nothing to compare"),
         (lambda: lm.sample("a", 5, num=0), "at least one of each"),
         (lambda: lm.score("test", protocol="windws"), "windws"),
+        (lambda: rnnlm.train(Config(), ""), "workdir is empty"),
+        (lambda: lm.compress("abc"), "takes bytes, not str"),
+        (lambda: lm.compress(b"abc", dynamic=True), "dynamic is True"),
+        (lambda: lm.score("test", dynamic=True), "dynamic is True"),
+        (lambda: lm.score("test", symbols=100), "symbols is 100"),
     ):
         with pytest.raises(UserError, match=complaint):
             call()

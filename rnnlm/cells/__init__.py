@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from rnnlm.cells import foreign, gru, lstm, rnn
 from rnnlm.cells.cell import Carry, Cell, Params
+from rnnlm.cells.check import check_cell
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 
@@ -22,6 +24,13 @@ CELLS: dict[str, Callable[[Any], Cell]] = {
 _make = lru_cache(lambda name, options: CELLS[name](options))
 
 
+@lru_cache
+def _check(cell: Cell, name: str, widths: tuple[tuple[int, int], ...], dtype: str) -> None:
+    """Check a cell from outside at the widths of each layer, once in a process."""
+    for inputs, hidden in dict.fromkeys(widths):
+        check_cell(cell, name, inputs, hidden, dtype)
+
+
 def is_foreign(name: str) -> bool:
     """Return whether `model.cell` names a cell outside this package, whose import runs its code."""
     return ":" in name
@@ -30,7 +39,9 @@ def is_foreign(name: str) -> bool:
 def cell_of(config: ModelConfig) -> Cell:
     """Return the cell that a config names, with its options. Raises UserError if there is no such cell."""
     if is_foreign(config.cell):
-        return foreign.load_cell(config.cell, config.options)
+        cell = foreign.load_cell(config.cell, config.options)
+        _check(cell, config.cell, tuple(pairwise((config.embedding or 1, *config.hidden_sizes))), config.dtype)
+        return cell
     if config.cell not in CELLS:
         raise UserError(
             f"model.cell is {config.cell!r}: expected one of {', '.join(CELLS)}, or package.module:Name of a cell of "

@@ -74,7 +74,9 @@ class Cell:
     """(D, H) -> FLOPs of one step of one lane; None: two for each weight of a matrix."""
 
     def __post_init__(self) -> None:
-        """Raise UserError unless the cell has exactly one form, with the param that its form needs."""
+        """Raise UserError unless the cell has params, a carry and exactly one form, with what that form needs."""
+        if not callable(self.params) or not callable(self.carry):
+            raise UserError("The fields params and carry of a Cell are functions: (D, H) -> params, and H -> carry.")
         by_update = self.mix is not None and self.update is not None
         if by_update == (self.step is not None) or (self.mix is None) != (self.update is None):
             raise UserError("A Cell has either mix and update, or step: give one of the two forms.")

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Param, Params, State
+from rnnlm.cells.check import blaming
 from rnnlm.errors import UserError
 
 
@@ -32,16 +33,19 @@ def load_cell(name: str, options: dict[str, Any]) -> Cell:
 def _load_cell(name: str, options_json: str) -> Cell:
     options, found = json.loads(options_json), import_name(name)
     is_flax = inspect.isclass(found) and issubclass(found, nn.RNNCellBase)
-    if callable(found) and not is_flax:
-        found = found(options)
+    if callable(found) and not is_flax and not isinstance(found, type):
+        with blaming(name):
+            found = found(options)
     elif options:
         raise UserError(f"model.cell={name} takes no model.options: leave them out.")
     if is_flax:
-        return FlaxAdapter(name, cast(Any, found)).to_cell()
+        with blaming(name):
+            return FlaxAdapter(name, cast(Any, found)).to_cell()
     if not isinstance(found, Cell):
+        what = found.__name__ if isinstance(found, type) else type(found).__name__
         raise UserError(
-            f"model.cell={name} is a {type(found).__name__}: expected a Cell, a function of model.options that makes "
-            "one, or a subclass of flax.linen.RNNCellBase."
+            f"model.cell={name} gives {what}: expected a Cell, a function of model.options that returns one, or a "
+            "subclass of flax.linen.RNNCellBase (not of flax.nnx)."
         )
     return found
 
@@ -54,7 +58,7 @@ def import_name(name: str) -> Any:
     except Exception as error:  # a module is a program, so it can fail in any way
         raise UserError(
             f"model.cell={name} cannot be imported ({type(error).__name__}: {error}): give package.module:Name of a "
-            "module on Python's path."
+            "module in the working directory or on PYTHONPATH."
         ) from error
 
 

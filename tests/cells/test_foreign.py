@@ -158,7 +158,7 @@ def test_a_random_cell_is_differentiated_by_autodiff_and_draws_by_lane():
         ("tests.cells.test_foreign:AlwaysNoisyCell", {}, "draws random numbers in evaluation, too"),
         ("tests.cells.test_foreign:Missing", {}, "cannot be imported .AttributeError"),
         ("no.such.module:Cell", {}, "cannot be imported .ModuleNotFoundError"),
-        ("numpy:pi", {}, "is a float: expected a Cell"),
+        ("numpy:pi", {}, "gives float: expected a Cell"),
         ("flax.linen:GRUCell", {"a": 1}, "takes no model.options"),
         ("lstm", {"a": 1}, "model.options are for a cell of your own"),
         ("lstn", {}, f"model.cell is 'lstn': expected one of {', '.join(CELLS)}, or package.module:Name"),
@@ -192,6 +192,7 @@ def test_a_cell_has_exactly_one_form():
         ({"update": None}, "either"),
         ({"step": lambda *a: a}, "either"),
         ({"mix": None}, "either"),
+        ({"carry": {}}, "functions"),
     ):
         with pytest.raises(UserError, match=complaint):
             dataclasses.replace(whole, **change)

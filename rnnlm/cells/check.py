@@ -1,0 +1,92 @@
+"""Check a cell from outside before it is used: what it draws and returns has the shapes and dtypes that it declares."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells.cell import Cell
+from rnnlm.errors import UserError
+
+LANES = 2
+
+
+@contextlib.contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Turn any error of the block into a UserError that names the cell and the line of its module."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a cell is a program, so it can fail in any way
+        frames = traceback.extract_tb(error.__traceback__)
+        module = name.partition(":")[0].replace(".", "/")
+        own = [frame for frame in frames if frame.filename.removesuffix(".py").endswith(module)]
+        where = f" at line {own[-1].lineno} of {own[-1].filename}" if own else ""
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".removesuffix(": ")
+        raise UserError(f"model.cell={name} fails{where} ({reason}).") from error
+
+
+def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike) -> None:
+    """Raise UserError, naming the cell, unless its params, carry, output and gates are what the contract says.
+
+    The functions of the cell are traced at the given widths; nothing is computed.
+    """
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    with blaming(name):
+        declared, states = cell.params(inputs, hidden), cell.carry(hidden)
+        for param, (shape, init) in declared.items():
+            drawn = jax.eval_shape(lambda key, init=init, shape=shape: init(key, shape), key)
+            expect(name, f"the initial value of {param}", drawn, shape, jnp.float32)
+        unknown = set(cell.recurrent) - declared.keys() - {"W_h"}
+        if unknown:
+            raise UserError(f"model.cell={name} has no param {unknown.pop()!r}, which its field recurrent names.")
+        params = {param: jax.ShapeDtypeStruct(p.shape, jnp.float32) for param, p in declared.items()}
+        before = tuple(jax.ShapeDtypeStruct((LANES, *s.shape), s.dtype) for s in states.values())
+        width = declared["W_x"].shape[-1] if "W_x" in declared else inputs
+        after, output = jax.eval_shape(
+            lambda params, before, u_BG: one_step(cell, params, before, u_BG, dtype),
+            params,
+            before,
+            jax.ShapeDtypeStruct((LANES, width), jnp.float32),
+        )
+        if not isinstance(after, tuple) or len(after) != len(states):
+            raise UserError(
+                f"model.cell={name} returns {describe(after)} from a step: expected a tuple of the {len(states)} "
+                f"arrays of its carry ({', '.join(states)})."
+            )
+        for (state, declared_state), got in zip(states.items(), after, strict=True):
+            expect(name, f"{state} after a step", got, (LANES, *declared_state.shape), declared_state.dtype)
+        expect(name, "the output", output, (LANES, hidden), output.dtype)
+
+
+def one_step(cell: Cell, params: Any, before: Any, u_BG: Any, dtype: DTypeLike) -> tuple[Any, Any]:
+    """Run a step as the scan does: -> (what the cell returns as its carry, the output)."""
+    u_BG = u_BG + params["b"][None] if "b" in params else u_BG
+    if cell.step is None:
+        assert cell.mix is not None and cell.update is not None
+        a_BA = cell.mix(u_BG, before[0] @ params["W_h"])
+        vectors = {param: p for param, p in params.items() if param not in ("W_x", "W_h", "b")}
+        after = cell.update(vectors, before, a_BA)
+    else:
+        after = cell.step(params, before, u_BG, dtype, *((None,) if cell.random else ()))
+    is_tuple = isinstance(after, tuple) and after
+    return after, (cell.output(params, after, u_BG, dtype) if cell.output else after[0] if is_tuple else before[0])
+
+
+def expect(name: str, what: str, got: Any, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    """Raise UserError unless an array has the shape and dtype."""
+    if getattr(got, "shape", None) != shape or got.dtype != jnp.dtype(dtype):
+        expected = f"{jnp.dtype(dtype)}{list(shape)}"
+        raise UserError(f"model.cell={name} has {what} as {describe(got)}: expected {expected}.")
+
+
+def describe(value: Any) -> str:
+    """Describe a value in few words: an array by dtype and shape, a tuple by its length."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else f"a {type(value).__name__}"
