@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from rnnlm.baselines import compressors, ngram
 from rnnlm.compression import codec
 from rnnlm.compression.codec import SEGMENT, Compressed, Progress, ignore
-from rnnlm.config import Config
+from rnnlm.config import Config, rename_in_place
 from rnnlm.data.corpora import absolute
 from rnnlm.data.splits import Dataset
 from rnnlm.errors import UserError
@@ -71,7 +71,13 @@ def as_config(config: ConfigLike) -> Config:
         raise UserError(
             f"A config is a Config, a ConfigDict (from get_config() of a file) or a dict, not {type(config).__name__}."
         )
-    return Config.from_dict(config.to_dict() if isinstance(config, ConfigDict) else config)
+    if isinstance(config, Mapping) and "version" in config:  # of a run's config.json
+        return Config.from_saved(config)
+    if isinstance(config, ConfigDict):
+        config = ConfigDict(config.to_dict())
+        rename_in_place(config)
+        config = config.to_dict()
+    return Config.from_dict(config)
 
 
 def compare(
@@ -151,5 +157,7 @@ def compress_online(
     `lanes` are coded side by side, 0 for as many as suit the number of bytes; `rnnlm.decompress` restores the bytes.
     `verify` decompresses the result once. Raises UserError where they do not come back.
     """
+    if segment < 1 or lanes < 0:
+        raise UserError(f"Cannot code with segment={segment} in lanes={lanes}: a segment has 1 symbol or more.")
     devices.ensure_configured()
     return codec.compress_online(data, as_config(config), segment, lanes, verify, progress)

@@ -8,6 +8,7 @@ which the program behaved before it had the key. An existing key never changes i
 import dataclasses
 import difflib
 import functools
+import json
 import math
 import operator
 import textwrap
@@ -80,6 +81,10 @@ class LSTMOptions(Section):
 
     forget_bias: float = key(1.0, "initial bias of the forget gate, so that a cell remembers before it has learned to")
     biases: int = key(1, "bias vectors; 2 as in char-rnn, PyTorch and cuDNN", before=1, choices=(1, 2))
+
+    def check(self) -> None:
+        if not math.isfinite(self.forget_bias):
+            raise UserError(f"model.lstm.forget_bias={self.forget_bias} is not a finite number.")
 
 
 @dataclass(frozen=True)
@@ -301,7 +306,7 @@ def build(cls: type, values: Mapping[str, Any], prefix: str = "", saved: bool = 
     hints = typing.get_type_hints(cls)
     for name in values:
         if name not in hints:
-            raise UserError(unknown_key_message(prefix + name, [prefix + field for field in hints]))
+            raise UserError(unknown_key_message(f"{prefix}{name}", [prefix + field for field in hints]))
     made = {}
     for field in dataclasses.fields(cls):
         name, kind = field.name, hints[field.name]
@@ -366,10 +371,32 @@ def rename_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         holder = renamed
         for step in path:
             holder = holder.setdefault(step, {})
-        if name in holder and holder[name] not in (value, dict(default_values())[new]):
-            raise UserError(f"{old} is the old name of {new}, and both are set: leave out {old}.")
+        if name in holder:
+            raise both_names(old, new)
         holder[name] = value
     return renamed
+
+
+def rename_in_place(config: Any) -> None:
+    """Move the values of keys with old names in a ConfigDict, which has a value for every present key.
+
+    Raises UserError where the present key is set too, to another value than its default.
+    """
+    for old, new in RENAMED.items():
+        (section, name), (new_section, new_name) = old.rsplit(".", 1), new.rsplit(".", 1)
+        holder, new_holder = (functools.reduce(operator.getitem, s.split("."), config) for s in (section, new_section))
+        if name not in holder:
+            continue
+        if new_holder[new_name] not in (holder[name], dict(default_values())[new]):
+            raise both_names(old, new)
+        new_holder[new_name] = holder[name]
+        with holder.unlocked():
+            del holder[name]
+
+
+def both_names(old: str, new: str) -> UserError:
+    """Return the error of a key that is set under its old and its present name."""
+    return UserError(f"{old} is the old name of {new}, and both are set: leave out {old}.")
 
 
 def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -382,12 +409,26 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
     if typing.get_origin(kind) is dict and isinstance(value, Mapping):
-        return dict(value)
+        return json_dict(name, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"{name} is {value!r} ({type(value).__name__}), but it takes {type_name(kind)}.")
+
+
+def json_dict(name: str, value: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a dict as it comes back from JSON, tuples as lists, so that a resumed run has an equal one.
+
+    Raises UserError for what JSON does not hold.
+    """
+    try:
+        copy = json.loads(json.dumps(copy_sections(value)))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is kept as JSON, which does not hold it ({error}).") from None
+    if set(copy) != set(value):
+        raise UserError(f"{name} has keys that are no text: {', '.join(map(repr, value))}.")
+    return typing.cast(dict[str, Any], copy)
 
 
 def type_name(kind: Any) -> str:

@@ -114,6 +114,8 @@ class LanguageModel:
             raise UserError(f"symbols is {symbols!r}: expected (from, to), with to=0 for the end.")
         if record and split is None:
             raise UserError("Only scores of the run's own splits are recorded: leave out record.")
+        if not isinstance(protocol, str | EvalProtocol | None):
+            raise UserError(f"protocol is {protocol!r}: expected its name or an EvalProtocol.")
         protocol = EvalProtocol(protocol) if isinstance(protocol, str) else protocol
         text_slice = self._text_slice(split, text, path)
         if dynamic is None:
@@ -309,6 +311,8 @@ class LanguageModel:
         """
         if not isinstance(data, bytes):
             raise UserError(f"compress takes bytes, not {type(data).__name__}: encode the text first.")
+        if lanes < 0:
+            raise UserError(f"lanes is {lanes}: expected 0 or more.")
         header = {}
         if dynamic is not None:
             header = codec.dynamic_header(self._adaptation(dynamic))

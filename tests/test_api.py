@@ -390,6 +390,10 @@ def test_wrong_types_get_a_sentence(run, tmp_path):
         (lambda: lm.compress(b"abc", dynamic=True), "dynamic is True"),
         (lambda: lm.score("test", dynamic=True), "dynamic is True"),
         (lambda: lm.score("test", symbols=100), "symbols is 100"),
+        (lambda: lm.score("test", symbols=(-5, 10)), "no symbols -5..10"),
+        (lambda: lm.score("test", protocol=5), "protocol is 5"),
+        (lambda: lm.compress(b"abc", lanes=-1), "lanes is -1"),
+        (lambda: rnnlm.compress_online(b"abc", Config(), segment=0), "segment=0"),
     ):
         with pytest.raises(UserError, match=complaint):
             call()

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from configs import base
+from rnnlm import api
+from rnnlm.commands.overrides import apply_overrides
 from rnnlm.config import Config, default_values, describe_keys, differences, fields
 from rnnlm.errors import UserError
 from tests.conftest import ROOT, tiny
@@ -57,11 +59,35 @@ def test_old_names_are_mapped_and_both_are_an_error():
     assert Config.from_dict({"model": {"forget_bias": 3.0}}).model.lstm.forget_bias == 3.0
     config = base.get_config()
     config.model.forget_bias, config.sample.prime = 3.0, "x"  # as config files of version 1 do
-    read = Config.from_dict(config.to_dict())
+    read = api.as_config(config)
     assert (read.model.lstm.forget_bias, read.sample.prompt) == (3.0, "x")
+    both = {"model": {"forget_bias": 3.0, "lstm": {"forget_bias": 1.0}}}
+    with pytest.raises(UserError, match="model.forget_bias is the old name of model.lstm.forget_bias, and both"):
+        Config.from_dict(both)
     config.model.lstm.forget_bias = 2.0
     with pytest.raises(UserError, match="model.forget_bias is the old name of model.lstm.forget_bias, and both"):
-        Config.from_dict(config.to_dict())
+        api.as_config(config)
+
+
+def test_an_override_wins_over_an_old_name_in_the_file():
+    config = base.get_config()
+    config.model.forget_bias = 3.0
+    values = apply_overrides(config, ["--config.model.lstm.forget_bias=1.0"])
+    assert Config.from_dict(values).model.lstm.forget_bias == 1.0
+
+
+def test_options_are_what_json_keeps():
+    config = Config.from_dict({"model": {"cell": "a:b", "options": {"a": (1, 2), "b": {"c": 1.5}}}})
+    assert config.model.options == {"a": [1, 2], "b": {"c": 1.5}}
+    assert Config.from_saved(json.loads(json.dumps(config.as_saved()))) == config
+    for options, complaint in (({"a": {1, 2}}, "does not hold it"), ({1: 2}, "keys that are no text: 1")):
+        with pytest.raises(UserError, match=f"model.options .*{complaint}"):
+            Config.from_dict({"model": {"options": options}})
+
+
+def test_the_config_of_a_run_is_a_config():
+    config = Config.from_dict({"model": {"hidden": 7}})
+    assert api.as_config(config.as_saved()) == config
 
 
 def test_base_prints_every_key():

@@ -15,6 +15,7 @@ from rnnlm.compression import codec
 from rnnlm.compression.container import CompressedFile
 from rnnlm.config import Config, ModelConfig
 from rnnlm.errors import UserError
+from rnnlm.evaluation.tally import Tally
 from rnnlm.nn import model
 from rnnlm.nn.leaves import from_version_1, named_leaves, to_version_1
 from rnnlm.runs import checkpoint
@@ -70,10 +71,19 @@ def test_older_compressed_files_name_the_digests_of_their_params():
     assert learning.schedule == "cosine"
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_older_run_is_compared(name):
+    [row] = api.compare([FIXTURES / name])
+    assert row["bpc"] == Tally(EXPECTED[name]["nats"]["test"], 1200).bpc and row["protocol"] == "carry, 1 lane"
+
+
 @given(layers=st.integers(1, 6), embedding=st.booleans())
 def test_the_layout_of_version_1_is_converted_to_the_present_one_and_back(layers, embedding):
     rng = np.random.default_rng(layers)
-    params = {f"layer_{i}": {"W_h": rng.normal(size=(3, 6)), "W_x": rng.normal(size=(3, 6))} for i in range(layers)}
+    params = {
+        f"layer_{i}": {name: rng.normal(size=(3, 6)) for name in ("W_h", "W_x", "upper.bias", "embedding")}
+        for i in range(layers)
+    }
     params |= {"output": {"b": rng.normal(size=2)}} | (
         {"embedding": {"table": rng.normal(size=(2, 3))}} if embedding else {}
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-from rnnlm.config import RENAMED, flatten, unknown_key_message
+from rnnlm.config import RENAMED, flatten, rename_in_place, unknown_key_message
 from rnnlm.errors import UserError
 
 RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
@@ -127,6 +127,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     """
     from ml_collections.config_flags import config_flags
 
+    rename_in_place(config)
     known = flatten(config.to_dict())
     overrides = rename_overrides(overrides, [name for name, _ in known])
     check_names(overrides, [name for name, _ in known])

@@ -63,6 +63,9 @@ class Compressed(bytes):
         compressed.escapes, compressed.prediction = len(file.escapes), describe(file.header)
         return compressed
 
+    def __repr__(self) -> str:
+        return f"Compressed({len(self):,} bytes, {self.lanes} lanes, {self.prediction})"
+
 
 @dataclass(frozen=True)
 class TrainedModel:

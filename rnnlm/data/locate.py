@@ -1,6 +1,7 @@
 """Find the text of a run by its size and digest, wherever it lies now."""
 
 import contextlib
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -107,10 +108,10 @@ def candidates(config: DataConfig, known: Corpus, near: Sequence[Path]) -> Itera
 def relocate(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the patterns with their last parts under another folder: first all parts, at last the file name alone.
 
-    A glob keeps at least one part before `**`, so that no whole disk is walked.
+    A glob that begins with a wildcard and holds `**` is left out, so that no whole disk is walked.
     """
     parts = [[part for part in Path(name).expanduser().parts if part != Path(name).anchor] for name in names]
     for length in range(max(map(len, parts)), 0, -1):
         tails = [tail[-length:] for tail in parts]
-        if not any(tail[0] == "**" for tail in tails):
+        if not any("**" in tail and glob.has_magic(tail[0]) for tail in tails):
             yield [str(folder.joinpath(*tail)) for tail in tails]

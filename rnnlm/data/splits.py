@@ -26,6 +26,10 @@ class Dataset:
     splits: Offsets
     byte_splits: Offsets
 
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {end - begin:,}" for name, (begin, end) in self.splits.items())
+        return f"Dataset({self.corpus.name}, {len(self.text.vocabulary)} symbols of {splits})"
+
     def slice(self, name: str) -> TextSlice:
         """Return the text of a split. Raises UserError if the split spec has no such split."""
         if name not in self.splits:

@@ -59,7 +59,7 @@ class TextSlice:
     def subrange(self, start: int, stop: int = 0) -> "TextSlice":
         """Return the slice's symbols start..stop, where stop=0 is its end. Raises UserError if there are none."""
         begin, end = self.begin + start, min(self.end, self.begin + stop) if stop else self.end
-        if begin >= end:
+        if start < 0 or stop < 0 or begin >= end:
             raise UserError(
                 f"There are no symbols {start}..{stop or 'end'} in {self.split}, which has {len(self)}: give a "
                 "beginning before the end."

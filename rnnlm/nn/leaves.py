@@ -43,11 +43,16 @@ def to_version_1(params: Leaves) -> Leaves:
 
 
 def from_version_1(tree: Leaves) -> Leaves:
-    """Convert a state or params, by name, from the layout of version 1; leaves in the present layout stay."""
+    """Convert a state or params, by name, from the layout of version 1; leaves in the present layout stay.
+
+    The params of a layer may have any name, "upper" and "embedding" among them.
+    """
     new: Leaves = {}
     for name, leaf in tree.items():
-        stacked = re.fullmatch(r"(.*\b)upper\.(.+)", name)
-        if stacked:
+        stacked = re.fullmatch(r"(.*?\b)upper\.(.+)", name)
+        if re.search(r"\blayer_\d+\.", name):
+            new[name] = leaf
+        elif stacked:
             new |= {f"{stacked[1]}layer_{i}.{stacked[2]}": layer for i, layer in enumerate(leaf, 1)}
         else:
             new[re.sub(r"\bembedding$", "embedding.table", name)] = leaf

@@ -69,6 +69,9 @@ class RunInfo:
     config_sha256: str
     started_in: Path | None
 
+    def __repr__(self) -> str:
+        return f"RunInfo({self.folder}, {self.corpus.name}, {self.parameters:,} parameters)"
+
     @property
     def sha256(self) -> str:
         """Return the digest of the run's text."""

@@ -10,6 +10,7 @@ import optax
 
 from rnnlm.cells import Params, cell_of
 from rnnlm.config import Config, ModelConfig
+from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
 from rnnlm.nn.model import Forward, Stack
@@ -42,6 +43,11 @@ def train_step(
     loss = partial(window_loss, model.apply(config.model, vocab), symbols)
     draws = draws_masks(config) or cell_of(config.model).random
     if config.train.remat:
+        if cell_of(config.model).random and draws_masks(config) and config.model.dropout_mask == "window":
+            raise UserError(
+                "train.remat with dropout_mask=window would draw equal noise in each chunk of this random cell: set "
+                "model.dropout_mask=step or train.remat=0."
+            )
         # One mask for a whole window must be equal in each of its chunks.
         masks_by_step = config.model.dropout_mask == "step" or not draws_masks(config)
         loss = partial(chunked_loss, partial(recompute, loss), config.train.remat, masks_by_step)

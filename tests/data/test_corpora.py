@@ -5,11 +5,12 @@ import hashlib
 import http.server
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from rnnlm.config import DataConfig
-from rnnlm.data import corpora
+from rnnlm.data import corpora, locate
 from rnnlm.data.corpora import by_name, from_files
 from rnnlm.data.published import SOURCES, Source
 from rnnlm.errors import UserError
@@ -181,3 +182,8 @@ def test_the_standard_library_is_on_every_machine():
 def test_an_unknown_name_is_refused_with_a_list_of_names():
     with pytest.raises(UserError, match="no corpus 'enwik7': choose one of enwik8, .*stdlib"):
         by_name("enwik7")
+
+
+def test_no_whole_disk_is_searched_for_a_moved_text():
+    tails = [names[0] for names in locate.relocate(Path("/x"), ["/gone/*/project/**/*.txt"])]
+    assert tails == ["/x/gone/*/project/**/*.txt", "/x/project/**/*.txt", "/x/*.txt"]
