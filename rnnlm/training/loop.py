@@ -10,7 +10,7 @@ from typing import NoReturn
 import jax
 
 from rnnlm.config import Config
-from rnnlm.data.corpora import any_match
+from rnnlm.data.patterns import any_match
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
@@ -295,7 +295,7 @@ def train(
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
             )
-        dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
+        dataset = existing.open_dataset(data) if existing else open_dataset(config.data, seed=config.seed)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
