@@ -45,6 +45,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("corpus", "", "a corpus by name (rnnlm data lists them)", flag_values=values)
     flags.DEFINE_string("files", "", "or files, folders, globs", flag_values=values)
+    flags.DEFINE_bool("binary", False, "take the files as they are, as data.binary does", flag_values=values)
     spec = "train/valid/test, as in data.split; 0.8/0.1/0.1 unless given"
     flags.DEFINE_string("split_spec", None, spec, flag_values=values)
     flags.DEFINE_string("symbols", None, "byte, byte_seen or char; byte_seen unless given", flag_values=values)
@@ -59,6 +60,8 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
         raise UserError("Give one text: --corpus=NAME, --files=PATH, or --workdir=DIR for that of a run.")
     if values.workdir and (values.split_spec or values.symbols):
         raise UserError("--workdir has the split spec and symbols of its run: leave out --split_spec and --symbols.")
+    if values.binary and not values.files:
+        raise UserError("--binary says how files are opened: add --files.")
     if values.data and not values.workdir:
         raise UserError("--data is for the text of a run: add --workdir, or name the text by --files.")
     if values.split == "train":
@@ -74,6 +77,6 @@ def open_text(values: flags.FlagValues) -> "Dataset":
         dataset: Dataset = saved_run(Path(values.workdir)).open_dataset(values.data)
         return dataset
     split_spec, symbols = values.split_spec or "0.8/0.1/0.1", values.symbols or "byte_seen"
-    config = DataConfig(values.corpus, values.files, split_spec, symbols)
+    config = DataConfig(values.corpus, values.files, split_spec, symbols, binary=values.binary)
     config.check()
     return open_dataset(config)

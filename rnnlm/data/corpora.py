@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rnnlm.config import DataConfig
 from rnnlm.data.cache import make_once, text_path
-from rnnlm.data.formats import compressions, refuse_foreign, unpack
+from rnnlm.data.formats import check_files, refuse_foreign, unpack
 from rnnlm.data.patterns import absolute, list_files
 from rnnlm.data.published import SOURCES, fetch, file_digest, find_local, verify
 from rnnlm.data.shuffle import join_pieces, separator_bytes, shuffle_text
@@ -95,22 +95,21 @@ def from_files(files: str, binary: bool = False) -> Corpus:
     """
     found = list_files(files)
     name = files if len(files) <= 60 else f"...{files[-57:]}"
-    kinds = [""] * len(found) if binary else compressions(found)
-    if not binary:
-        refuse_foreign(found, kinds, name)
-    return open_packed(name, found, kinds)
+    return open_packed(name, found, [""] * len(found) if binary else check_files(found, name))
 
 
 def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
     """Open files joined, those unpacked that are compressed, which is written once into the cache.
 
-    `kinds` says how each is compressed, empty if it is not. Raises UserError and WriteError.
+    `kinds` says how each is compressed, empty if it is not. Raises UserError, also for what is no text once unpacked,
+    and WriteError.
     """
     if not any(kinds):
         return open_files(name, files)
     sizes, sha256 = file_sizes(files), files_digest(files)
 
     def make(file_ends: list[int]) -> Iterator[bytes]:
+        refuse_foreign(files, kinds, name)
         size = 0
         for path, kind in zip(files, kinds, strict=True):
             for chunk in unpack(path, kind) if kind else chunks(path):

@@ -72,7 +72,25 @@ def foreign(head: bytes) -> str:
 
 def find_format(formats: dict[str, bytes], head: bytes) -> str:
     """Return the first format whose regular expression fits the first bytes of a file; empty if none does."""
-    return next((name for name, pattern in formats.items() if re.match(pattern, head, re.DOTALL)), "")
+    if not re.match(b"|".join(formats.values()), head, re.DOTALL):  # one look at most texts, of which there are many
+        return ""
+    return next(name for name, pattern in formats.items() if re.match(pattern, head, re.DOTALL))
+
+
+def check_files(files: Sequence[Path], name: str) -> list[str]:
+    """Return how each file is compressed, empty where it is not.
+
+    Raises UserError that names the files that are no text. Compressed ones are looked into only where others are
+    refused: `refuse_foreign` looks into all.
+    """
+    kinds, sound = [], True
+    for path in files:
+        head = read_head(path)
+        kinds.append(compression(head))
+        sound = sound and bool(kinds[-1] or not foreign(head))
+    if not sound:
+        refuse_foreign(files, kinds, name)
+    return kinds
 
 
 def compressions(files: Sequence[Path]) -> list[str]:

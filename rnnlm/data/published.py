@@ -81,10 +81,15 @@ def find_local(name: str) -> Path | None:
 
 def search_dirs() -> list[Path]:
     """Return the folders that are searched for texts, in order; two of them are relative to the working directory."""
-    given = os.environ.get("RNNLM_DATA_DIR")
-    here = Path.cwd()
+    given, here = given_dir(), Path.cwd()
     nearby = [here / "data", here.parent / "shared" / "data"]
-    return [*([Path(given).absolute()] if given else []), *nearby, cache_dir() / "corpora"]
+    return [*([given.absolute()] if given else []), *nearby, cache_dir() / "corpora"]
+
+
+def given_dir() -> Path | None:
+    """Return the folder that RNNLM_DATA_DIR names; None if it is not set."""
+    given = os.environ.get("RNNLM_DATA_DIR")
+    return Path(given) if given else None
 
 
 def fetch(name: str) -> Path:

@@ -80,19 +80,24 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
     Raises UserError for a spec that is none of these or does not fit the corpus, or leaves a split without a record.
     """
     if spec in ("graves_96_4", "std_90_5_5"):
-        if corpus.size != 100_000_000 or shuffle != "none":
-            said = f"shuffled by {shuffle}" if shuffle != "none" else f"of {corpus.size:,} bytes"
+        if corpus.size != 100_000_000:
             raise UserError(
-                f"data.split={spec} is defined on texts of 100,000,000 bytes as they are, but {corpus.name} is "
-                f"{said}: use fractions, such as 0.9/0.05/0.05."
+                f"data.split={spec} is defined on texts of 100,000,000 bytes, but {corpus.name} has {corpus.size:,}: "
+                "use fractions, such as 0.9/0.05/0.05."
+            )
+        if shuffle != "none":
+            raise UserError(
+                f"data.split={spec} is defined on a text in its own order, not with data.shuffle={shuffle}: use "
+                "fractions, such as 0.9/0.05/0.05."
             )
         cuts = [96_000_000, 96_000_000] if spec == "graves_96_4" else [90_000_000, 95_000_000]
         edges = [0, *cuts, corpus.size]
         return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
-    shares = parse_fractions(spec, corpus)
-    cuts = [int(sum(shares[:n]) * corpus.size) for n in (1, 2)]
+    train, valid = parse_fractions(spec, corpus)
+    cuts = [int(share * corpus.size) for share in (train, train + valid)]
     edges = [0, *(piece_boundary(corpus, cut, shuffle, separator) for cut in cuts), corpus.size]
     if shuffle == "files" or separator:
+        shares = (train, valid, 1 - train - valid)
         empty = [name for i, name in enumerate(SPLITS) if shares[i] and edges[i] == edges[i + 1]]
         refuse_empty(empty, spec, corpus, "file" if shuffle == "files" else "record", separator)
     return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
@@ -122,8 +127,8 @@ def refuse_empty(empty: list[str], spec: str, corpus: Corpus, piece: str, separa
     )
 
 
-def parse_fractions(spec: str, corpus: Corpus) -> list[Fraction]:
-    """Parse the exact fractions of train, valid and test. Raises UserError for a spec that is invalid."""
+def parse_fractions(spec: str, corpus: Corpus) -> tuple[Fraction, Fraction]:
+    """Parse the exact fractions of train and valid; test is the rest. Raises UserError for a spec that is invalid."""
     try:
         shares = [Fraction(share) for share in spec.split("/")]
     except (ValueError, ZeroDivisionError):
@@ -133,7 +138,7 @@ def parse_fractions(spec: str, corpus: Corpus) -> list[Fraction]:
             f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, or the shares of train/valid/test, "
             f"which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of {corpus.name}."
         )
-    return [share / sum(shares) for share in shares]
+    return shares[0] / sum(shares), shares[1] / sum(shares)
 
 
 def char_boundary(corpus: Corpus, offset: int) -> int:
