@@ -88,8 +88,8 @@ class DataConfig(Section):
     def check(self) -> None:
         if self.corpus and self.files:
             raise UserError(
-                f"data.corpus={self.corpus!r} and data.files={self.files!r} are both set: choose one text and set the "
-                "other to ''."
+                f"data.corpus={self.corpus!r} and data.files={self.files!r} are both set: choose one text and leave "
+                "the other empty, as in --config.data.corpus=."
             )
         if self.shuffle == "records" and not self.separator:
             raise UserError(

@@ -71,5 +71,5 @@ def show_cleaning() -> None:
     print(f"the cache {cache_dir()}")
     for row in rows:
         fate = "kept" if row["name"] in cache.KEPT else "removed"
-        print(f"  {row['name']:9} {row['bytes']:>15,} bytes  {row['files']:>6,} files  {row['about']}: {fate}")
+        print(f"  {row['name']:9} {row['bytes']:>13,} bytes {row['files']:>6,} files  {row['about']}: {fate}")
     print(f"freed {sum(row['freed'] for row in rows):,} bytes")

@@ -133,7 +133,11 @@ def test_with_a_separator_edges_lie_between_records_in_the_texts_own_order_too(f
 @pytest.mark.parametrize(
     "data, options, complaint",
     [
-        (b"one record, that goes on", {"separator": "\\n"}, "is a single record, since data.separator='\\\\n' ends none"),
+        (
+            b"one record, that goes on",
+            {"separator": "\\n"},
+            "is a single record, since data.separator='\\\\n' ends none",
+        ),
         (b"one record\n", {"separator": "\\n", "shuffle": "records"}, "is a single record"),
         (b"a\n" + b"b" * 99 + b"\n", {"separator": "\\n"}, "leaves no whole record to valid and test"),
         (b"text", {"shuffle": "files"}, "data.shuffle=files has nothing to shuffle: .* is one file"),
