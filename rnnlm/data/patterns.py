@@ -29,8 +29,10 @@ def list_files(files: str) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns(files):
-        with reading(Path(pattern)):
+        try:
             paths = sorted(matches(pattern))
+        except OSError as error:
+            raise UserError(f"{error.filename or pattern} could not be read ({error.strerror or error}).") from error
         if not paths:
             raise UserError(f"data.files names {pattern!r}, but no file is there: give a file, a folder or a glob.")
         found += paths

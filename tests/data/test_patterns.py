@@ -61,8 +61,6 @@ def test_links_that_lead_back_are_not_followed(tree):
 def test_a_folder_that_cannot_be_listed_is_said(tree):
     """It would leave out a part of the text in silence. A process of another user tries, since root may list it."""
     (tree / "a/b").chmod(0)
-    for folder in (tree, *tree.parents[:3]):
-        folder.chmod(0o755)
     code = (
         "import os, sys; from rnnlm.data import patterns; from rnnlm.errors import UserError\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
@@ -70,12 +68,7 @@ def test_a_folder_that_cannot_be_listed_is_said(tree):
         "    try: print(patterns.list_files(files))\n"
         "    except UserError as error: print(error)\n"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
-    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env)
     (tree / "a/b").chmod(0o755)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2 and all(
-        "a could not be read (Permission denied)" in line.replace("/**", "") for line in lines
-    )
+    assert done.stdout == "a/b could not be read (Permission denied).\n" * 2
