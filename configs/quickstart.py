@@ -17,8 +17,6 @@ from configs import base
 def get_config() -> ConfigDict:
     """Return the config."""
     config = base.get_config()
-    config.data.corpus = "stdlib"
-
     config.model.layers = 1
     config.model.hidden = 256
     config.model.embedding = 256

@@ -6,6 +6,8 @@ TYPE_CHECKING = False  # type checkers take it for true; typing itself would tak
 if TYPE_CHECKING:
     from rnnlm.api import baseline, compare, compress_online, configure, train
     from rnnlm.config import Config
+    from rnnlm.data.cache import clean_cache
+    from rnnlm.data.describe import describe_text
     from rnnlm.errors import UserError
     from rnnlm.evaluation.dynamic import Adaptation
     from rnnlm.evaluation.protocol import EvalProtocol, Score
@@ -21,10 +23,12 @@ MODULES = {
     "Score": "evaluation.protocol",
     "UserError": "errors",
     "baseline": "api",
+    "clean_cache": "data.cache",
     "compare": "api",
     "compress_online": "api",
     "configure": "api",
     "decompress": "language_model",
+    "describe_text": "data.describe",
     "load": "language_model",
     "train": "api",
 }
@@ -39,10 +43,12 @@ __all__ = [
     "UserError",
     "__version__",
     "baseline",
+    "clean_cache",
     "compare",
     "compress_online",
     "configure",
     "decompress",
+    "describe_text",
     "load",
     "train",
 ]

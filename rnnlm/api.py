@@ -13,7 +13,7 @@ from rnnlm.baselines import compressors, ngram
 from rnnlm.compression import codec
 from rnnlm.compression.codec import SEGMENT, Compressed, Progress, ignore
 from rnnlm.config import Config, rename_in_place
-from rnnlm.data.corpora import absolute
+from rnnlm.data.corpora import resolve
 from rnnlm.data.splits import Dataset
 from rnnlm.errors import UserError
 from rnnlm.evaluation.tally import Tally
@@ -57,7 +57,7 @@ def train(
     else:
         settings = as_config(config)
     # The run is continued from any working directory.
-    settings = replace(settings, data=replace(settings.data, files=absolute(settings.data.files)))
+    settings = replace(settings, data=resolve(settings.data))
     devices.ensure_configured(settings.train.batch // settings.train.accumulate)
     devices.check_lanes(settings.train)
     return loop.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))

@@ -67,12 +67,36 @@ class Section:
 class DataConfig(Section):
     """Choose the text, its split and its symbols."""
 
-    corpus: str = key("stdlib", "a name that `rnnlm data` lists")
+    corpus: str = key("", "a name that `rnnlm data` lists; empty: stdlib, where data.files names no text either")
     files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
     split: str = key("0.9/0.05/0.05", "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5")
     symbols: str = key(
         "byte_seen", "all 256 bytes, the bytes of the corpus, or its characters", choices=("byte", "byte_seen", "char")
     )
+    separator: str = key("", "symbol that ends a record, such as \\n; the carry is reset after it", before="")
+    shuffle: str = key(
+        "none",
+        "files or records in a random order by `seed`, so that the splits are alike; none lies in two splits",
+        before="none",
+        choices=("none", "files", "records"),
+    )
+    binary: bool = key(
+        False,
+        "take files as they are; else compressed text is unpacked and what is no text is refused",
+        before=True,
+    )
+
+    def check(self) -> None:
+        if self.corpus and self.files:
+            raise UserError(
+                f"data.corpus={self.corpus!r} and data.files={self.files!r} are both set: choose one text and leave "
+                "the other empty, as in --config.data.corpus=."
+            )
+        if self.shuffle == "records" and not self.separator:
+            raise UserError(
+                "data.shuffle=records is without data.separator: give the symbol that ends a record, such as \\n for "
+                "lines."
+            )
 
 
 @dataclass(frozen=True)
@@ -339,6 +363,9 @@ def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     for name in reversed(prefix.split(".")[:-1]):
         nested = {name: nested}
     nested = rename_keys(nested)
+    data = nested.get("data")
+    if not prefix and isinstance(data, dict) and data.get("files"):
+        data["corpus"] = ""  # earlier versions saved the default beside data.files, where it meant nothing
     for name in prefix.split(".")[:-1]:
         nested = nested[name]
     return build(cls, nested, prefix, saved=True)

@@ -150,3 +150,15 @@ def test_every_config_is_valid_and_documented(path):
     assert module.__doc__
     source = path.read_text()
     assert path.stem == "base" or ("import rnnlm" not in source and "from rnnlm" not in source)
+
+
+def test_a_corpus_beside_files_is_refused_but_in_configs_saved_before():
+    for corpus in ("stdlib", "enwik8"):
+        with pytest.raises(UserError, match="data.corpus='.*' and data.files='a.txt' are both set: choose one"):
+            Config.from_dict({"data": {"files": "a.txt", "corpus": corpus}})
+    assert Config.from_dict({"data": {"files": "a.txt"}}).data.corpus == ""
+    saved = tiny(data__files="a.txt").as_saved()
+    saved["data"]["corpus"] = "stdlib"  # the default of that time, which meant nothing beside files
+    assert Config.from_saved(saved) == tiny(data__files="a.txt")
+    saved["data"]["files"] = ""
+    assert Config.from_saved(saved).data.corpus == "stdlib"

@@ -46,6 +46,7 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string("corpus", "", "a corpus by name (rnnlm data lists them)", flag_values=values)
     flags.DEFINE_string("files", "", "or files, folders, globs", flag_values=values)
     spec = f"train/valid/test, as in data.split; {DataConfig.split} unless given"
+    flags.DEFINE_bool("binary", False, "take the files as they are, as data.binary does", flag_values=values)
     flags.DEFINE_string("split_spec", None, spec, flag_values=values)
     flags.DEFINE_string(
         "symbols", None, f"byte, byte_seen or char; {DataConfig.symbols} unless given", flag_values=values
@@ -61,6 +62,8 @@ def parse_flags(argv: list[str]) -> flags.FlagValues:
         raise UserError("Give one text: --corpus=NAME, --files=PATH, or --workdir=DIR for that of a run.")
     if values.workdir and (values.split_spec or values.symbols):
         raise UserError("--workdir has the split spec and symbols of its run: leave out --split_spec and --symbols.")
+    if values.binary and not values.files:
+        raise UserError("--binary says how files are opened: add --files.")
     if values.data and not values.workdir:
         raise UserError("--data is for the text of a run: add --workdir, or name the text by --files.")
     if values.split == "train":
@@ -76,6 +79,6 @@ def open_text(values: flags.FlagValues) -> "Dataset":
         dataset: Dataset = saved_run(Path(values.workdir)).open_dataset(values.data)
         return dataset
     split_spec, symbols = values.split_spec or DataConfig.split, values.symbols or DataConfig.symbols
-    config = DataConfig(values.corpus, values.files, split_spec, symbols)
+    config = DataConfig(values.corpus, values.files, split_spec, symbols, binary=values.binary)
     config.check()
     return open_dataset(config)

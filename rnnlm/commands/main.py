@@ -23,8 +23,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       n-grams and general compressors on the same symbols
   rnnlm compare DIR DIR ... [--format=md] [--plot=out.png]
       runs by bits per character, with 95 % intervals
-  rnnlm data [NAME]
-      list the corpora, or fetch, check and describe one
+  rnnlm data [NAME | PATH | --clean]
+      list the corpora, describe one or files of your own, or clean the cache
 
 rnnlm VERB --help lists the flags of a verb; `python configs/base.py` prints every config key; rnnlm --version."""
 

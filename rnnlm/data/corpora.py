@@ -1,37 +1,75 @@
 """Corpora: published texts by name and own files, found on this machine or downloaded, and checked by digest."""
 
-import glob
 import hashlib
-import os
+import itertools
 import sysconfig
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rnnlm.config import DataConfig
+from rnnlm.data.cache import make_once, text_path
+from rnnlm.data.formats import check_files, refuse_foreign, unpack
+from rnnlm.data.patterns import absolute, list_files
 from rnnlm.data.published import SOURCES, fetch, file_digest, find_local, verify
+from rnnlm.data.shuffle import join_pieces, separator_bytes, shuffle_text
 from rnnlm.data.text import chunks
 from rnnlm.errors import UserError
-from rnnlm.files import cache_dir, reading, write_cached
+from rnnlm.files import reading, write_cached
 
 NAMES = (*SOURCES, "stdlib")
+DEFAULT = "stdlib"
+"""The corpus of a config that names no text."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Tell of which files a text was made if it is not simply these joined, and how.
+
+    `size` and `sha256` are of the files as they lie on the disk, joined; `path` is that of one file, or of several
+    joined. `unpacked` counts those that were compressed. `text_sha256` is of the text before it was shuffled.
+    """
+
+    path: str
+    files: int
+    size: int
+    sha256: str
+    unpacked: int = 0
+    text_sha256: str = ""
+    shuffle: str = "none"
+    separator: str = ""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Hold the path, size in bytes and digest of a text in one file on this machine."""
+    """Hold the path, size in bytes and digest of a text in one file on this machine.
+
+    `file_ends` are the byte offsets at which its files end, where they are known; none for records in random order.
+    """
 
     name: str
     path: Path
     size: int
     sha256: str
+    origin: Origin | None = None
+    file_ends: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
-def open_corpus(config: DataConfig) -> Corpus:
-    """Find the corpus of a config, downloaded if need be. Raises UserError if it cannot be had."""
+def resolve(config: DataConfig) -> DataConfig:
+    """Make the patterns of `data.files` absolute and name the corpus, so that a saved config stays valid elsewhere."""
     if config.files:
-        return from_files(config.files)
-    return by_name(config.corpus)
+        return replace(config, files=absolute(config.files))
+    return replace(config, corpus=config.corpus or DEFAULT)
+
+
+def open_corpus(config: DataConfig, seed: int = 0) -> Corpus:
+    """Open the text of a config, downloaded, unpacked and shuffled if need be; `seed` is the config's.
+
+    Raises UserError if it cannot be had.
+    """
+    whole = from_files(config.files, config.binary) if config.files else by_name(config.corpus or DEFAULT)
+    return whole if config.shuffle == "none" else shuffle(whole, config, seed)
 
 
 def by_name(name: str) -> Corpus:
@@ -49,48 +87,63 @@ def by_name(name: str) -> Corpus:
     return open_file(name, path, digest if algorithm == "sha256" else "")
 
 
-def absolute(files: str) -> str:
-    """Make the patterns of `data.files` absolute, so that they stay valid in another working directory."""
-    return ",".join(os.path.abspath(Path(pattern).expanduser()) for pattern in patterns(files))
-
-
-def patterns(files: str) -> list[str]:
-    """Split the value of `data.files` at its commas. Raises UserError for an empty name."""
-    found = [pattern.strip() for pattern in files.split(",")] if files else []
-    if not all(found):
-        raise UserError(f"data.files={files!r} has an empty name in it: separate the names with single commas.")
-    return found
-
-
-def matches(pattern: str) -> Iterator[Path]:
-    """Yield the files of one pattern, unsorted: a file, a folder (all files below it) or a glob. Raises OSError."""
-    path = Path(pattern).expanduser()
-    found: Iterable[Path] = [path]
-    if path.is_dir():
-        found = path.rglob("*")
-    elif not path.exists():
-        found = map(Path, glob.iglob(str(path), recursive=True))
-    return (p for p in found if p.is_file())
-
-
-def any_match(files: str) -> bool:
-    """Return whether one of the patterns in data.files names a file that is there."""
-    return any(any(matches(pattern)) for pattern in patterns(files))
-
-
-def from_files(files: str) -> Corpus:
+def from_files(files: str, binary: bool = False) -> Corpus:
     """Open own files as a corpus: paths of files, folders or globs, separated by commas and joined in that order.
 
-    Raises UserError if a pattern matches no file.
+    Compressed files are unpacked, unless `binary` takes all as they are. Raises UserError if a pattern matches no file,
+    or if a file is no text, is damaged or cannot be read.
     """
-    found: list[Path] = []
-    for pattern in patterns(files):
-        paths = sorted(matches(pattern))
-        if not paths:
-            raise UserError(f"data.files names {pattern!r}, but no file is there: give a file, a folder or a glob.")
-        found += paths
+    found = list_files(files)
     name = files if len(files) <= 60 else f"...{files[-57:]}"
-    return open_files(name, found)
+    return open_packed(name, found, [""] * len(found) if binary else check_files(found, name))
+
+
+def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
+    """Open files joined, those unpacked that are compressed, which is written once into the cache.
+
+    `kinds` says how each is compressed, empty if it is not. Raises UserError, also for what is no text once unpacked,
+    and WriteError.
+    """
+    if not any(kinds):
+        return open_files(name, files)
+    sizes, sha256 = file_sizes(files), files_digest(files)
+
+    def make(file_ends: list[int]) -> Iterator[bytes]:
+        refuse_foreign(files, kinds, name)
+        size = 0
+        for path, kind in zip(files, kinds, strict=True):
+            for chunk in unpack(path, kind) if kind else chunks(path):
+                size += len(chunk)
+                yield chunk
+            file_ends.append(size)
+
+    made = make_once("unpacked", ["unpacked", sha256, sizes], make)
+    path = str(files[0] if len(files) == 1 else made.path)
+    origin = Origin(path, len(files), sum(sizes), sha256, sum(map(bool, kinds)), made.sha256)
+    corpus = open_file(name, made.path, made.sha256)
+    return replace(corpus, origin=origin, file_ends=tuple(made.file_ends))
+
+
+def shuffle(whole: Corpus, config: DataConfig, seed: int) -> Corpus:
+    """Bring the files or records of a text into the random order of a seed, which is written once into the cache.
+
+    Raises UserError if there are fewer than two, and WriteError.
+    """
+    separator, by = separator_bytes(config), config.shuffle
+    if by == "files" and len(whole.file_ends) < 2:
+        raise UserError(
+            f"data.shuffle=files has nothing to shuffle: {whole.name} is one file. Shuffle its records by "
+            "data.shuffle=records and data.separator, or name several files."
+        )
+    recipe = ["shuffled", whole.sha256, whole.file_ends, by, separator.hex(), seed]
+    made = make_once(
+        "shuffled",
+        recipe,
+        lambda ends: join_pieces(shuffle_text(whole.path, whole.file_ends, by, separator, seed, ends)),
+    )
+    origin = whole.origin or Origin(str(whole.path), len(whole.file_ends), whole.size, whole.sha256)
+    origin = replace(origin, text_sha256=whole.sha256, shuffle=by, separator=config.separator, seed=seed)
+    return replace(open_file(whole.name, made.path, made.sha256), origin=origin, file_ends=tuple(made.file_ends))
 
 
 def open_files(name: str, files: list[Path], sha256: str = "") -> Corpus:
@@ -111,8 +164,8 @@ def open_file(name: str, path: Path, sha256: str = "") -> Corpus:
         size = path.stat().st_size
     sha256 = sha256 or file_digest(path, "sha256")
     if not size:
-        raise UserError(f"{path} is empty: give a file with text in it.")
-    return Corpus(name, path.absolute(), size, sha256)
+        raise UserError(f"{name} is empty: give a file with text in it.")
+    return Corpus(name, path.absolute(), size, sha256, file_ends=(size,))
 
 
 def concatenate(name: str, files: list[Path], sha256: str = "") -> Corpus:
@@ -121,18 +174,22 @@ def concatenate(name: str, files: list[Path], sha256: str = "") -> Corpus:
     `sha256` is the digest of the joined text, if that is known.
     """
     sha256 = sha256 or files_digest(files)
-    path = joined_path(sha256)
+    path = text_path("joined", sha256)
     if not path.exists() or file_digest(path, "sha256") != sha256:
         write_cached(path, (chunk for file in files for chunk in chunks(file)))
-    return open_file(name, path, sha256)
+    return replace(open_file(name, path, sha256), file_ends=tuple(itertools.accumulate(file_sizes(files))))
 
 
-def joined_path(sha256: str) -> Path:
-    """Return the cache's path of a joined text."""
-    return cache_dir() / "joined" / f"{sha256}.txt"
+def file_sizes(files: Sequence[Path]) -> list[int]:
+    """Return the bytes of each file. Raises UserError if one is gone."""
+    sizes = []
+    for path in files:
+        with reading(path):
+            sizes.append(path.stat().st_size)
+    return sizes
 
 
-def files_digest(files: list[Path]) -> str:
+def files_digest(files: Sequence[Path]) -> str:
     """Return the sha256 of files joined end to end. Raises UserError if one cannot be read."""
     digest = hashlib.sha256()
     for file in files:

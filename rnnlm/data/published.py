@@ -80,10 +80,16 @@ def find_local(name: str) -> Path | None:
 
 
 def search_dirs() -> list[Path]:
-    """Return the folders that are searched for texts, in order."""
+    """Return the folders that are searched for texts, in order; two of them are relative to the working directory."""
+    given, here = given_dir(), Path.cwd()
+    nearby = [here / "data", here.parent / "shared" / "data"]
+    return [*([given.absolute()] if given else []), *nearby, cache_dir() / "corpora"]
+
+
+def given_dir() -> Path | None:
+    """Return the folder that RNNLM_DATA_DIR names; None if it is not set."""
     given = os.environ.get("RNNLM_DATA_DIR")
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return [*([Path(given)] if given else []), beside, cache_dir() / "corpora"]
+    return Path(given) if given else None
 
 
 def fetch(name: str) -> Path:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from rnnlm.config import DataConfig
 from rnnlm.data import corpora
 from rnnlm.data.corpora import Corpus
+from rnnlm.data.shuffle import next_record, separator_bytes
 from rnnlm.data.text import Text, TextSlice, chunks, count_characters, open_text, vocabulary_of
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
@@ -45,14 +46,22 @@ class Dataset:
         return chunks(self.corpus.path, *self.byte_splits[name])
 
 
-def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, corpus: Corpus | None = None) -> Dataset:
+def open_dataset(
+    config: DataConfig,
+    vocabulary: Vocabulary | None = None,
+    corpus: Corpus | None = None,
+    byte_splits: Offsets | None = None,
+    seed: int = 0,
+) -> Dataset:
     """Map a corpus, by default that of the config, through a vocabulary, by default the corpus's own.
 
-    The config gives the split spec. `RunInfo.open_dataset` opens the text of a run. Raises UserError if the corpus
-    cannot be had or does not fit the split spec or the vocabulary.
+    The config gives the split spec, from which the byte offsets of the splits follow unless they are given; `seed` is
+    the order in which files or records are shuffled. `RunInfo.open_dataset` opens the text of a run. Raises UserError
+    if the corpus cannot be had or does not fit the split spec, the separator or the vocabulary.
     """
-    corpus = corpus or corpora.open_corpus(config)
-    byte_splits = split_offsets(config.split, corpus)
+    separator = separator_bytes(config)
+    corpus = corpus or corpora.open_corpus(config, seed)
+    byte_splits = byte_splits or split_offsets(config.split, corpus, config.shuffle, separator)
     vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols)
     text = open_text(corpus.path, corpus.sha256, vocabulary)
     splits = byte_splits
@@ -64,15 +73,15 @@ def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, corpu
     return Dataset(corpus, text, config.split, splits, byte_splits)
 
 
-def split_offsets(spec: str, corpus: Corpus) -> Offsets:
+def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: bytes = b"") -> Offsets:
     """Return the byte offsets of a corpus's splits by a split spec.
 
     graves_96_4   Graves 2013: of 10^8 bytes the first 96 million train, the last 4 million test
     std_90_5_5    most later papers: of 10^8 bytes 90 million train, 5 valid, 5 test
     0.8/0.1/0.1   fractions of any text, or numbers of bytes that add up to its size; an edge inside a UTF-8
-                  character moves to the next one
+                  character moves to the next one, one inside a record or a shuffled file to its end
 
-    Raises UserError for a spec that is none of these or does not fit the corpus.
+    Raises UserError for a spec that is none of these or does not fit the corpus, or leaves a split without a record.
     """
     if spec in ("graves_96_4", "std_90_5_5"):
         if corpus.size != 100_000_000:
@@ -80,12 +89,46 @@ def split_offsets(spec: str, corpus: Corpus) -> Offsets:
                 f"data.split={spec} is defined on texts of 100,000,000 bytes, but {corpus.name} has {corpus.size:,}: "
                 "use fractions, such as 0.9/0.05/0.05."
             )
+        if shuffle != "none":
+            raise UserError(
+                f"data.split={spec} is defined on a text in its own order, not with data.shuffle={shuffle}: use "
+                "fractions, such as 0.9/0.05/0.05."
+            )
         cuts = [96_000_000, 96_000_000] if spec == "graves_96_4" else [90_000_000, 95_000_000]
-    else:
-        train, valid = parse_fractions(spec, corpus)
-        cuts = [char_boundary(corpus, int(share * corpus.size)) for share in (train, train + valid)]
-    edges = [0, *cuts, corpus.size]
+        edges = [0, *cuts, corpus.size]
+        return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
+    train, valid = parse_fractions(spec, corpus)
+    cuts = [int(share * corpus.size) for share in (train, train + valid)]
+    edges = [0, *(piece_boundary(corpus, cut, shuffle, separator) for cut in cuts), corpus.size]
+    if shuffle == "files" or separator:
+        shares = (train, valid, 1 - train - valid)
+        empty = [name for i, name in enumerate(SPLITS) if shares[i] and edges[i] == edges[i + 1]]
+        refuse_empty(empty, spec, corpus, "file" if shuffle == "files" else "record", separator)
     return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
+
+
+def piece_boundary(corpus: Corpus, offset: int, shuffle: str, separator: bytes) -> int:
+    """Return the first byte offset from `offset` on at which a shuffled file, a record or else a character begins."""
+    if shuffle == "files":
+        return min(end for end in (0, *corpus.file_ends) if end >= offset)
+    if separator:
+        return next_record(corpus.path, separator, offset, corpus.size)
+    return char_boundary(corpus, offset)
+
+
+def refuse_empty(empty: list[str], spec: str, corpus: Corpus, piece: str, separator: bytes) -> None:
+    """Raise UserError if splits are empty that have a share of the corpus: too few, or too long pieces."""
+    if not empty:
+        return
+    if piece == "record" and next_record(corpus.path, separator, 1, corpus.size) == corpus.size:
+        raise UserError(
+            f"{corpus.name} is a single record, since data.separator={separator.decode(errors='replace')!r} ends none "
+            "before its end, so it cannot be split: name the symbol that ends its records."
+        )
+    raise UserError(
+        f"data.split={spec} leaves no whole {piece} to {' and '.join(empty)}, since no {piece} is cut: give "
+        f"{corpus.name} more and shorter {piece}s, or choose larger shares."
+    )
 
 
 def parse_fractions(spec: str, corpus: Corpus) -> tuple[Fraction, Fraction]:

@@ -3,12 +3,12 @@
 import fcntl
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from rnnlm.config import RUN_LENGTH, Config, differences
-from rnnlm.data.corpora import Corpus
+from rnnlm.data.corpora import Corpus, Origin
 from rnnlm.data.locate import find_corpus
 from rnnlm.data.splits import Dataset, Offsets, open_dataset
 from rnnlm.data.vocabulary import Vocabulary
@@ -55,8 +55,9 @@ class RunDir:
 class RunInfo:
     """Describe the run of a folder.
 
-    `corpus` is the text as it was when the run last started, `splits` are in symbols, `config_sha256` is the digest of
-    config.json as canonical JSON, and `started_in` is the working directory of the last start, if recorded.
+    `corpus` is the text as it was when the run last started, `splits` are in symbols and `byte_splits` in bytes,
+    `config_sha256` is the digest of config.json as canonical JSON, and `started_in` is the working directory of the
+    last start, if recorded.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class RunInfo:
     vocabulary: Vocabulary
     corpus: Corpus
     splits: Offsets
+    byte_splits: Offsets
     parameters: int
     symbols_per_step: int
     config_sha256: str
@@ -82,7 +84,16 @@ class RunInfo:
 
         `data` (a file, folder or glob) says where. Raises UserError if another text is there, or if none is found.
         """
-        return open_dataset(self.config.data, self.vocabulary, self.find_corpus(data))
+        corpus, byte_splits = self.find_corpus(data), None
+        if self.config.data.shuffle == "files":  # the text alone does not tell where its files end
+            byte_splits = self.byte_splits
+            edges = [0, *(edge for edges in byte_splits.values() for edge in edges), corpus.size]
+            if edges != sorted(edges) or edges[0::2] != edges[1::2]:
+                raise UserError(f"{self.folder}/run.json is damaged (its splits): restore it from a copy.")
+        dataset = open_dataset(self.config.data, self.vocabulary, corpus, byte_splits)
+        if byte_splits and dataset.splits != self.splits:
+            raise UserError(f"{self.folder}/run.json is damaged (its splits): restore it from a copy.")
+        return dataset
 
     def find_corpus(self, data: str = "") -> Corpus:
         """Find the run's text by its digest: at `data` if given, else where it was or near the run folder.
@@ -110,13 +121,14 @@ def load_run(folder: Path) -> RunInfo:
     run_dir = RunDir(folder)
     config, vocabulary, run = map(read_json, (run_dir.config, run_dir.vocabulary, run_dir.run))
     try:
-        corpus, start = run["corpus"], run["starts"][-1]
+        start = run["starts"][-1]
         return RunInfo(
             folder=folder,
             config=Config.from_saved(config),
             vocabulary=Vocabulary.from_dict(vocabulary),
-            corpus=Corpus(corpus["name"], Path(corpus["path"]), corpus["bytes"], corpus["sha256"]),
+            corpus=read_corpus(run["corpus"]),
             splits={name: (begin, end) for name, (begin, end) in run["split"]["symbols"].items()},
+            byte_splits={name: (begin, end) for name, (begin, end) in run["split"]["bytes"].items()},
             parameters=run["parameters"],
             symbols_per_step=run["symbols_per_step"],
             config_sha256=json_digest(config),
@@ -129,12 +141,24 @@ def load_run(folder: Path) -> RunInfo:
         ) from None
 
 
+def read_corpus(values: Row) -> Corpus:
+    """Make a Corpus of what run.json says. Raises KeyError or TypeError if it is damaged."""
+    origin = Origin(**values["origin"]) if values.get("origin") else None
+    return Corpus(values["name"], Path(values["path"]), values["bytes"], values["sha256"], origin)
+
+
+def corpus_row(corpus: Corpus) -> Row:
+    """Return what run.json says of a corpus."""
+    row = {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256}
+    return row | ({"origin": asdict(corpus.origin)} if corpus.origin else {})
+
+
 def refuse_other(folder: Path, saved: Config, given: Config) -> None:
     """Raise UserError if the saved config of a run and the given one differ in more than the run's length.
 
-    The text is known by its digest, so that its files may have other paths.
+    The text is known by its digest, so that its files may have other paths and be opened in another manner.
     """
-    ignored = {*RUN_LENGTH, "data.files"} if saved.data.files and given.data.files else RUN_LENGTH
+    ignored = {*RUN_LENGTH, "data.binary"} | ({"data.files"} if saved.data.files and given.data.files else set())
     differing = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in ignored]
     if differing:
         lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
@@ -152,7 +176,7 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, run_info: Row
     write_json(
         run_dir.run,
         {
-            "corpus": {"name": corpus.name, "path": str(corpus.path), "bytes": corpus.size, "sha256": corpus.sha256},
+            "corpus": corpus_row(corpus),
             "split": {"name": dataset.split_spec, "symbols": dataset.splits, "bytes": dataset.byte_splits},
             "vocabulary": {"kind": vocabulary.kind, "symbols": len(vocabulary)},
             **run_info,

@@ -10,7 +10,7 @@ from typing import NoReturn
 import jax
 
 from rnnlm.config import Config
-from rnnlm.data.corpora import any_match
+from rnnlm.data.patterns import any_match
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
@@ -25,10 +25,12 @@ from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.layout import Row
 from rnnlm.runs.logger import RunLogger
+from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
 from rnnlm.training import optim
+from rnnlm.training.gap import explain_gap
 from rnnlm.training.resume import refuse_difference, start_or_resume
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import Metrics, Window, state_to_host, train_step
@@ -263,7 +265,17 @@ class Trainer:
             "best_valid_bpc": None if best_step is None else scores[best_step],
         }
         self.logger.finish(self.config.as_dict(), result)
+        if parallel.is_main():
+            self.point_out_gap(step)
         return result
+
+    def point_out_gap(self, step: int) -> None:
+        """Warn where the validation split is likely another kind of text than the training split."""
+        rows, _ = read_rows(layout.RunDir(self.workdir).metrics, step)
+        files = len(self.dataset.corpus.file_ends)
+        said = explain_gap(self.config.data, files, rows, self.run_info["symbols_per_step"])
+        if said:
+            self.console.warn(said)
 
     def speed(self, step: int, clock: float) -> float:
         """Return symbols per second since `self.clock` was set; `clock` is a reading of time.perf_counter()."""
@@ -295,7 +307,7 @@ def train(
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
             )
-        dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
+        dataset = existing.open_dataset(data) if existing else open_dataset(config.data, seed=config.seed)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
