@@ -27,6 +27,9 @@ RENAMED = {"model.forget_bias": "model.lstm.forget_bias", "sample.prime": "sampl
 RUN_LENGTH = ("train.steps",)
 """The keys that may differ when a run is resumed."""
 
+TEXTS = ("data.separator", "sample.prompt")
+"""The keys that hold text, in which the command line interprets backslash escapes."""
+
 MAX_SEED = 2**32 - 1
 
 
@@ -72,6 +75,7 @@ class DataConfig(Section):
     symbols: str = key(
         "byte_seen", "all 256 bytes, the bytes of the corpus, or its characters", choices=("byte", "byte_seen", "char")
     )
+    separator: str = key("", "symbol that ends a record, such as \\n; the carry is reset after it", before="")
 
 
 @dataclass(frozen=True)

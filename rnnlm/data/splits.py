@@ -49,7 +49,7 @@ def open_dataset(config: DataConfig, vocabulary: Vocabulary | None = None, corpu
     """
     corpus = corpus or corpora.open_corpus(config)
     byte_splits = split_offsets(config.split, corpus)
-    vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols)
+    vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols).with_separator(config.separator)
     text = open_text(corpus.path, corpus.sha256, vocabulary)
     splits = byte_splits
     if len(text) != corpus.size:

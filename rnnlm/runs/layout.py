@@ -95,11 +95,11 @@ def load_run(folder: Path) -> RunInfo:
     run_dir = RunDir(folder)
     config, vocabulary, run = map(read_json, (run_dir.config, run_dir.vocabulary, run_dir.run))
     try:
-        corpus, start = run["corpus"], run["starts"][-1]
+        corpus, start, saved = run["corpus"], run["starts"][-1], Config.from_saved(config)
         return RunInfo(
             folder=folder,
-            config=Config.from_saved(config),
-            vocabulary=Vocabulary.from_dict(vocabulary),
+            config=saved,
+            vocabulary=Vocabulary.from_dict(vocabulary).with_separator(saved.data.separator),
             corpus=Corpus(corpus["name"], Path(corpus["path"]), corpus["bytes"], corpus["sha256"]),
             splits={name: (begin, end) for name, (begin, end) in run["split"]["symbols"].items()},
             parameters=run["parameters"],
