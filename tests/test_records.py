@@ -62,6 +62,8 @@ def test_validation_and_scores_read_records(lm, capsys):
     line = json.loads(capsys.readouterr().out)
     assert line["nats"] == lm.score("test").tally.nats and "records after ';'" in line["protocol"]
     assert rnnlm.compare([lm.workdir])[0]["bpc"] == line["bpc"]
+    assert command("eval", f"--workdir={lm.workdir}", "--json", "--protocol=records", r"--separator=\x3b") == 0
+    assert json.loads(capsys.readouterr().out) == line
     assert command("eval", f"--workdir={lm.workdir}", "--json", "--protocol=carry", "--lanes=1") == 0
     assert json.loads(capsys.readouterr().out)["nats"] != pytest.approx(line["nats"], rel=1e-3)
 
@@ -95,6 +97,12 @@ def test_dynamic_evaluation_that_learns_nothing_is_static(lm, method):
     assert score.tally.nats == pytest.approx(lm.score("test").tally.nats, rel=1e-5)
     assert score.protocol.as_fields()["separator"] == ";" and "separator" not in score.protocol.as_fields()["dynamic"]
     assert score.sentence.endswith("records after ';'")
+
+
+def test_dynamic_evaluation_takes_no_other_separator(lm, capsys):
+    flags = ["--dynamic=sgd", "--learning_rate=0", "--decay=0", r"--separator=\n"]
+    assert command("eval", f"--workdir={lm.workdir}", *flags) == 2
+    assert "--separator is not for --protocol=carry" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("prompt", ["", "a"])

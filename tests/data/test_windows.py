@@ -102,11 +102,8 @@ def test_training_lanes_are_reset_before_each_separator(data):
     batch, time, size = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 12)), data.draw(st.integers(60, 200))
     separator = data.draw(st.integers(0, 250))
     plain = text(size)
-    with_records = TextSlice(
-        replace(plain.text, vocabulary=BYTES.with_separator(bytes([separator]).decode("utf-8", "surrogateescape"))),
-        0,
-        size,
-    )
+    vocabulary = BYTES.with_separator(bytes([separator]).decode("utf-8", "surrogateescape"))
+    with_records = TextSlice(replace(plain.text, vocabulary=vocabulary), 0, size)
     for step in range(2 * size // time):
         a, b = (TrainWindows(s, batch, time).window(step, slice(0, batch)) for s in (plain, with_records))
         first = (a.y == 0) & a.reset  # the text's first symbol follows the separator, if there is one
