@@ -84,16 +84,16 @@ def compare(
     workdirs: Sequence[str | Path],
     split: str = "test",
     symbols: tuple[int, int] = (0, 0),
-    protocol: str = "carry",
+    protocol: str = "",
     trust_code: bool = False,
     data: str | Path = "",
 ) -> list[Row]:
     """Compare runs by the bpc of their newest evaluations of a split: -> a row each, best first.
 
-    `symbols` (from, to; to=0: end) and the beginning of the protocol's name choose the evaluations. Raises UserError
-    where a run has none, where they are not of the same symbols read in the same manner, or where a run's cell, which
-    tells the FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is given, another text there than
-    the runs' raises UserError, too; it is not scored.
+    `symbols` (from, to; to=0: end) and the beginning of the protocol's name, by default the runs' own, choose the
+    evaluations. Raises UserError where a run has none, where they are not of the same symbols read in the same manner,
+    or where a run's cell, which tells the FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is
+    given, another text there than the runs' raises UserError, too; it is not scored.
     """
     return comparison.table(open_runs(workdirs, split, symbols, protocol, trust_code, data))
 
@@ -102,7 +102,7 @@ def open_runs(
     workdirs: Sequence[str | Path],
     split: str = "test",
     symbols: tuple[int, int] = (0, 0),
-    protocol: str = "carry",
+    protocol: str = "",
     trust_code: bool = False,
     data: str | Path = "",
 ) -> list[Run]:

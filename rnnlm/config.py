@@ -28,6 +28,9 @@ RENAMED = {"model.forget_bias": "model.lstm.forget_bias", "sample.prime": "sampl
 RUN_LENGTH = ("train.steps",)
 """The keys that may differ when a run is resumed."""
 
+TEXTS = ("data.separator", "sample.prompt")
+"""The keys that hold text, in which the command line interprets backslash escapes."""
+
 MAX_SEED = 2**32 - 1
 
 

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import overload
@@ -18,12 +19,14 @@ from rnnlm.compression.codec import Compressed, Progress, TrainedModel, ignore
 from rnnlm.compression.container import CompressedFile
 from rnnlm.data.splits import Dataset
 from rnnlm.data.text import Text, TextSlice
+from rnnlm.data.vocabulary import to_bytes
 from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, TUNING_START, Adaptation, Adapter, tune_adaptation
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol, Score
 from rnnlm.files import reading
-from rnnlm.generation.sampler import Sampler, SamplingOptions
+from rnnlm.generation.records import Records, RecordSampler
+from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.states import StateReader, States
 from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
@@ -68,15 +71,19 @@ class LanguageModel:
 
     @cached_property
     def _stepper(self) -> Stepper:
-        return Stepper(self.config.model, len(self.vocabulary))
+        return Stepper(self.config.model, len(self.vocabulary), separator=self.vocabulary.separator)
 
     @cached_property
     def _sampler(self) -> Sampler:
         return Sampler(self._stepper)
 
     @cached_property
+    def _record_sampler(self) -> RecordSampler:
+        return RecordSampler(self._stepper, self._inference_params, self.vocabulary)
+
+    @cached_property
     def _state_reader(self) -> StateReader:
-        return StateReader(self.config.model, len(self.vocabulary))
+        return StateReader(self.config.model, len(self.vocabulary), self.vocabulary.separator)
 
     @cached_property
     def _inference_params(self) -> Params:
@@ -119,7 +126,7 @@ class LanguageModel:
         protocol = EvalProtocol(protocol) if isinstance(protocol, str) else protocol
         text_slice = self._text_slice(split, text, path)
         if dynamic is None:
-            protocol = protocol or EvalProtocol(lanes=self.config.eval.lanes, warmup=self.config.eval.warmup)
+            protocol = protocol or EvalProtocol.of_run(self.config)
             begin = time.perf_counter()
             params = parallel.replicate(self.params)
             score = self._evaluator(params, text_slice, protocol, symbols, progress=progress)
@@ -170,7 +177,7 @@ class LanguageModel:
         """Return the bits per symbol of a text, read in one lane. Raises UserError for an empty or unknown text."""
         if not text:
             raise UserError("An empty text has no bits per character: give at least one symbol.")
-        return self.score(text=text, protocol=EvalProtocol(lanes=1)).tally.bpc
+        return self.score(text=text, protocol=replace(EvalProtocol.of_run(self.config), lanes=1)).tally.bpc
 
     @overload
     def sample(
@@ -206,11 +213,12 @@ class LanguageModel:
     ) -> str | list[str]:
         """Return the prompt with `length` symbols drawn after it; where `num` is given, a list of that many texts.
 
-        `SamplingOptions` explains the other arguments. Raises UserError for values that cannot be drawn with.
+        A character of several bytes that is cut at the end is left out. `SamplingOptions` explains the other arguments.
+        Raises UserError for values that cannot be drawn with.
         """
         count = 1 if num is None else num
         chunks = list(self.stream(prompt, length, temperature, seed, top_k, top_p, count))
-        texts = [prompt + b"".join(pieces).decode(errors="replace") for pieces in zip(*chunks, strict=True)]
+        texts = [join_text([to_bytes(prompt), *pieces]) for pieces in zip(*chunks, strict=True)]
         return texts[0] if num is None else texts
 
     def stream(
@@ -227,11 +235,33 @@ class LanguageModel:
 
         Raises UserError, when it is called, for values that cannot be drawn with and for a prompt of unknown symbols.
         """
-        if length < 1 or num < 1:
-            raise UserError(f"Cannot draw num={num} samples of length={length}: give at least one of each.")
+        check_size(length, num)
         options = SamplingOptions(temperature, seed, top_k, top_p)
         chunks = self._sampler.chunks(self._inference_params, self.vocabulary.prompt(prompt), length, options, num)
         return ([self.vocabulary.decode(ids) for ids in chunk] for chunk in chunks)
+
+    def records(
+        self,
+        num: int,
+        novel: bool = False,
+        prompt: str = "",
+        length: int = 500,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        progress: Progress = ignore,
+    ) -> Records:
+        """Draw `num` whole records that begin with the prompt, of a run whose config has data.separator; see `Records`.
+
+        One that does not end within `length` symbols is cut there. `novel` leaves out those of the training split, of
+        which at most 20 times `num` are drawn. Raises UserError for a run without records, where its text is not found,
+        and as `stream`.
+        """
+        check_size(length, num)
+        options = SamplingOptions(temperature, seed, top_k, top_p)
+        train = partial(self.dataset.raw, "train") if novel else None
+        return self._record_sampler.draw(num, prompt, length, options, train, progress)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:
         """Read one symbol, as its id or as text, and keep the carry: -> log probabilities of the next [V], in nats."""
@@ -324,6 +354,12 @@ class LanguageModel:
         Raises UserError where it is damaged, or was made with another model or on another kind of machine.
         """
         return codec.decompress(CompressedFile.from_bytes(data, name), self._trained, name, progress)
+
+
+def check_size(length: int, num: int) -> None:
+    """Raise UserError unless there is something to draw."""
+    if length < 1 or num < 1:
+        raise UserError(f"Cannot draw num={num} samples of length={length}: give at least one of each.")
 
 
 def refuse_unknown(method: str) -> None:

@@ -127,7 +127,7 @@ def test_flags_and_keys_in_the_text_exist(page, capsys):
         with pytest.raises(SystemExit):
             main.main([verb, "--help"])
     flags = set(re.findall(r"--(?:\[no\])?(\w+)", capsys.readouterr().out))
-    for flag in re.findall(r"`--(?:no(?!rmalize))?([\w-]+)", text):
+    for flag in re.findall(r"`--(?:no(?!rmalize|vel))?([\w-]+)", text):
         assert flag.replace("-", "_") in flags | {"config", "help", "version"}, flag
     keys = {name for name, _ in default_values()}
     for key in re.findall(r"`((?:data|model|train|optim|eval|checkpoint|sample|log)\.\w+)[`=]", text):

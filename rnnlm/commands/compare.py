@@ -18,7 +18,8 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_string("split", "test", "the split that they were scored on", flag_values=values)
     flags.DEFINE_integer("symbols_from", 0, "which of its symbols, as in eval", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
-    flags.DEFINE_string("protocol", "carry", "what the protocol's name begins with", flag_values=values)
+    protocol = "what the protocol's name begins with; carry unless given, records for runs with data.separator"
+    flags.DEFINE_string("protocol", "", protocol, flag_values=values)
     data_flag(values, "check that this text is the runs'; it is not scored")
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)

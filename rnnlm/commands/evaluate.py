@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     console = Console(not values.json)
     if values.tune:
         tune(values, lm, console)
-    protocol = given_protocol(values, lm.config.eval)
+    protocol = given_protocol(values, lm.config)
     score = lm.score(
         values.split,
         protocol=None if values.dynamic else protocol,
@@ -106,7 +106,7 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
     if values.by_block:
         check_writable(Path(values.by_block), "--by_block")
     if values.dynamic:
-        if values.protocol != "carry":
+        if values.protocol not in (None, "carry"):
             raise UserError("--dynamic reads with the carry: leave out --protocol.")
         if values.normalize and values.dynamic != "rms":
             raise UserError("--normalize is for --dynamic=rms, whose decay is relative to a mean.")

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from rnnlm.commands.escapes import text_flag
 from rnnlm.errors import UserError
 
 if TYPE_CHECKING:
-    from rnnlm.config import EvalConfig
+    from rnnlm.config import Config
     from rnnlm.evaluation.dynamic import Adaptation
     from rnnlm.evaluation.protocol import EvalProtocol
     from rnnlm.language_model import LanguageModel
@@ -95,9 +96,9 @@ def protocol_flags(values: flags.FlagValues) -> None:
     """Define the flags of an evaluation protocol."""
     flags.DEFINE_enum(
         "protocol",
-        "carry",
+        None,
         ["carry", "windows", "records"],
-        "how the split is read; see docs/evaluation.md",
+        "how the split is read, see docs/evaluation.md; carry unless given, records for a run with data.separator",
         flag_values=values,
     )
     lanes = (
@@ -114,32 +115,29 @@ def protocol_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
     flags.DEFINE_integer("stride", None, "windows: how many of them count; half unless given", flag_values=values)
-    flags.DEFINE_string("separator", None, "records: the symbol that ends one; \\n unless given", flag_values=values)
+    text_flag(values, "separator", None, "records: the symbol that ends one; data.separator of the run or a line break")
 
 
-def given_protocol(values: flags.FlagValues, defaults: "EvalConfig") -> "EvalProtocol":
+def given_protocol(values: flags.FlagValues, config: "Config") -> "EvalProtocol":
     """Build the protocol that the flags name, by default the run's. Raises UserError for flags of another protocol."""
     from rnnlm.evaluation.protocol import EvalProtocol
 
+    defaults = EvalProtocol.of_run(config)
+    name = "carry" if values.dynamic else values.protocol or defaults.name
     takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
     takes["records"] = (*takes["carry"], "separator")
-    for name in ("lanes", "warmup", "window", "stride", "separator"):
-        if values[name].value is not None and name not in takes[values.protocol]:
-            raise UserError(
-                f"--{name} is not for --protocol={values.protocol}, which takes {', '.join(takes[values.protocol])}."
-            )
+    for flag in ("lanes", "warmup", "window", "stride", "separator"):
+        if values[flag].value is not None and flag not in takes[name]:
+            raise UserError(f"--{flag} is not for --protocol={name}, which takes {', '.join(takes[name])}.")
     lanes = defaults.lanes if values.lanes is None else values.lanes
     warmup = defaults.warmup if values.warmup is None else values.warmup
-    if values.protocol == "windows":
+    if name == "windows":
         window = EvalProtocol.window if values.window is None else values.window
         if values.stride == 0:
             raise UserError("--stride=0 is impossible: at least one symbol of a window counts.")
         return EvalProtocol("windows", values.lanes or 0, 0, window, values.stride or 0)
-    separator = ""
-    if values.protocol == "records":
-        given = "\\n" if values.separator is None else values.separator
-        separator = given.replace("\\n", "\n").replace("\\t", "\t").replace("\\0", "\0")
-    return EvalProtocol(values.protocol, lanes, warmup, separator=separator)
+    separator = values.separator if values.separator is not None else defaults.separator or "\n"
+    return EvalProtocol(name, lanes, warmup, separator=separator if name == "records" else "")
 
 
 def adaptation_flags(values: flags.FlagValues) -> None:

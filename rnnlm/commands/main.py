@@ -14,7 +14,7 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
   rnnlm eval --workdir=DIR --split=test [--json]
       bits per character on a split of the text
   rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
-      text, shown as it is drawn
+      text, shown as it is drawn; --records=N [--novel]: whole records, such as names
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
       compress a file with the model; with --online no trained model is needed
   rnnlm decompress OUT.rnz --workdir=DIR -o FILE

@@ -9,7 +9,8 @@ from typing import Any
 
 from absl import flags
 
-from rnnlm.config import RENAMED, flatten, rename_in_place, unknown_key_message
+from rnnlm.commands.escapes import unescape
+from rnnlm.config import RENAMED, TEXTS, flatten, rename_in_place, unknown_key_message
 from rnnlm.errors import UserError
 
 RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
@@ -131,6 +132,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     known = flatten(config.to_dict())
     overrides = rename_overrides(overrides, [name for name, _ in known])
     check_names(overrides, [name for name, _ in known])
+    overrides = [unescape_override(word) for word in overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", config, "", flag_values=values, sys_argv=["rnnlm", *overrides])
     try:
@@ -155,6 +157,12 @@ def rename_overrides(overrides: list[str], known: list[str]) -> list[str]:
                 raise UserError(f"--config.{old} is the old name of --config.{new}: give one of them.")
             overrides = [*overrides[:i], overrides[i].replace(old, new, 1), *overrides[i + 1 :]]
     return overrides
+
+
+def unescape_override(word: str) -> str:
+    """Interpret the escapes of an override whose key holds text. Raises UserError for an unknown one."""
+    name, _, value = word.partition("=")
+    return f"{name}={unescape(value, name)}" if override_name(word) in TEXTS and value else word
 
 
 def override_name(word: str) -> str:

@@ -178,17 +178,20 @@ def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
         return Codec({"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}, BYTES, make)
     assert trained is not None
     model = trained.config, len(trained.vocabulary), trained.params
+    separator = trained.vocabulary.separator
     digests = {"params": checkpoint.digest(trained.params)[:12], "step": trained.step}
+    if separator is not None:  # absent from the files of other runs
+        digests["separator"] = separator
     if "dynamic" not in header:
         return Codec(
             {"fingerprint": fingerprint(**digests)},
             trained.vocabulary,
-            partial(predictors.make_static_predictor, *model),
+            partial(predictors.make_static_predictor, *model, separator),
         )
     adaptation = Adaptation("rms", *header["dynamic"])
     rms = trained.statistics(adaptation.segment)
     digests["statistics"] = checkpoint.digest(rms)[:12]
-    make = partial(predictors.make_dynamic_predictor, *model, rms, adaptation)
+    make = partial(predictors.make_dynamic_predictor, *model, rms, adaptation, separator)
     return Codec({"dynamic": header["dynamic"], "fingerprint": fingerprint(**digests)}, trained.vocabulary, make)
 
 

@@ -26,7 +26,7 @@ def segment_cost(
     stepper: Stepper, params: Params, carry: model.Stack, x_LT: jax.Array, y_LT: jax.Array, mask_LT: jax.Array
 ) -> jax.Array:
     """Compute the nats of a segment's targets that are text, from the carry before it, over all its L * T places."""
-    _, logits_LTV = stepper.forward(params, carry, x_LT, jnp.zeros(x_LT.shape, bool))
+    _, logits_LTV = stepper.forward(params, carry, x_LT, stepper.resets(x_LT))
     return jnp.sum(jnp.where(mask_LT, tally.nats(logits_LTV, y_LT), 0.0)) / x_LT.size
 
 
@@ -76,22 +76,33 @@ class PredictorState:
         self._segment_carry = self._carry
 
 
-def make_static_predictor(config: ModelConfig, vocab: int, params: Params) -> CompiledPredictor:
-    """Make a predictor with a trained model whose params stay as they are."""
-    stepper = Stepper(config, vocab)
+def make_static_predictor(
+    config: ModelConfig, vocab: int, params: Params, separator: int | None = None
+) -> CompiledPredictor:
+    """Make a predictor with a trained model whose params stay as they are; `separator` as in `Stepper`."""
+    stepper = Stepper(config, vocab, separator=separator)
     return CompiledPredictor(stepper, stepper.inference_params(params))
 
 
 def make_dynamic_predictor(
-    config: ModelConfig, vocab: int, params: Params, rms: Params, adaptation: Adaptation
+    config: ModelConfig,
+    vocab: int,
+    params: Params,
+    rms: Params,
+    adaptation: Adaptation,
+    separator: int | None = None,
 ) -> CompiledPredictor:
-    """Make a predictor with a trained model that adapts by a rule of `evaluation.dynamic`, to all lanes together."""
+    """Make a predictor with a trained model that adapts by a rule of `evaluation.dynamic`, to all lanes together.
+
+    `separator` is as in `Stepper`.
+    """
     decay_rates, step_sizes = per_param_rates(rms, adaptation)
 
     def update(grads: Params, trained: Any, params: Params) -> tuple[Params, Any]:
         return adapt_params(params, trained, decay_rates, step_sizes, grads), trained
 
-    return CompiledPredictor(Stepper(config, vocab, folded=False), params, adaptation.segment, update, params)
+    stepper = Stepper(config, vocab, folded=False, separator=separator)
+    return CompiledPredictor(stepper, params, adaptation.segment, update, params)
 
 
 def make_online_predictor(

@@ -1,6 +1,6 @@
-"""The vocabulary of a run: its symbols, and their ids."""
+"""The vocabulary of a run: its symbols, their ids, and which of them ends a record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +15,13 @@ class Vocabulary:
     """List the symbols of a run in the order of their ids.
 
     `kind` is "byte" (all 256), "byte_seen" (the bytes of the corpus) or "char" (its characters). `codes` are byte
-    values, or code points where kind is "char", in ascending order.
+    values, or code points where kind is "char", in ascending order. `separator` is the id of the symbol that ends a
+    record, if the texts consist of records; it is not saved with the vocabulary, since the config holds it.
     """
 
     kind: str
     codes: tuple[int, ...]
+    separator: int | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -55,16 +57,17 @@ class Vocabulary:
 
     @property
     def bos_id(self) -> int:
-        """Return the input before the first symbol of a text: the id of the line break if it is a symbol, else 0."""
-        return max(0, int(self.table[ord("\n")]))
+        """Return the input before the first symbol of a text: the separator, else the line break, or 0 without one."""
+        return max(0, int(self.table[ord("\n")])) if self.separator is None else self.separator
 
     def encode(self, text: str | bytes) -> NDArray[np.int32]:
         """Encode a text as symbol ids: [N]. Raises UserError that names the first unknown symbol and its offset."""
-        # Bytes that the command line could not decode arrive as surrogates: they become those bytes again.
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        if self.kind == "char":
-            return self.encode_codes(code_points(decode_utf8(data, "The text")))
-        return self.encode_codes(np.frombuffer(data, np.uint8))
+        return self.encode_codes(self.codes_of(text))
+
+    def codes_of(self, text: str | bytes) -> NDArray[Any]:
+        """Return the codes of a text, which may be no symbols: [N]. Raises UserError where "char" reads no UTF-8."""
+        data = to_bytes(text) if isinstance(text, str) else text
+        return code_points(decode_utf8(data, "The text")) if self.kind == "char" else np.frombuffer(data, np.uint8)
 
     def encode_codes(self, codes: NDArray[Any]) -> NDArray[np.int32]:
         """Map codes to symbol ids: [N] -> [N]. Raises UserError that names the first unknown code and its offset."""
@@ -85,9 +88,41 @@ class Vocabulary:
             raise UserError(f"One symbol is read here, but {text!r} has {len(ids)}: give them one by one.")
         return int(ids[0])
 
+    def separator_id(self, separator: str) -> int:
+        """Return the id of a symbol that ends records. Raises UserError unless it is exactly one of the vocabulary."""
+        codes = self.codes_of(separator)
+        if len(codes) != 1:
+            unit = "characters" if self.kind == "char" else "bytes"
+            raise UserError(
+                f"The separator {separator!r} has {len(codes)} {unit}, but exactly one symbol ({self.kind}) ends a "
+                "record, such as '\\n': give one."
+            )
+        if self.table[codes[0]] < 0:
+            raise UserError(
+                f"The separator {separator!r} is not among the {len(self)} symbols ({self.kind}) of the text: give the "
+                "one that ends its records, such as '\\n'."
+            )
+        return int(self.table[codes[0]])
+
+    @property
+    def separator_text(self) -> str:
+        """Return the symbol that ends records as text, "" if there is none."""
+        if self.separator is None:
+            return ""
+        return self.decode(np.array([self.separator])).decode("utf-8", "surrogateescape")
+
+    def with_separator(self, separator: str) -> "Vocabulary":
+        """Return the vocabulary with the symbol that ends records, "" for none. Raises UserError as `separator_id`."""
+        return replace(self, separator=self.separator_id(separator) if separator else None)
+
     def prompt(self, text: str) -> NDArray[np.int32]:
-        """Encode a prompt for sampling: [N], or [1] with `bos_id` if the text is empty."""
-        return self.encode(text) if text else np.array([self.bos_id], np.int32)
+        """Encode a prompt for sampling, N > 0: [N]. It begins with the separator, since that begins a record.
+
+        Without a separator an empty prompt is `bos_id`.
+        """
+        if text and self.separator is None:
+            return self.encode(text)
+        return np.append(np.int32(self.bos_id), self.encode(text))
 
     def decode(self, ids: NDArray[Any]) -> bytes:
         """Decode symbol ids [N] to bytes, which are UTF-8 if kind is "char"."""
@@ -99,6 +134,11 @@ class Vocabulary:
     def name(self, code: int) -> str:
         """Return a printable name of a code: the quoted character, or a byte in hexadecimal."""
         return repr(chr(code)) if self.kind == "char" or 32 <= code < 127 else f"0x{code:02x}"
+
+
+def to_bytes(text: str) -> bytes:
+    """Encode a text as UTF-8; bytes that the command line could not decode, and holds as surrogates, as themselves."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def decode_utf8(data: bytes, where: str, offset: int = 0) -> str:

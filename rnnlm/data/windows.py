@@ -37,9 +37,9 @@ class TrainWindows:
     """Cut a text slice into `batch` contiguous lanes, read `time` symbols at a time (truncated BPTT).
 
     A lane that reaches its end begins again at its start, in the middle of a window if need be, with `reset` set
-    there. The len(text_slice) % batch symbols left over are not read. With probability `drop_state`, sampled from
-    (seed, step), a lane is also reset at the beginning of a window. Raises UserError if a lane is shorter than a
-    window.
+    there. The len(text_slice) % batch symbols left over are not read. A carry is also reset before the separator of
+    the vocabulary is read, which begins the next record. With probability `drop_state`, sampled from (seed, step), a
+    lane is also reset at the beginning of a window. Raises UserError if a lane is shorter than a window.
     """
 
     text_slice: TextSlice
@@ -72,6 +72,8 @@ class TrainWindows:
         offset = (step * self.time + np.arange(self.time))[None, :] % self.lane_length
         x, y = read(self.text_slice.text, first + offset)
         reset = np.repeat(offset == 0, len(x), axis=0)
+        if self.text_slice.text.vocabulary.separator is not None:
+            reset |= x == self.text_slice.text.vocabulary.separator
         if self.drop_state:
             draws = np.random.default_rng((self.seed, step)).random(self.batch)
             reset[:, 0] |= (draws < self.drop_state)[lanes]

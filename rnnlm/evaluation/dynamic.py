@@ -50,7 +50,8 @@ class Adaptation:
 
     `streams` stretches of the text are read side by side, each with params of its own that adapt from `warmup` symbols
     before it. `normalize` is for rms: "tensor" divides M by the mean over tensors of each tensor's mean (Krause),
-    "global" by the mean over all params (Melis). Raises UserError for values out of range.
+    "global" by the mean over all params (Melis). `separator` is set by the text: where that consists of records, the
+    carry is reset for each. Raises UserError for values out of range.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Adaptation:
     normalize: str = "tensor"
     streams: int = 1
     warmup: int = 0
+    separator: str = ""
 
     def __post_init__(self) -> None:
         if self.method not in ("rms", "sgd") or self.normalize not in ("tensor", "global"):
@@ -87,13 +89,16 @@ class Adaptation:
         """Return the protocol as fields of a result; `normalize` is null for sgd, which has no mean."""
         options = asdict(self) | {"normalize": self.normalize if self.method == "rms" else None}
         del options["warmup"]  # a field of the result itself
-        return {"protocol_name": "dynamic", "window": None, "stride": None, "separator": None, "dynamic": options}
+        separator = options.pop("separator") or None
+        return {"protocol_name": "dynamic", "window": None, "stride": None, "separator": separator, "dynamic": options}
 
     def __str__(self) -> str:
         streams = f"{self.streams} streams, {self.warmup} warm-up" if self.streams > 1 else "1 stream"
         return (
             f"dynamic {self.method}, {streams}, segment {self.segment}, rate {self.learning_rate:g}, "
-            f"decay {self.decay:g}" + (f", {self.normalize} mean" if self.method == "rms" else "")
+            f"decay {self.decay:g}"
+            + (f", {self.normalize} mean" if self.method == "rms" else "")
+            + (f", records after {self.separator!r}" if self.separator else "")
         )
 
 
@@ -121,9 +126,10 @@ class Adapter:
         the score to those symbols of the slice, to=0 for its end. Raises UserError if there are none.
         """
         scored = text_slice.subrange(*symbols)
-        options = options.resolve(len(scored))
-        k = options.streams
-        windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, SEGMENTS * options.segment)
+        vocabulary = text_slice.text.vocabulary
+        options = replace(options.resolve(len(scored)), separator=vocabulary.separator_text)
+        k, time = options.streams, SEGMENTS * options.segment
+        windows = EvalWindows(scored, -(-len(scored) // k), options.warmup, k, time, vocabulary.separator)
         decay_rates, step_sizes = per_param_rates(rms, options)
         adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
         carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.initial_carry(self.config, 1))

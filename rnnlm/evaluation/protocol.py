@@ -4,6 +4,7 @@ import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnlm.config import Config
 from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindows
 from rnnlm.errors import UserError
@@ -50,6 +51,12 @@ class EvalProtocol:
         if bool(self.separator) != (self.name == "records"):
             raise UserError("The protocol records, and no other one, takes a separator: the symbol that ends a record.")
 
+    @classmethod
+    def of_run(cls, config: Config) -> "EvalProtocol":
+        """Return the protocol by which a run is read where no other is asked for: records where it has a separator."""
+        name = "records" if config.data.separator else "carry"
+        return cls(name, config.eval.lanes, config.eval.warmup, separator=config.data.separator)
+
     def resolve(self, symbols: int) -> "EvalProtocol":
         """Choose the lanes for a number of symbols; one lane needs no warm-up."""
         most = self.lanes or MOST_LANES
@@ -68,7 +75,7 @@ class EvalProtocol:
             stride, context = min(self.stride, symbols), min(self.window - self.stride, symbols)
             return EvalWindows(text_slice, stride, context, self.lanes, TIME)
         stride, vocabulary = -(-symbols // self.lanes), text_slice.text.vocabulary
-        separator = vocabulary.encode_one(self.separator) if self.separator else None
+        separator = vocabulary.separator_id(self.separator) if self.separator else None
         return EvalWindows(text_slice, stride, min(self.warmup, symbols), self.lanes, TIME, separator)
 
     def as_fields(self) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Draw text from a model: many streams at once, some symbols a dispatch, so that text appears as it is drawn."""
 
-from collections.abc import Callable, Iterable, Iterator
+import codecs
+import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +14,6 @@ from numpy.typing import NDArray
 
 from rnnlm.cells import Params
 from rnnlm.config import MAX_SEED
-from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.generation.stepper import CHUNK, Stepper
 from rnnlm.nn import model, scan
@@ -52,49 +53,71 @@ class SamplingOptions:
 
 
 class Sampler:
-    """Draw text with the compiled steps of a `Stepper`, whose folded params it takes."""
+    """Draw text with the compiled steps of a `Stepper`, whose folded params it takes, `chunk` symbols a dispatch."""
 
-    def __init__(self, stepper: Stepper):
-        self.stepper = stepper
+    def __init__(self, stepper: Stepper, chunk: int = CHUNK):
+        self.stepper, self.chunk = stepper, chunk
         self._draw = {
             truncates: parallel.shard_local(
-                partial(draw_chunk, stepper.forward, truncates), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
+                partial(draw_chunk, stepper, chunk, truncates), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
             )
             for truncates in (False, True)
         }
 
     def chunks(
-        self, params: Params, ids: NDArray[Any], length: int, options: SamplingOptions, streams: int = 1
+        self, params: Params, ids: NDArray[Any], length: int, options: SamplingOptions, streams: int = 1, first: int = 0
     ) -> Iterator[NDArray[np.int32]]:
-        """Yield `length` symbols after the prompt `ids` [N], N > 0, for each of K streams: arrays [K, up to CHUNK].
+        """Yield `length` symbols after the prompt `ids` [N], N > 0, for each of K streams: arrays [K, up to chunk].
 
-        A stream does not depend on the number of streams drawn beside it, except for rounding.
+        The streams are number `first` and following. A stream depends on its number and the seed, not on the streams
+        drawn beside it, except for rounding.
         """
         key, vocab = jax.random.PRNGKey(options.seed), self.stepper.vocab
-        keys_K = jax.vmap(partial(jax.random.fold_in, key))(np.arange(streams))
+        keys_K = jax.vmap(partial(jax.random.fold_in, key))(np.arange(first, first + streams))
         lanes = (*self.stepper.read(params, ids, streams), keys_K)
         carry, logits_KV, keys_K = parallel.put_lanes(streams, 0, lanes)
         params = parallel.put_lanes(streams, None, params)
         temperature, top_p = np.float32(options.temperature), np.float32(options.top_p)
         top_k = np.int32(min(options.top_k or vocab, vocab))
         pending: list[jax.Array] = []
-        for done in range(0, length, CHUNK):
+        for done in range(0, length, self.chunk):
             draw = self._draw[options.truncates]
             carry, logits_KV, drawn = draw(params, carry, logits_KV, keys_K, np.int32(done), temperature, top_k, top_p)
             pending.append(drawn)
             if done:  # the next chunk is under way while this one is read
                 yield np.asarray(pending.pop(0))
         for drawn in pending:
-            yield np.asarray(drawn)[:, : (length - 1) % CHUNK + 1]
+            yield np.asarray(drawn)[:, : (length - 1) % self.chunk + 1]
 
 
-def to_text(vocabulary: Vocabulary, chunks: Iterable[NDArray[np.int32]]) -> list[str]:
-    """Join the chunks of each stream as text; bytes that are not UTF-8 are replaced."""
-    return [vocabulary.decode(row).decode(errors="replace") for row in np.concatenate(list(chunks), axis=1)]
+def fresh_seed() -> int:
+    """Draw a seed from the operating system."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+class TextDecoder:
+    """Decode a text as UTF-8 for display, piece by piece; bytes that are no UTF-8 are replaced.
+
+    A character that a piece cuts is held back until the next pieces complete it. One that is never completed, because
+    the text was cut off there, is not shown.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __call__(self, piece: bytes) -> str:
+        """Decode a piece: -> what can be shown now."""
+        return self._decoder.decode(piece)
+
+
+def join_text(pieces: Iterable[bytes]) -> str:
+    """Join the pieces of a text as `TextDecoder` shows them."""
+    return TextDecoder()(b"".join(pieces))
 
 
 def draw_chunk(
-    forward: Callable[..., tuple[model.Stack, jax.Array]],
+    stepper: Stepper,
+    chunk: int,
     truncates: bool,
     params: Params,
     carry: model.Stack,
@@ -105,10 +128,10 @@ def draw_chunk(
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> tuple[model.Stack, jax.Array, jax.Array]:
-    """Draw CHUNK symbols in each of K streams after `done` ones: -> (carry, logits, symbols [K, CHUNK])."""
+    """Draw symbols in each of K streams after `done` ones: -> (carry, logits, symbols [K, chunk])."""
 
     def noise(key: jax.Array) -> jax.Array:
-        return jax.random.gumbel(jax.random.fold_in(key, done), (CHUNK, logits_KV.shape[-1]))
+        return jax.random.gumbel(jax.random.fold_in(key, done), (chunk, logits_KV.shape[-1]))
 
     # For all steps at once: as many small draws would take longer than the model does.
     noise_KTV = jax.vmap(noise)(keys_K) * (temperature > 0)
@@ -120,7 +143,8 @@ def draw_chunk(
             logits_KV = truncate(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
         before = tuple(map(scan.unpack, packed, carry))
-        after, logits_KTV = forward(params, before, drawn_K[:, None], jnp.zeros((len(drawn_K), 1), bool))
+        x_KT = drawn_K[:, None]
+        after, logits_KTV = stepper.forward(params, before, x_KT, stepper.resets(x_KT))
         return (tuple(map(scan.pack, after)), logits_KTV[:, 0]), drawn_K
 
     start = tuple(map(scan.pack, carry)), logits_KV

@@ -38,10 +38,13 @@ class States(NamedTuple):
 
 
 class StateReader:
-    """Read texts with captured intermediates, under the trained params."""
+    """Read texts with captured intermediates, under the trained params.
 
-    def __init__(self, config: ModelConfig, vocab: int):
-        self.config = config
+    A carry is reset before the symbol `separator` is read, which begins a record.
+    """
+
+    def __init__(self, config: ModelConfig, vocab: int, separator: int | None = None):
+        self.config, self.separator = config, separator
         apply = model.RecurrentLM(config, vocab).apply
         self._apply = jax.jit(partial(apply, mutable=["intermediates"]))
 
@@ -51,7 +54,8 @@ class StateReader:
         for begin in range(0, len(ids), CHUNK):
             x_T = ids[begin : begin + CHUNK]
             padded = np.pad(x_T, (0, CHUNK - len(x_T)))[None]  # one length is compiled
-            (carry, _), captured = self._apply({"params": params}, carry, padded, np.zeros(padded.shape, bool))
+            reset = np.zeros(padded.shape, bool) if self.separator is None else padded == self.separator
+            (carry, _), captured = self._apply({"params": params}, carry, padded, reset)
             layers = [captured["intermediates"][f"layer_{i}"] for i in range(len(carry))]
             carries, gates = ([first_lane(layer[name][0], len(x_T)) for layer in layers] for name in ("carry", "gates"))
             yield States(x_T, carries, gates)

@@ -20,11 +20,12 @@ class Stepper:
     """Run compiled steps of one model in L lanes.
 
     `params` are those of `inference_params`, but with folded=False the trained ones: for a model that learns between
-    its steps.
+    its steps. A carry is reset before the symbol `separator` is read, which begins a record.
     """
 
-    def __init__(self, config: ModelConfig, vocab: int, folded: bool = True):
+    def __init__(self, config: ModelConfig, vocab: int, folded: bool = True, separator: int | None = None):
         self.config, self.vocab = model.inference_config(config) if folded else config, vocab
+        self.separator = separator
         self.inference_params = jax.jit(partial(model.inference_params, config))
         self.forward = model.apply(self.config, vocab, step_by_step=folded)
         self._forward = jax.jit(self.forward)
@@ -34,9 +35,13 @@ class Stepper:
         """Return the carry before anything is read."""
         return model.initial_carry(self.config, lanes)
 
+    def resets(self, x_LT: jax.Array | NDArray[np.int32]) -> jax.Array | NDArray[np.bool_]:
+        """Return where the carry is reset before an input is read: [L, T]."""
+        return np.zeros(x_LT.shape, bool) if self.separator is None else x_LT == self.separator
+
     def step(self, params: Params, carry: model.Stack, x_L: NDArray[np.int32]) -> tuple[model.Stack, jax.Array]:
         """Read a symbol in each lane: -> (carry, logits of the next [L, V])."""
-        carry, logits_LTV = self._forward(params, carry, x_L[:, None], np.zeros((len(x_L), 1), bool))
+        carry, logits_LTV = self._forward(params, carry, x_L[:, None], self.resets(x_L[:, None]))
         return carry, logits_LTV[:, 0]
 
     def probabilities(
@@ -48,7 +53,7 @@ class Stepper:
 
     def _step_and_softmax(self, params: Params, carry: model.Stack, x_L: jax.Array) -> tuple[model.Stack, jax.Array]:
         # One program: compressed files decode only with the probabilities that it gives, to the last bit.
-        carry, logits_LTV = self.forward(params, carry, x_L[:, None], jnp.zeros((len(x_L), 1), bool))
+        carry, logits_LTV = self.forward(params, carry, x_L[:, None], self.resets(x_L[:, None]))
         return carry, jax.nn.softmax(logits_LTV[:, 0])
 
     def read(self, params: Params, ids: NDArray[Any], lanes: int = 1) -> tuple[model.Stack, jax.Array]:
@@ -58,6 +63,7 @@ class Stepper:
         x = np.concatenate([np.zeros(pad, np.int32), np.asarray(ids, np.int32)])
         carry = self.start()
         for i in range(0, len(x), CHUNK):
-            reset = np.arange(i, i + CHUNK)[None, :] == pad
-            carry, logits_LTV = self._forward(params, carry, x[None, i : i + CHUNK], reset)
+            x_LT = x[None, i : i + CHUNK]
+            reset = (np.arange(i, i + CHUNK)[None, :] == pad) | self.resets(x_LT)
+            carry, logits_LTV = self._forward(params, carry, x_LT, reset)
         return jax.tree.map(lambda a: jnp.repeat(a, lanes, 0), (carry, logits_LTV[:, -1]))

@@ -12,6 +12,7 @@ import scipy.stats
 
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
+from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import STDERR_BLOCK, Blocks
 from rnnlm.files import write_atomic
 from rnnlm.nn import model
@@ -85,12 +86,12 @@ def protocol_key(row: Row) -> str:
 def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str, trust_code: bool = False) -> Run:
     """Open a run's newest evaluation on `symbols` = (from, to) of a split, to=0 for its end.
 
-    `protocol` is what the protocol's words begin with. Raises UserError if there is no such evaluation, or if the run's
-    cell, which tells the FLOPs, is code that is not trusted.
+    `protocol` is what the protocol's words begin with, "" for the run's own. Raises UserError if there is no such
+    evaluation, or if the run's cell, which tells the FLOPs, is code that is not trusted.
     """
     run = load_run(workdir)
     check_trust(workdir, run.config.model, trust_code)
-    rows = read_results(run)
+    rows, protocol = read_results(run), protocol or EvalProtocol.of_run(run.config).name
     begin, end = run.splits.get(split, (0, 0))
     scored = [symbols[0], min(symbols[1] or end - begin, end - begin)]
     matching = [r for r in rows if (r["split"], r["symbols"]) == (split, scored) and r["protocol"].startswith(protocol)]

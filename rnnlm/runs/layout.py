@@ -121,11 +121,11 @@ def load_run(folder: Path) -> RunInfo:
     run_dir = RunDir(folder)
     config, vocabulary, run = map(read_json, (run_dir.config, run_dir.vocabulary, run_dir.run))
     try:
-        start = run["starts"][-1]
+        start, saved = run["starts"][-1], Config.from_saved(config)
         return RunInfo(
             folder=folder,
-            config=Config.from_saved(config),
-            vocabulary=Vocabulary.from_dict(vocabulary),
+            config=saved,
+            vocabulary=Vocabulary.from_dict(vocabulary).with_separator(saved.data.separator),
             corpus=read_corpus(run["corpus"]),
             splits={name: (begin, end) for name, (begin, end) in run["split"]["symbols"].items()},
             byte_splits={name: (begin, end) for name, (begin, end) in run["split"]["bytes"].items()},

@@ -12,13 +12,14 @@ import jax
 from rnnlm.config import Config
 from rnnlm.data.patterns import any_match
 from rnnlm.data.splits import Dataset, open_dataset
+from rnnlm.data.vocabulary import to_bytes
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import make_folder, writing
-from rnnlm.generation.sampler import Sampler, SamplingOptions, to_text
+from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout
@@ -51,7 +52,7 @@ class Trainer:
         self.optimizer = optim.make_optimizer(config.optim, self.rate)
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
-        self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
+        self.sampler = Sampler(Stepper(config.model, len(vocabulary), separator=vocabulary.separator))
         self.folder = layout.RunDir(workdir).checkpoints
         self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
@@ -224,8 +225,7 @@ class Trainer:
 
         Raises UserError if the cost is not finite, since NaN cannot be ranked against other scores.
         """
-        c = self.config.eval
-        protocol, subrange = EvalProtocol(lanes=c.lanes, warmup=c.warmup), (0, c.max_symbols)
+        protocol, subrange = EvalProtocol.of_run(self.config), (0, self.config.eval.max_symbols)
         score = self.evaluator(state.eval_params, self.dataset.slice("valid"), protocol, subrange, stop)
         if score is None:
             return False
@@ -247,7 +247,8 @@ class Trainer:
         params, texts = self.sampler.stepper.inference_params(parallel.to_numpy(state.eval_params)), {}
         for temperature in c.temperatures:
             chunks = self.sampler.chunks(params, self.prompt, c.length, SamplingOptions(temperature, self.config.seed))
-            texts[temperature] = c.prompt + to_text(vocabulary, chunks)[0]
+            pieces = (vocabulary.decode(ids) for (ids,) in chunks)
+            texts[temperature] = join_text([to_bytes(c.prompt), *pieces])
         self.write(lambda: self.logger.sample(step, texts))
 
     def result(self, step: int) -> Row:

@@ -1,5 +1,7 @@
 """Windows have the right lanes, wraps, warm-ups and first symbols."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -93,3 +95,18 @@ def test_the_first_symbol_of_a_text_is_predicted_from_a_line_break():
 def test_too_short_a_split_is_refused():
     with pytest.raises(UserError, match=r"30 symbols, which is 7 for each of train.batch=4 lanes.*train.window=8"):
         TrainWindows(text(30), 4, 8)
+
+
+@given(st.data())
+def test_training_lanes_are_reset_before_each_separator(data):
+    batch, time, size = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 12)), data.draw(st.integers(60, 200))
+    separator = data.draw(st.integers(0, 250))
+    plain = text(size)
+    vocabulary = BYTES.with_separator(bytes([separator]).decode("utf-8", "surrogateescape"))
+    with_records = TextSlice(replace(plain.text, vocabulary=vocabulary), 0, size)
+    for step in range(2 * size // time):
+        a, b = (TrainWindows(s, batch, time).window(step, slice(0, batch)) for s in (plain, with_records))
+        first = (a.y == 0) & a.reset  # the text's first symbol follows the separator, if there is one
+        np.testing.assert_array_equal(b.x, np.where(first, separator, a.x))
+        np.testing.assert_array_equal(b.y, a.y)
+        np.testing.assert_array_equal(b.reset, a.reset | (b.x == separator))
