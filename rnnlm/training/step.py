@@ -14,6 +14,7 @@ from rnnlm.evaluation import tally
 from rnnlm.nn import model
 from rnnlm.nn.model import Forward, Stack
 from rnnlm.runtime import parallel
+from rnnlm.training.optim import zero_frozen
 from rnnlm.training.state import TrainState
 
 Window = tuple[jax.Array, jax.Array, jax.Array]
@@ -26,7 +27,10 @@ REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, a
 
 
 class Metrics(NamedTuple):
-    """Mean nats a symbol before the update; global norms of the gradient, unclipped, and of the new params."""
+    """Mean nats a symbol before the update; global norms of the gradient, unclipped, and of the new params.
+
+    The gradient of frozen modules does not count.
+    """
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -51,6 +55,8 @@ def train_step(
         (nats, carry), grads = accumulate_gradients(
             loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
         )
+        if config.train.freeze:  # here, so that XLA leaves out what computes them
+            grads = zero_frozen(config.train.freeze, grads)
         nats, grads = parallel.psum((nats, grads))
         return apply_update(config, optimizer, state, params, nats, grads, carry)
 
@@ -148,6 +154,8 @@ def apply_update(
     metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
     params = model.unstack_layers(config.model, params)
     average = update_ema(state, params, config.optim.ema)
+    if average is not None:  # which rounding would move a little
+        average |= {module: params[module] for module in config.train.freeze}
     return TrainState(state.step + 1, params, opt_state, average, carry, state.key), metrics
 
 
