@@ -116,7 +116,7 @@ def test_the_schedule_may_have_a_length_of_its_own():
 
 
 def test_charrnn_has_the_rate_of_char_rnn_in_each_epoch():
-    """By its rule, `if i % ntrain == 0 and i / ntrain >= learning_rate_decay_after`, the rate is multiplied after step i."""
+    """Its rule: the rate is multiplied after step i `if i % ntrain == 0 and epoch >= opt.learning_rate_decay_after`."""
     from configs import charrnn
 
     settings = Config.from_dict(charrnn.get_config().to_dict()).optim
