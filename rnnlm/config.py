@@ -411,6 +411,8 @@ def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
     """Return the value as the type of its key, where nothing is lost by it. Raises UserError."""
+    if kind == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(word for item in value for word in item.split(",") if word)  # an override is one item with commas
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
     if typing.get_origin(kind) is dict and isinstance(value, Mapping):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from configs import base
+from rnnlm.commands import overrides
 from rnnlm.config import Config, default_values, describe_keys, differences, fields
 from rnnlm.errors import UserError
 from tests.conftest import ROOT, tiny
@@ -124,3 +125,9 @@ def test_every_config_is_valid_and_documented(path):
     assert module.__doc__
     source = path.read_text()
     assert path.stem == "base" or ("import rnnlm" not in source and "from rnnlm" not in source)
+
+
+def test_modules_to_freeze_are_named_with_commas():
+    for word, frozen in {"layer_0,output": ("layer_0", "output"), "('layer_0',)": ("layer_0",), "": ()}.items():
+        values = overrides.read_config("tests/tiny.py", [f"--config.train.freeze={word}"])
+        assert Config.from_dict(values).train.freeze == frozen

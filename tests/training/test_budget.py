@@ -13,6 +13,7 @@ from rnnlm.runs.layout import load_run
 from rnnlm.runtime.console import Console
 from rnnlm.training import budget
 from rnnlm.training.loop import Trainer
+from tests import conftest
 from tests.conftest import leaves, rows, same_bits, tiny
 
 MINUTES, STEPS = 0.02, 35
@@ -100,3 +101,25 @@ def test_steps_and_minutes_exclude_each_other_in_a_new_run(tmp_path, text_file):
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="train.steps=0 is impossible"):
         tiny(train__steps=0)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_number_of_steps(timed, tmp_path, text_file):
+    """They measure together, and begin with the same parent."""
+    with conftest.free_port() as port:
+        address = f"127.0.0.1:{port}"
+    workdir = tmp_path / "run"
+    given = (f"--config.train.init_from={timed}", "--config.train.steps=0", "--config.train.minutes=0.3")
+    command = ("train", "--config=tests/tiny.py", f"--workdir={workdir}", f"--config.data.files={text_file}", *given)
+    flags = ("--config.log.every=500", "--config.eval.every=500", "--config.checkpoint.every=500")
+    together = (f"--coordinator={address}", "--processes=2")
+    both = [conftest.start(*command, *flags, *together, f"--process={i}") for i in range(2)]
+    try:
+        ends = [process.communicate(timeout=200) for process in both]
+    finally:
+        for process in both:
+            conftest.kill_group(process)
+    assert [process.returncode for process in both] == [0, 0], ends
+    steps = load_run(workdir).config.train.steps
+    assert f"train.minutes=0.3: {steps:,} steps" in ends[0][0] and f"done: step {steps} " in ends[0][0]
+    assert steps >= 1 and "22 of 22 symbols kept" in ends[0][0]
