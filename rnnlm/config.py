@@ -25,8 +25,8 @@ VERSION = 2
 RENAMED = {"model.forget_bias": "model.lstm.forget_bias", "sample.prime": "sample.prompt"}
 """Old names of keys, which config files, overrides and saved configs may still have."""
 
-RUN_LENGTH = ("train.steps",)
-"""The keys that may differ when a run is resumed."""
+CHANGEABLE = ("train.steps", "train.minutes", "optim.steps", "eval.", "checkpoint.", "sample.", "log.")
+"""Keys and sections that may differ when a run is resumed: its length, and what does not change what it learns."""
 
 TEXTS = ("data.separator", "sample.prompt")
 """The keys that hold text, in which the command line interprets backslash escapes."""
@@ -137,6 +137,12 @@ class ModelConfig(Section):
         """Return the width of each layer."""
         return self.sizes or (self.hidden,) * self.layers
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that hold the params."""
+        layers = (f"layer_{i}" for i in range(len(self.hidden_sizes)))
+        return (*(("embedding",) if self.embedding else ()), *layers, "output")
+
     def check(self) -> None:
         at_least("model.layers", self.layers, 1)
         at_least("model.hidden", self.hidden, 1)
@@ -159,6 +165,18 @@ class TrainConfig(Section):
     batch: int = key(50, "lanes, over all devices together")
     window: int = key(50, "time steps between carry hand-overs (truncated BPTT)")
     steps: int = key(10_000, "windows to train on")
+    minutes: float = key(
+        0.0,
+        "in place of steps: how long to train; the speed of the first seconds turns it into a number of steps, which "
+        "train.steps then keeps; 0: off",
+        before=0.0,
+    )
+    init_from: str = key(
+        "",
+        "run folder whose params the run begins with, at its best step, or DIR@latest, or DIR@STEP",
+        before="",
+    )
+    freeze: tuple[str, ...] = key((), "modules whose params stay as they begin, such as embedding,layer_0", before=())
     accumulate: int = key(1, "equal pieces in which a batch is computed, to save memory; the numbers stay the same")
     remat: int = key(
         0,
@@ -172,8 +190,10 @@ class TrainConfig(Section):
     )
 
     def check(self) -> None:
-        for name in ("batch", "window", "steps", "accumulate"):
+        for name in ("batch", "window", "accumulate"):
             at_least(f"train.{name}", getattr(self, name), 1)
+        at_least("train.minutes", self.minutes, 0)
+        at_least("train.steps", self.steps, 0 if self.minutes else 1)
         if self.batch % self.accumulate:
             raise UserError(
                 f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal pieces: "
@@ -197,15 +217,21 @@ class OptimConfig(Section):
     schedule: str = key(
         "constant", "learning rate after the warm-up", choices=("constant", "cosine", "exponential", "epoch")
     )
+    steps: int = key(0, "cosine: steps until the learning rate is at its final share; 0: train.steps", before=0)
     warmup: int = key(0, "steps in which the learning rate rises to its peak, linearly")
     final: float = key(0.1, "cosine: learning rate at the last step, as a share of the peak")
     decay: float = key(0.97, "exponential, epoch: factor of the learning rate for each epoch")
-    decay_after: float = key(10.0, "exponential, epoch: epochs before the decay sets in")
+    decay_after: float = key(
+        10.0,
+        "exponential, epoch: epochs, counted from the start of the run, before the decay sets in; with epoch, the rate "
+        "first changes one epoch later: char-rnn's learning_rate_decay_after=10 (once 10 epochs are over) is 9 here",
+    )
     b1: float = key(0.9, "adam, adamw: decay of the mean of gradients")
     b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squared gradients")
     eps: float = key(1e-8, "adam, adamw, rmsprop: term of the denominator, against division by 0")
     momentum: float = key(0.9, "sgd: decay of the running sum of gradients; 0: none")
     weight_decay: float = key(0.01, "adamw: share of each param that is removed a step, times the learning rate")
+    decay_vectors: bool = key(True, "adamw: weight_decay takes from biases and other vectors, too", before=True)
     clip_norm: float = key(1.0, "largest norm of the gradient over all params, to which it is scaled down; 0: off")
     clip_value: float = key(0.0, "largest absolute value of a gradient's entry, in place of clip_norm; 0: off")
     ema: float = key(0.0, "decay of a moving average of the params, which evaluation then uses; 0: none")
@@ -217,7 +243,7 @@ class OptimConfig(Section):
             raise UserError(f"optim.decay={self.decay} is outside (0, 1]: it multiplies the learning rate.")
         if not 0 < self.eps < float("inf"):
             raise UserError(f"optim.eps={self.eps} is not a positive number: it keeps a division from failing.")
-        for name in ("warmup", "decay_after", "weight_decay", "clip_norm", "clip_value"):
+        for name in ("steps", "warmup", "decay_after", "weight_decay", "clip_norm", "clip_value"):
             at_least(f"optim.{name}", getattr(self, name), 0)
         for name in ("b1", "b2", "momentum", "ema"):
             within(f"optim.{name}", getattr(self, name), 0, 1)
@@ -322,6 +348,12 @@ class Config(Section):
         at_least("seed", self.seed, 0)
         if self.seed > MAX_SEED:
             raise UserError(f"seed={self.seed} is impossible: it must be at most {MAX_SEED}.")
+        modules = self.model.modules
+        for name in self.train.freeze:
+            if name not in modules:
+                raise UserError(f"train.freeze names {name!r}: the modules of this model are {', '.join(modules)}.")
+        if set(modules) <= set(self.train.freeze):
+            raise UserError("train.freeze names all modules, which leaves none to train: leave one out.")
 
 
 def build(cls: type, values: Mapping[str, Any], prefix: str = "", saved: bool = False) -> Any:
@@ -436,6 +468,8 @@ def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
     """Return the value as the type of its key, where nothing is lost by it. Raises UserError."""
+    if kind == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(word for item in value for word in item.split(",") if word)  # an override is one item with commas
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
     if typing.get_origin(kind) is dict and isinstance(value, Mapping):

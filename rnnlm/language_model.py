@@ -29,9 +29,9 @@ from rnnlm.generation.records import Records, RecordSampler
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.states import StateReader, States
 from rnnlm.generation.stepper import Stepper
-from rnnlm.nn import model
-from rnnlm.runs import adaptation, checkpoint, layout, metrics, restore, results
-from rnnlm.runs.layout import RunDir, RunInfo
+from rnnlm.runs import adaptation, checkpoint, layout, results
+from rnnlm.runs.layout import RunInfo
+from rnnlm.runs.params import load_params
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices, parallel
 
@@ -384,30 +384,8 @@ def load(
     run = layout.load_run(Path(workdir))
     check_trust(run.folder, run.config.model, trust_code)
     devices.ensure_configured()
-    run_dir = RunDir(run.folder)
-    loaded_step, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), warn)
-    network, vocab = run.config.model, len(run.vocabulary)
-    key = jax.ShapeDtypeStruct((2,), np.uint32)
-    template = jax.eval_shape(lambda key: model.init_params(network, vocab, key), key)
-    name = "average" if run.config.optim.ema else "params"
-    params = restore.restore_into({name: template}, tree, str(run_dir.checkpoints / str(loaded_step)))[name]
+    loaded_step, params = load_params(run, step, warn)
     return LanguageModel(run, params, loaded_step, str(data))
-
-
-def candidate_steps(run_dir: RunDir, step: str | int) -> list[int]:
-    """List the checkpoints to try, the one asked for first. Raises UserError for a step that has none."""
-    saved = checkpoint.steps(run_dir.checkpoints)
-    if step == "latest":
-        return saved[::-1]
-    if step == "best":
-        rows, _ = metrics.read_rows(run_dir.metrics, max(saved, default=0))
-        best = checkpoint.best_of(saved, metrics.validation_scores(rows))
-        return saved[::-1] if best is None else [best, *(s for s in saved[::-1] if s != best)]
-    if not str(step).isdecimal() or int(step) not in saved:
-        raise UserError(
-            f"{run_dir.checkpoints} has no checkpoint {step}: it has best, latest and {', '.join(map(str, saved))}."
-        )
-    return [int(step)]
 
 
 def decompress(

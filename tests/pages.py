@@ -79,10 +79,11 @@ def shrink(config: Any) -> Any:
     """Return a config with small sizes and few steps."""
     model, train = config.model, config.train
     steps = train.steps if train.steps <= 12 else 6 + 6 * (train.steps >= 20_000)
+    steps, minutes = 0 if train.minutes else steps, min(train.minutes, 0.01)
     return replace(
         config,
         model=replace(model, layers=1, hidden=min(model.hidden, 12), embedding=min(model.embedding, 12)),
-        train=replace(train, batch=min(train.batch, 4), window=min(train.window, 8), steps=steps),
+        train=replace(train, batch=min(train.batch, 4), window=min(train.window, 8), steps=steps, minutes=minutes),
         eval=replace(config.eval, warmup=min(config.eval.warmup, 16)),
         sample=replace(config.sample, every=0),
     )

@@ -7,6 +7,7 @@ import pytest
 
 from configs import base
 from rnnlm import api
+from rnnlm.commands import overrides
 from rnnlm.commands.overrides import apply_overrides
 from rnnlm.config import Config, default_values, describe_keys, differences, fields
 from rnnlm.errors import UserError
@@ -162,3 +163,9 @@ def test_a_corpus_beside_files_is_refused_but_in_configs_saved_before():
     assert Config.from_saved(saved) == tiny(data__files="a.txt")
     saved["data"]["files"] = ""
     assert Config.from_saved(saved).data.corpus == "stdlib"
+
+
+def test_modules_to_freeze_are_named_with_commas():
+    for word, frozen in {"layer_0,output": ("layer_0", "output"), "('layer_0',)": ("layer_0",), "": ()}.items():
+        values = overrides.read_config("tests/tiny.py", [f"--config.train.freeze={word}"])
+        assert Config.from_dict(values).train.freeze == frozen

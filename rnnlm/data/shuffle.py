@@ -1,6 +1,5 @@
 """Files and records of a text: where they end, and all of them in a random order."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,16 +10,13 @@ from rnnlm.config import DataConfig
 from rnnlm.data.text import CHUNK_BYTES, chunks, memory_map
 from rnnlm.errors import UserError
 
-ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\"}
-"""What a backslash and a letter stand for in `data.separator`."""
-
 
 def separator_bytes(config: DataConfig) -> bytes:
-    r"""Return the bytes of data.separator, where \n, \r, \t, \0 and \\ may be written as two characters.
+    """Return the bytes of data.separator.
 
     Raises UserError unless it is one symbol: a character where data.symbols=char, else a byte.
     """
-    text = re.sub(r"\\([nrt0\\])", lambda found: ESCAPES[found[1]], config.separator)
+    text = config.separator
     data = text.encode("utf-8", "surrogateescape")
     if text and len(text if config.symbols == "char" else data) != 1:
         unit = "characters" if config.symbols == "char" else "bytes"

@@ -39,6 +39,8 @@ class Run:
     symbols: int
     flops: float
     seconds: float | None
+    parent: str = ""
+    """The checkpoint that the run began with, as DIR@STEP; "" for none."""
 
     @property
     def bpc(self) -> float:
@@ -106,7 +108,8 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
     flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
     logged, _ = read_rows(RunDir(workdir).metrics, result["step"])
     seconds = logged[-1]["seconds"] if logged else None
-    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds)
+    parent = "{path}@{step}".format(**run.parent) if run.parent else ""
+    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, parent)
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
@@ -125,11 +128,13 @@ def rank(runs: Sequence[Run]) -> list[Run]:
 def table(runs: Sequence[Run]) -> list[Row]:
     """Return one row a run, best first, ready for JSON, with the config keys in which the runs differ.
 
+    A row has the `parent` that the run began with where some run has one.
     `worse_by` is the paired difference from the best run in bpc, `interval` its 95 % confidence interval.
     """
     ranked = rank(runs)
     flat = [dict(flatten(run.config.as_dict())) for run in ranked]
     differing = [name for name in flat[0] if len({repr(values[name]) for values in flat}) > 1]
+    differing = [name for name in differing if name != "train.init_from"]  # `parent` says it with the step
     rows = []
     for run, values in zip(ranked, flat, strict=True):
         delta_bpc, error = run.blocks.paired_difference(ranked[0].blocks)
@@ -148,6 +153,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
                 "symbols_per_second": run.symbols / run.seconds if run.seconds else None,
                 "protocol": run.result["protocol"],
                 "step": run.result["step"],
+                **({"parent": run.parent or None} if any(other.parent for other in ranked) else {}),
                 **{name: values[name] for name in differing},
             }
         )
@@ -166,6 +172,7 @@ def format_rows(rows: list[Row]) -> list[list[str]]:
         forms: dict[str, Callable[[Any], str]] = {
             "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
             "worse_by": lambda v: f"{v:.4f}",
+            "parent": lambda v: Path(v).name,
             "flops": lambda v: f"{v:.2e}",
             "seconds": lambda v: f"{v:,.0f}",
             "symbols_per_second": lambda v: f"{v:,.0f}",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rnnlm.config import RUN_LENGTH, Config, differences
+from rnnlm.config import CHANGEABLE, Config, differences
 from rnnlm.data.corpora import Corpus, Origin
 from rnnlm.data.locate import find_corpus
 from rnnlm.data.splits import Dataset, Offsets, open_dataset
@@ -56,8 +56,9 @@ class RunInfo:
     """Describe the run of a folder.
 
     `corpus` is the text as it was when the run last started, `splits` are in symbols and `byte_splits` in bytes,
-    `config_sha256` is the digest of config.json as canonical JSON, and `started_in` is the working directory of the
-    last start, if recorded.
+    `config_sha256` is the digest of config.json as canonical JSON, `started_in` is the working directory of the last
+    start, if recorded, and `parent` is the run that it began with: {path, step, params, config}, the last two as
+    digests.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class RunInfo:
     symbols_per_step: int
     config_sha256: str
     started_in: Path | None
+    parent: Row | None = None
 
     def __repr__(self) -> str:
         return f"RunInfo({self.folder}, {self.corpus.name}, {self.parameters:,} parameters)"
@@ -133,6 +135,7 @@ def load_run(folder: Path) -> RunInfo:
             symbols_per_step=run["symbols_per_step"],
             config_sha256=json_digest(config),
             started_in=Path(start["cwd"]) if start.get("cwd") else None,
+            parent=run.get("parent"),
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -154,12 +157,12 @@ def corpus_row(corpus: Corpus) -> Row:
 
 
 def refuse_other(folder: Path, saved: Config, given: Config) -> None:
-    """Raise UserError if the saved config of a run and the given one differ in more than the run's length.
+    """Raise UserError if the saved config of a run and the given one differ in more than may change on resume.
 
     The text is known by its digest, so that its files may have other paths and be opened in another manner.
     """
-    ignored = {*RUN_LENGTH, "data.binary"} | ({"data.files"} if saved.data.files and given.data.files else set())
-    differing = [d for d in differences(saved.as_dict(), given.as_dict()) if d[0] not in ignored]
+    ignored = (*CHANGEABLE, "data.binary", *(("data.files",) if saved.data.files and given.data.files else ()))
+    differing = [d for d in differences(saved.as_dict(), given.as_dict()) if not d[0].startswith(ignored)]
     if differing:
         lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
         raise UserError(

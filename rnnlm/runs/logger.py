@@ -31,15 +31,16 @@ finally:
 class RunLogger:
     """Log a run from `step` on, and drop the rows and samples of later steps that a run cut off has left.
 
-    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step.
-    Raises UserError and WriteError.
+    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step, in
+    one dict that changes with the rows. Raises UserError and WriteError.
     """
 
     def __init__(self, folder: Path, step: int, write: bool):
         self.folder, self.write = RunDir(folder), write
         earlier, size = read_rows(self.folder.metrics, step)
         self._began = time.perf_counter() - (earlier[-1]["seconds"] if earlier else 0.0)
-        self.scores: dict[int, float] = validation_scores(earlier)
+        self._validations = [row for row in earlier if "valid_bpc" in row]
+        self.scores: dict[int, float] = validation_scores(self._validations)
         if write:
             self._path = self.folder.metrics
             with writing(self._path):
@@ -67,7 +68,9 @@ class RunLogger:
     def write_row(self, values: Row) -> None:
         """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""
         if "valid_bpc" in values:
-            self.scores[values["step"]] = values["valid_bpc"]
+            self._validations.append(values)
+            self.scores.clear()
+            self.scores.update(validation_scores(self._validations))
         if self.write:
             with writing(self._path):
                 self._metrics.write(json.dumps(values) + "\n")

@@ -30,5 +30,15 @@ def read_rows(path: Path, last: float = math.inf) -> tuple[list[Row], int]:
 
 
 def validation_scores(rows: list[Row]) -> dict[int, float]:
-    """Return the validation bpc by step."""
-    return {row["step"]: row["valid_bpc"] for row in rows if "valid_bpc" in row}
+    """Return the validation bpc by step, from the last change on of which symbols are scored or how they are read.
+
+    Scores from before that change cannot be ranked beside later ones.
+    """
+    scores: dict[int, float] = {}
+    reading = None
+    for row in rows:
+        if "valid_bpc" in row:
+            if reading != (reading := (row["valid_count"], row["valid_protocol"])):
+                scores = {}
+            scores[row["step"]] = row["valid_bpc"]
+    return scores

@@ -25,11 +25,12 @@ class DamagedError(Exception):
 
 
 def load(
-    folder: Path, wanted: Sequence[int], report: Callable[[str], None], every_process: bool = False
+    folder: Path, wanted: Sequence[int], report: Callable[[str], None], every_process: bool = False, group: str = ""
 ) -> tuple[int, Leaves]:
     """Load the first of the wanted steps that is sound: -> (step, leaves by name in the present layout).
 
-    Damaged checkpoints are reported and skipped. With `every_process`, all processes of the run call this with the
+    A `group`, such as "params", restricts to its leaves what is read and checked. Damaged checkpoints are reported and
+    skipped. With `every_process`, all processes of the run call this with the
     same steps and get the same checkpoint. Raises UserError if none is sound, if one cannot be read but is not proven
     damaged, or if processes read different leaves.
     """
@@ -40,7 +41,7 @@ def load(
         leaf_digests: dict[str, str] = {}
         with parallel.sync_errors() if every_process else contextlib.nullcontext():
             try:
-                tree, leaf_digests = read(path)
+                tree, leaf_digests = read(path, group)
             except DamagedError as error:
                 fault = f"is damaged ({error})" if path.exists() else "is gone, as where a training deletes it"
         if every_process and not parallel.same_everywhere(sorted(leaf_digests.items())):
@@ -58,24 +59,24 @@ def load(
     )
 
 
-def read(path: Path) -> tuple[Leaves, dict[str, str]]:
-    """Read the checkpoint of a step: -> (leaves by name, their digests).
+def read(path: Path, group: str = "") -> tuple[Leaves, dict[str, str]]:
+    """Read the checkpoint of a step, or one group of its leaves: -> (leaves by name, their digests).
 
     Raises DamagedError if two reads in a row prove damage, and UserError if the folder cannot be read: out of memory,
     too many open files, a disk that does not answer.
     """
     with silence_orbax():
         with contextlib.suppress(DamagedError):
-            return read_once(path)
-        return read_once(path)
+            return read_once(path, group)
+        return read_once(path, group)
 
 
-def read_once(path: Path) -> tuple[Leaves, dict[str, str]]:
-    """Read the checkpoint of a step once: -> (leaves by name, their digests). Raises as `read` does."""
+def read_once(path: Path, group: str = "") -> tuple[Leaves, dict[str, str]]:
+    """Read a checkpoint once, as `read` does and raising as it does."""
     try:
-        restored = read_by_orbax(path)
-        tree = {name: np.asarray(leaf) for name, leaf in restored["state"].items()}
-        leaf_digests, expected = digests(tree), dict(restored["meta"])
+        tree, recorded = read_by_orbax(path, group)
+        leaf_digests = digests(tree)
+        expected = {name: digest for name, digest in recorded.items() if is_of(group, name)}
     except Exception as error:  # orbax, tensorstore and json raise many types
         reason = unreadable(path, error)
         if not reason:
@@ -100,13 +101,28 @@ def damage_of(error: Exception) -> str:
     return f"what it holds is garbled: {short_reason(error)}"
 
 
-def read_by_orbax(path: Path) -> Any:
-    """Read the checkpoint of a step through orbax, in this process alone, without waiting for the others."""
-    handler = ocp.CompositeCheckpointHandler(state=ocp.StandardCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+def is_of(group: str, name: str) -> bool:
+    """Return whether a leaf is of a group, the first word of its name; all are of the group ""."""
+    return group in ("", name.partition(".")[0])
+
+
+def read_by_orbax(path: Path, group: str) -> tuple[Leaves, dict[str, str]]:
+    """Read a group of leaves through orbax, in this process alone: -> (leaves by name, recorded digests of all)."""
+    handler = ocp.CompositeCheckpointHandler(state=ocp.PyTreeCheckpointHandler(), meta=ocp.JsonCheckpointHandler())
     alone = ocp.options.MultiprocessingOptions(primary_host=None, active_processes={jax.process_index()})
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-        return reader.restore(path.absolute(), args=args)
+        path = path.absolute()
+        recorded = dict(reader.restore(path, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"])
+        saved = reader.metadata(path).item_metadata["state"]
+        if saved is None:
+            raise FileNotFoundError(path / "state")
+        names = [name for name in saved.tree if is_of(group, name)]
+        if not names:
+            return {}, recorded
+        as_numpy = dict.fromkeys(names, ocp.RestoreArgs(restore_type=np.ndarray))
+        args = ocp.args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=as_numpy, partial_restore=True)
+        leaves = reader.restore(path, args=ocp.args.Composite(state=args))["state"]
+        return {name: np.asarray(leaf) for name, leaf in leaves.items()}, recorded
 
 
 CONTENT_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, FileNotFoundError)

@@ -19,7 +19,8 @@ block          symbols of a block: 1,000; 10,000 in version 1
 blocks         nats of each block in the order of the text; the last block may be shorter
 step           the checkpoint's step
 params         digest of the params (checkpoint.digest)
-trained_as     {config: sha256 of the run's config.json as canonical JSON, parent: null}; null in version 1
+trained_as     {config: sha256 of the run's config.json as canonical JSON, parent: the checkpoint that the run began
+               with, {path, step, params, config}, the last two as digests, or null}; null in version 1
 corpus         sha256 of the text
 git            commit of rnnlm, with -dirty if its source tree differed; null outside a checkout
 time, seconds  when the evaluation ended, and how long it took
@@ -68,7 +69,7 @@ def result_row(score: Score, run: RunInfo, params_digest: str, step: int, second
         **score.protocol.as_fields(),
         "step": step,
         "params": params_digest,
-        "trained_as": {"config": run.config_sha256, "parent": None},
+        "trained_as": {"config": run.config_sha256, "parent": run.parent},
         "corpus": run.sha256,
         "git": commit and commit["sha"] + ("-dirty" if commit["diff"] else ""),
         "time": where["time"],

@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,9 +31,10 @@ from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
-from rnnlm.training import optim
+from rnnlm.training import budget, optim
 from rnnlm.training.gap import explain_gap
-from rnnlm.training.resume import refuse_difference, start_or_resume
+from rnnlm.training.parent import open_parent
+from rnnlm.training.resume import describe_changes, refuse_difference, refuse_shorter, start_or_resume
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import Metrics, Window, state_to_host, train_step
 
@@ -49,7 +51,7 @@ class Trainer:
         self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
         self.rate = optim.make_schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
-        self.optimizer = optim.make_optimizer(config.optim, self.rate)
+        self.optimizer = optim.make_optimizer(config.optim, self.rate, config.train.freeze)
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(Stepper(config.model, len(vocabulary), separator=vocabulary.separator))
@@ -62,8 +64,11 @@ class Trainer:
         self.checkpoints: Checkpoints | None = None  # only the main process writes them
         self.failure: WriteError | None = None
 
-    def run(self, first: int, state: TrainState, stop: Callable[[], bool]) -> Row | None:
-        """Train from step `first` to the last: -> the result, or None if `stop` ended it with the state saved."""
+    def run(self, first: int, state: TrainState, stop: Callable[[], bool], save_first: bool = False) -> Row | None:
+        """Train from step `first` to the last: -> the result, or None if `stop` ended it with the state saved.
+
+        With `save_first` the state is also saved as it is.
+        """
         self.clock = (first, time.perf_counter())
         with contextlib.ExitStack() as stack:
             with parallel.sync_errors():
@@ -75,6 +80,8 @@ class Trainer:
                     self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep, self.logger.scores)
                     stack.callback(self.checkpoints.close)
             refuse_difference(self.folder, "metrics", self.logger.scores)
+            if save_first:
+                self.save(first, state)
             stack.callback(self.console.done)
             finished = self.loop(first, state, stop)
             with parallel.sync_errors():
@@ -165,16 +172,20 @@ class Trainer:
             stopping = not self.validate(step, state, stop)
         improved = self.best_step() != best_step
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
-            host_state = state_to_host(self.config.model, state)
-            with parallel.sync_errors():
-                self.raise_failure()
-                self.logger.flush()
-                if self.checkpoints:
-                    self.checkpoints.save(step, host_state)
+            self.save(step, state)
         if stopping:
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
         return not stopping
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Save a checkpoint, which is written while the training goes on."""
+        host_state = state_to_host(self.config.model, state)
+        with parallel.sync_errors():
+            self.raise_failure()
+            self.logger.flush()
+            if self.checkpoints:
+                self.checkpoints.save(step, host_state)
 
     def best_step(self) -> int | None:
         """Return the step of the best validation so far."""
@@ -297,10 +308,14 @@ def train(
     The main process passes each row of metrics.jsonl to `on_row`. `data` is the path of the text of a resumed run, if
     it has moved. Raises UserError, with nothing written, if the folder holds a run of another config or text.
     """
+    began = time.perf_counter()
     with parallel.sync_errors():
         existing = layout.find_run(workdir)
+        config = budget.keep_steps(workdir, existing.config if existing else None, config)
+        folder = layout.RunDir(workdir).checkpoints
         if existing:
             layout.refuse_other(workdir, existing.config, config)
+            refuse_shorter(workdir, checkpoint.steps(folder), config.train.steps)
             if config.data.files != existing.config.data.files and any_match(config.data.files):
                 data = data or config.data.files
         elif data:
@@ -310,7 +325,10 @@ def train(
             )
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data, seed=config.seed)
         trainer = Trainer(config, workdir, dataset, console, on_row)
-        checkpoint.refuse_file(trainer.folder)
+        checkpoint.refuse_file(folder)
+        parent = None
+        if config.train.init_from and not checkpoint.steps(folder):
+            parent = open_parent(config, workdir, dataset.text.vocabulary, console.warn)
         lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
         console.say(
             f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
@@ -319,12 +337,23 @@ def train(
         )
     with lock, signals as stop:
         try:
-            first, state = start_or_resume(config, dataset, trainer.optimizer, trainer.folder, console)
+            if not config.train.steps:
+                console.say(f"train.minutes={config.train.minutes:g}: measuring the speed")
+                config = replace(config, train=replace(config.train, steps=budget.measure_steps(trainer, began)))
+                trainer = Trainer(config, workdir, dataset, console, on_row)
+            first, state = start_or_resume(config, dataset, trainer.optimizer, folder, console, parent)
+            if parent:
+                console.say(parent.describe())
+            elif existing:
+                for line in describe_changes(existing.config, config, first, trainer.windows.steps_per_epoch):
+                    console.say(line)
             with parallel.sync_errors():
                 if parallel.is_main():
                     start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
-                    layout.write_run_info(workdir, config, dataset, trainer.run_info, start)
-            return trainer.run(first, state, stop)
+                    record = parent.record if parent else existing and existing.parent
+                    info = trainer.run_info | ({"parent": record} if record else {})
+                    layout.write_run_info(workdir, config, dataset, info, start)
+            return trainer.run(first, state, stop, save_first=parent is not None)
         except WriteError as error:
-            last_good = checkpoint.last_good(trainer.folder)
+            last_good = checkpoint.last_good(folder)
             raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error

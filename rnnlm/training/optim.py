@@ -1,19 +1,26 @@
 """Make the optimizer and the learning-rate schedule of a config."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from rnnlm.cells import Params
 from rnnlm.config import OptimConfig
 
 
 def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> optax.Schedule:
     """Make the learning rate by step for a run of `steps`.
 
-    After a linear warm-up it is `constant`; `cosine`: half a cosine down to `final` times the peak at the last step;
-    `exponential`: multiplied by `decay` over each epoch, smoothly; or `epoch`: multiplied by `decay` at the end of each
-    epoch. The last two start after `decay_after` epochs; char-rnn's learning_rate_decay_after=10 is 9 here.
+    After a linear warm-up it is `constant`; `cosine`: half a cosine down to `final` times the peak at the last step, or
+    at step `optim.steps` where that is set; `exponential`: multiplied by `decay` over each epoch, smoothly; or `epoch`:
+    multiplied by `decay` at the end of each epoch. The last two start after `decay_after` epochs; char-rnn's
+    learning_rate_decay_after=10 is 9 here.
     """
+    steps = config.steps or steps
     peak, begin = config.learning_rate, round(config.decay_after * steps_per_epoch)
     shapes = {
         "constant": lambda: optax.constant_schedule(peak),
@@ -32,22 +39,50 @@ def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> op
     return optax.join_schedules([rise, after], [config.warmup])
 
 
-def make_optimizer(config: OptimConfig, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Make the optimizer: gradient clipping, then the update rule named as in optax; rmsprop is not centered."""
+def make_optimizer(
+    config: OptimConfig, learning_rate: optax.Schedule, frozen: Sequence[str] = ()
+) -> optax.GradientTransformation:
+    """Make the optimizer: gradient clipping, then the update rule named as in optax; rmsprop is not centered.
+
+    It leaves the params of `frozen` modules as they are.
+    """
     if config.clip_norm:
         clip = clip_by_norm(config.clip_norm)
     elif config.clip_value:
         clip = optax.clip(config.clip_value)
     else:
         clip = optax.identity()
-    c = config
+    c, decayed = config, None if config.decay_vectors else are_matrices
     optimizers = {
         "adam": lambda: optax.adam(learning_rate, c.b1, c.b2, c.eps),
-        "adamw": lambda: optax.adamw(learning_rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay),
+        "adamw": lambda: optax.adamw(learning_rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=decayed),
         "rmsprop": lambda: optax.rmsprop(learning_rate, c.b2, c.eps),
         "sgd": lambda: optax.sgd(learning_rate, c.momentum or None),
     }
-    return optax.chain(clip, optimizers[c.name]())
+    if not frozen:
+        return optax.chain(clip, optimizers[c.name]())
+    hold = optax.stateless(lambda updates, params: zero_frozen(frozen, updates))
+    return optax.chain(clip, optimizers[c.name](), hold)
+
+
+def zero_frozen(frozen: Sequence[str], tree: Params) -> Params:
+    """Set the leaves of frozen modules to zero, in gradients or updates; those of `stack_layers` layer by layer."""
+
+    def zero(module: str, leaf: jax.Array) -> jax.Array:
+        if module != "upper":
+            return jnp.zeros_like(leaf) if module in frozen else leaf
+        moves = np.array([f"layer_{i}" not in frozen for i in range(1, 1 + len(leaf))])
+        return jnp.where(moves.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf))
+
+    return {module: jax.tree.map(partial(zero, module), leaves) for module, leaves in tree.items()}
+
+
+def are_matrices(params: Params) -> Params:
+    """Return a tree like the params that says which are matrices, in layers that are stacked, too."""
+    return {
+        module: jax.tree.map(lambda leaf, stacked=module == "upper": leaf.ndim > 1 + stacked, leaves)
+        for module, leaves in params.items()
+    }
 
 
 def clip_by_norm(largest: float) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """The training state: one PyTree, which a checkpoint saves whole."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -30,10 +31,15 @@ class TrainState(NamedTuple):
         return self.params if self.average is None else self.average
 
 
-def create(config: Config, vocab: int, optimizer: optax.GradientTransformation) -> TrainState:
-    """Create the state before the first step from `config.seed`."""
+def create(
+    config: Config,
+    vocab: int,
+    optimizer: optax.GradientTransformation,
+    adopt: Callable[[Params], Params] = lambda drawn: drawn,
+) -> TrainState:
+    """Create the state before the first step from `config.seed`; `adopt` may replace the params that are drawn."""
     init_key, key = jax.random.split(jax.random.PRNGKey(config.seed))
-    params = model.init_params(config.model, vocab, init_key)
+    params = adopt(model.init_params(config.model, vocab, init_key))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

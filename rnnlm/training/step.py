@@ -16,6 +16,7 @@ from rnnlm.nn import model
 from rnnlm.nn.model import Forward, Stack
 from rnnlm.nn.remat import recompute
 from rnnlm.runtime import parallel
+from rnnlm.training.optim import zero_frozen
 from rnnlm.training.state import TrainState
 
 Window = tuple[jax.Array, jax.Array, jax.Array]
@@ -28,7 +29,10 @@ REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, a
 
 
 class Metrics(NamedTuple):
-    """Hold the mean nats per symbol before the update, and the norms of the unclipped gradient and the new params."""
+    """Hold the mean nats per symbol before the update, and the norms of the unclipped gradient and the new params.
+
+    The gradient of frozen modules does not count.
+    """
 
     loss: jax.Array
     grad_norm: jax.Array
@@ -58,6 +62,8 @@ def train_step(
         (nats, carry), grads = accumulate_gradients(
             loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
         )
+        if config.train.freeze:  # here, so that XLA leaves out what computes them
+            grads = zero_frozen(config.train.freeze, grads)
         nats, grads = parallel.psum((nats, grads))
         return apply_update(config, optimizer, state, params, nats, grads, carry)
 
@@ -135,6 +141,8 @@ def apply_update(
     metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
     params = model.unstack_layers(config.model, params)
     average = update_ema(state, params, config.optim.ema)
+    if average is not None:  # which rounding would move a little
+        average |= {module: params[module] for module in config.train.freeze}
     return TrainState(state.step + 1, params, opt_state, average, carry, state.key), metrics
 
 

@@ -1,10 +1,12 @@
 """Schedules equal their formulas, clipping its definition, and optimizers their first step."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from rnnlm.config import Config
 from rnnlm.training import optim
 from tests.conftest import tiny
 
@@ -88,3 +90,41 @@ def test_momentum_accumulates():
     for wanted in (-1.0, -1.9, -2.71):
         updates, state = optimizer.update({"w": jnp.ones(1)}, state)
         np.testing.assert_allclose(updates["w"], [wanted], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay_vectors", [True, False])
+def test_vectors_are_decayed_where_asked(decay_vectors):
+    """With no gradient, weight decay is all that moves a param."""
+    made = optim.make_optimizer(
+        config(name="adamw", weight_decay=0.1, decay_vectors=decay_vectors), optax.constant_schedule(0.5)
+    )
+    one, three = {"W_h": jnp.ones((2, 3)), "b": jnp.ones(2)}, {"W_h": jnp.ones((3, 2, 3)), "b": jnp.ones((3, 2))}
+    params = {"embedding": {"table": jnp.ones((4, 2))}, "layer_0": one, "upper": three}
+    updates, _ = made.update(jax.tree.map(jnp.zeros_like, params), made.init(params), params)
+    for module, leaves in updates.items():
+        for name, leaf in leaves.items():
+            wanted = -0.05 if decay_vectors or name != "b" else 0.0
+            np.testing.assert_allclose(leaf, np.full(leaf.shape, wanted), rtol=1e-6, err_msg=f"{module}.{name}")
+
+
+def test_the_schedule_may_have_a_length_of_its_own():
+    for step in (0, 300, 500, 999):
+        assert rate(step, schedule="cosine", steps=500) == pytest.approx(
+            float(optim.make_schedule(config(learning_rate=1.0, schedule="cosine"), 500, 100.0)(step))
+        )
+    assert rate(999, schedule="cosine", steps=500, final=0.25) == pytest.approx(0.25)
+
+
+def test_charrnn_has_the_rate_of_char_rnn_in_each_epoch():
+    """Its rule: the rate is multiplied after step i `if i % ntrain == 0 and epoch >= opt.learning_rate_decay_after`."""
+    from configs import charrnn
+
+    settings = Config.from_dict(charrnn.get_config().to_dict()).optim
+    for ntrain in (423, 7):  # the batches of tiny-shakespeare's training split there, and another number
+        wanted, current = [], 2e-3
+        for i in range(1, 50 * ntrain + 1):
+            wanted.append(current)
+            if i % ntrain == 0 and i / ntrain >= 10:
+                current *= 0.97
+        got = jax.vmap(optim.make_schedule(settings, 50 * ntrain, float(ntrain)))(np.arange(50 * ntrain))
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)

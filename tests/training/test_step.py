@@ -156,3 +156,26 @@ def test_every_cell_learns(cell, dtype):
     _, metrics = run(60, model__cell=cell, model__dtype=dtype, optim__learning_rate=0.01)
     losses = [float(m.loss) for m in metrics]
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+
+
+def test_the_gradients_of_frozen_modules_do_not_count_in_the_norm_that_is_clipped():
+    sgd = {"optim__name": "sgd", "optim__momentum": 0.0, "optim__learning_rate": 0.5, "optim__clip_norm": 0.01}
+    got, [metrics] = run(1, **sgd, train__freeze=("layer_0", "layer_1"))
+    begin = run(0, **sgd)[0].params
+    moved = {name: optax.tree.norm(jax.tree.map(jnp.subtract, got.params[name], begin[name])) for name in begin}
+    assert moved["layer_0"] == moved["layer_1"] == 0
+    assert moved["output"] == pytest.approx(0.5 * 0.01, rel=1e-4) and metrics.grad_norm > 0.01
+    _, [whole] = run(1, **sgd)
+    assert metrics.grad_norm < whole.grad_norm
+
+
+def test_weight_decay_of_matrices_alone_leaves_biases_in_stacked_layers_too():
+    adamw = {"optim__name": "adamw", "optim__decay_vectors": False, "model__layers": 5, "model__hidden": 6}
+    (with_decay, _), (without, _) = (run(1, **adamw, optim__weight_decay=decay) for decay in (0.5, 0.0))
+    begin = run(0, **adamw)[0].params
+    for module, params in begin.items():
+        for name, leaf in params.items():
+            decayed = 0.5 * 0.01 * np.asarray(leaf) * (np.ndim(leaf) > 1)
+            got, plain = with_decay.params[module][name], without.params[module][name]
+            np.testing.assert_allclose(got, plain - decayed, atol=1e-7, err_msg=f"{module}.{name}")
+            assert np.ndim(leaf) > 1 or np.array_equal(got, plain)

@@ -1,0 +1,144 @@
+"""Turn `train.minutes` into a number of steps, by the speed of steps whose results are thrown away.
+
+The steps of the run itself begin from its first state, so that a schedule that depends on their number is the same
+from the first step on.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from rnnlm.config import Config, TrainConfig
+from rnnlm.errors import UserError
+from rnnlm.evaluation.protocol import EvalProtocol
+from rnnlm.generation.sampler import SamplingOptions
+from rnnlm.generation.stepper import CHUNK
+from rnnlm.nn.leaves import named_leaves
+from rnnlm.runs import checkpoint
+from rnnlm.runtime import parallel
+from rnnlm.training import state
+from rnnlm.training.step import state_to_devices, state_to_host
+
+if TYPE_CHECKING:
+    from rnnlm.training.loop import Trainer
+
+MEASURED_SECONDS = 5.0
+"""Seconds for which steps are measured, and at most a twentieth of the run."""
+MEASURED_STEPS = 5
+"""The least number of them."""
+VALIDATED_SECONDS = 5.0
+"""Seconds after which a validation is cut off, and the rest of it estimated."""
+
+
+def keep_steps(workdir: Path, saved: Config | None, given: Config) -> Config:
+    """Return the config with the steps to which an earlier start has turned `train.minutes`; 0 where none has.
+
+    `saved` is the config of the folder's run, None if it holds none. Raises UserError where steps and minutes are both
+    set, and where the minutes are not those of the run.
+    """
+    minutes, steps = given.train.minutes, given.train.steps
+    if not minutes:
+        return given
+    unset = steps in (0, TrainConfig.steps)
+    if saved is None and not unset:
+        raise UserError(
+            f"train.steps={steps} and train.minutes={minutes:g} are both set: choose one and set the other to 0."
+        )
+    if saved is not None and minutes != saved.train.minutes:
+        raise UserError(
+            f"{workdir} holds a run of {saved.train.steps:,} steps, whose number minutes do not change any more: leave "
+            "out train.minutes, and set train.steps to lengthen it."
+        )
+    if not unset:
+        return given
+    return replace(given, train=replace(given.train, steps=0 if saved is None else saved.train.steps))
+
+
+def measure_steps(trainer: "Trainer", began: float) -> int:
+    """Measure how many steps fit into `train.minutes` since `began`, a reading of time.perf_counter().
+
+    Subtracted are the time until now, the compilation of the run's own step, and the time of validations, samples and
+    checkpoints, each of which is tried once here. All processes return the same number.
+    """
+    config, seconds = trainer.config, 60 * trainer.config.train.minutes
+    vocab = len(trainer.dataset.text.vocabulary)
+    begin = time.perf_counter()
+    train_state = state_to_devices(config.model, state.create(config, vocab, trainer.optimizer))
+    train_state, metrics = trainer.step(train_state, *trainer.batch(0))
+    jax.block_until_ready(metrics)
+    compilation = time.perf_counter() - begin
+
+    count, step = MEASURED_STEPS, 0.0
+    for _ in range(2):  # a few steps tell how many fill the time, which all processes then take
+        begin = time.perf_counter()
+        for i in range(1, 1 + count):
+            train_state, following = trainer.step(train_state, *trainer.batch(i))
+            jax.device_get(metrics)
+            metrics = following
+        jax.block_until_ready(metrics)
+        step = (time.perf_counter() - begin) / count
+        count = max(MEASURED_STEPS, most(int(min(MEASURED_SECONDS, seconds / 20) / step)))
+
+    saving, validation, sampling = save_seconds(trainer, train_state), 0.0, 0.0
+    if config.eval.every and "valid" in trainer.dataset.splits:
+        validation = validation_seconds(trainer, train_state)
+    if config.sample.every and parallel.is_main():
+        sampling = sample_seconds(trainer, train_state)
+    left = seconds - (time.perf_counter() - began) - compilation
+    saves = max(1 / every for every in (config.checkpoint.every, config.eval.every) if every)
+    share = validation / (config.eval.every or 1) + sampling / (config.sample.every or 1) + saving * saves
+    steps = int((left - validation - sampling - saving) / (step + share))
+    steps = least(max(1, steps))
+    trainer.console.say(
+        f"train.minutes={config.train.minutes:g}: {steps:,} steps, at {1000 * step:,.1f} ms a step and "
+        f"{share / (step + share):.0%} of the time for validations, samples and checkpoints"
+    )
+    return steps
+
+
+def save_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
+    """Return the seconds that copying and hashing a state takes; it is written while the training goes on."""
+    begin = time.perf_counter()
+    checkpoint.digests(named_leaves(state_to_host(trainer.config.model, train_state)))
+    return time.perf_counter() - begin
+
+
+def validation_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
+    """Return the seconds of a validation, without its compilation."""
+    c, begin = trainer.config.eval, time.perf_counter()
+    readings: list[tuple[float, float]] = []
+    trainer.evaluator(
+        train_state.eval_params,
+        trainer.dataset.slice("valid"),
+        EvalProtocol(lanes=c.lanes, warmup=c.warmup),
+        (0, c.max_symbols),
+        stop=lambda: time.perf_counter() - begin > VALIDATED_SECONDS and len(readings) > 1,
+        progress=lambda share: readings.append((share, time.perf_counter())),
+    )
+    (share, first), (last_share, last) = readings[0], readings[-1]
+    return (last - first) / (last_share - share) if last_share > share else last - begin
+
+
+def sample_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
+    """Return the seconds of a sample at each temperature, without the compilation."""
+    c, options = trainer.config.sample, SamplingOptions(seed=trainer.config.seed)
+    params = trainer.sampler.stepper.inference_params(parallel.to_numpy(train_state.eval_params))
+    drawn, begin = min(c.length, 4 * CHUNK), 0.0
+    for _ in range(2):  # the first one compiles
+        begin = time.perf_counter()
+        list(trainer.sampler.chunks(params, trainer.prompt, drawn, options))
+    return (time.perf_counter() - begin) * len(c.temperatures) * c.length / drawn
+
+
+def most(number: int) -> int:
+    """Return the largest of the processes' numbers."""
+    return int(parallel.gather_from_processes(np.array(number)).max())
+
+
+def least(number: int) -> int:
+    """Return the smallest of the processes' numbers."""
+    return int(parallel.gather_from_processes(np.array(number)).min())
