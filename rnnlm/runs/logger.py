@@ -31,8 +31,8 @@ finally:
 class RunLogger:
     """Log a run from `step` on, and drop the rows and samples of later steps that a run cut off has left.
 
-    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step.
-    Raises UserError and WriteError.
+    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step,
+    and `train_bpc` is that of the last row of training. Raises UserError and WriteError.
     """
 
     def __init__(self, folder: Path, step: int, write: bool):
@@ -40,6 +40,7 @@ class RunLogger:
         earlier, size = read_rows(self.folder.metrics, step)
         self._began = time.perf_counter() - (earlier[-1]["seconds"] if earlier else 0.0)
         self.scores: dict[int, float] = validation_scores(earlier)
+        self.train_bpc: float | None = next((row["bpc"] for row in reversed(earlier) if "bpc" in row), None)
         if write:
             self._path = self.folder.metrics
             with writing(self._path):
@@ -68,6 +69,7 @@ class RunLogger:
         """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""
         if "valid_bpc" in values:
             self.scores[values["step"]] = values["valid_bpc"]
+        self.train_bpc = values.get("bpc", self.train_bpc)
         if self.write:
             with writing(self._path):
                 self._metrics.write(json.dumps(values) + "\n")

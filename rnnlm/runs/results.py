@@ -14,8 +14,10 @@ dynamic        null but for dynamic: {method, segment, learning_rate, decay, nor
 count          symbols scored
 nats           their cost, the sum of -ln p
 bpc, bpb       bits per symbol and bits per byte
-stderr         standard error of the bpc over blocks of 10,000 symbols; null for a single block
-block          symbols of a block: 1,000; 10,000 in version 1
+stderr         standard error of the bpc, or null; lines without interval have that over blocks of 10,000 symbols
+interval       [low, high], the 95 % confidence interval of the bpc, or null
+no_interval    why there is none, in words; else null
+block          symbols of a block: 1, 10, 100 or 1,000, by the count; 10,000 in version 1
 blocks         nats of each block in the order of the text; the last block may be shorter
 step           the checkpoint's step
 params         digest of the params (checkpoint.digest)
@@ -47,9 +49,11 @@ VERSION_1_FIELDS = {
 """Fields without which a line of version 1 is skipped."""
 FIELDS = VERSION_1_FIELDS | {
     "version", "split_spec", "protocol_name", "window", "stride", "separator", "dynamic", "nats", "bpb",
-    "params", "trained_as", "git", "time", "seconds",
+    "params", "trained_as", "git", "time", "seconds", "interval", "no_interval",
 }  # fmt: skip
 """Fields of a line of version 2."""
+LATER_FIELDS = {"interval", "no_interval"}
+"""Fields that early lines of version 2 lack, and that are made from the blocks."""
 
 
 def result_row(score: Score, run: RunInfo, params_digest: str, step: int, seconds: float) -> Row:
@@ -92,19 +96,24 @@ def read_results(run: RunInfo) -> list[Row]:
     for line in lines:
         with contextlib.suppress(ValueError):
             row = json.loads(line)
-            if isinstance(row, dict) and row.keys() >= (FIELDS if "version" in row else VERSION_1_FIELDS):
+            if isinstance(row, dict) and row.keys() >= (
+                FIELDS - LATER_FIELDS if "version" in row else VERSION_1_FIELDS
+            ):
                 rows.append(upgrade_row(row, run.config.data.split))
     return rows
 
 
 def upgrade_row(row: Row, split_spec: str) -> Row:
-    """Return a line of version 1 in the present schema; later versions stay as they are.
+    """Return an old line in the present schema; present ones stay as they are.
 
-    The protocol's fields are read from its words; what version 1 did not record is null. `split_spec` is the run's.
+    In a line of version 1, the protocol's fields are read from its words, and what it did not record is null. Standard
+    error and interval of a line that lacks the latter are made from its blocks. `split_spec` is the run's.
     """
-    if "version" in row:
+    if row.keys() >= FIELDS:
         return row
-    added = {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
+    added = row_blocks(row).uncertainty()
+    if "version" not in row:
+        added |= {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
     return dict.fromkeys(FIELDS) | row | added
 
 

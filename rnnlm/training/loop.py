@@ -29,6 +29,7 @@ from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
 from rnnlm.training import optim
+from rnnlm.training.divergence import DivergenceWatch
 from rnnlm.training.resume import refuse_difference, start_or_resume
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import Metrics, Window, state_to_host, train_step
@@ -50,6 +51,7 @@ class Trainer:
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(Stepper(config.model, len(vocabulary)))
+        self.watch = DivergenceWatch(len(vocabulary), config.optim.warmup)
         self.folder = layout.RunDir(workdir).checkpoints
         self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
@@ -186,6 +188,8 @@ class Trainer:
                 f"{param_norm}"
             )
         bpc = Tally(loss, 1).bpc
+        if (warning := self.watch.read(step, bpc)) and parallel.is_main():
+            self.console.warn(warning)
         clock = time.perf_counter()
         self.console.progress(step, self.config.train.steps, bpc, self.speed(step, clock))
         if step % self.config.log.every == 0 or step == self.config.train.steps:
@@ -261,6 +265,7 @@ class Trainer:
             "valid_bpc": scores.get(step),
             "best_step": best_step,
             "best_valid_bpc": None if best_step is None else scores[best_step],
+            "warning": self.watch.verdict(step, self.logger.train_bpc, scores.get(step)),
         }
         self.logger.finish(self.config.as_dict(), result)
         return result
