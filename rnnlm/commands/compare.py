@@ -15,7 +15,7 @@ from rnnlm.errors import UserError
 if TYPE_CHECKING:
     from rnnlm.runs.layout import Row
 
-STAR = "* by the last validation of its training, which has no intervals; rnnlm eval makes them"
+STAR = "* the last validation of its training, without interval; rnnlm eval makes one"
 
 
 def main(argv: list[str]) -> int:

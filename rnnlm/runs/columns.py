@@ -1,6 +1,6 @@
 """Lay out a comparison as text: the columns of each row, and those of them that fit a width."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rnnlm.runs.layout import Row
@@ -13,10 +13,21 @@ HEADINGS = {
     "worse_by": "worse by",
     "symbols_per_second": "symbols/s",
 }
-FIRST = ("run", "bpc", "bpc_interval", "worse_by", "interval")
-LAST = ("parameters", "seconds", "symbols", "step", "flops", "symbols_per_second", "stderr", "source", "protocol")
+FIRST = ("run", "bpc", "worse_by", "interval")
+LAST = (
+    "bpc_interval",
+    "parameters",
+    "seconds",
+    "symbols",
+    "step",
+    "flops",
+    "symbols_per_second",
+    "stderr",
+    "source",
+    "protocol",
+)
 """Columns in the order in which they are given room; the config keys in which the runs differ come in between."""
-MOST_OF_NAME = 24
+MOST_OF_NAME = 20
 """Characters of a run's name where there is not room for all columns."""
 GAP = 3
 """Characters between two columns."""
@@ -48,32 +59,41 @@ def format_rows(rows: list[Row]) -> Lines:
 def fit_rows(rows: list[Row], width: int) -> Lines:
     """Format rows so that they fit a width in characters: -> the columns that matter most, long names cut.
 
-    All columns are there if they fit.
+    All columns are there if they fit. Else keys lose their section, columns without a value are left out, and half of
+    the interval of a difference stands beside it.
     """
     columns = dict(zip(rows[0], map(list, zip(*format_rows(rows), strict=True)), strict=True))
     if table_width(columns.values()) <= width:
         return [list(line) for line in zip(*columns.values(), strict=True)]
     columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
+    halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
+    columns["interval"] = [HEADINGS["bpc_interval"], *("" if half is None else f"{half:.4f}" for half in halves)]
     keys = [name for name in columns if name not in FIRST + LAST]
     short = [name.rpartition(".")[2] for name in keys]
     for name, last in zip(keys, short, strict=True):
         columns[name][0] = last if short.count(last) == 1 else name
     chosen: list[str] = []
     for name in (*FIRST, *keys, *LAST):
-        if not chosen or table_width([columns[n] for n in [*chosen, name]]) <= width:
+        fits = table_width([columns[n] for n in [*chosen, name]]) <= width
+        if name in ("run", "bpc") or (fits and any(columns[name][1:])):
             chosen.append(name)
     return [list(line) for line in zip(*(columns[name] for name in columns if name in chosen), strict=True)]
 
 
-def table_width(columns: Sequence[list[str]] | Any) -> int:
+def table_width(columns: Iterable[list[str]]) -> int:
     """Return the characters that columns take side by side, with a frame."""
     return 1 + sum(max(map(len, column)) + GAP for column in columns)
 
 
 def shorten(names: Sequence[str], most: int) -> list[str]:
-    """Cut names in the middle to `most` characters, or as few more as keep different names different."""
-    for length in range(most, max(map(len, names)) + 1):
-        for tail in (length // 2, 2 * length // 3, length // 3):
+    """Cut names in the middle to `most` characters, or as few more as keep different names different.
+
+    The folder that all lie in is left out, and the place of the cut is the one nearest to the middle.
+    """
+    if max(map(len, names)) > most and len(folders := {name.rpartition("/")[0] for name in names}) == 1:
+        names = [name[len(min(folders)) :].lstrip("/") for name in names]
+    for length in range(most, max(map(len, names))):
+        for tail in sorted(range(length), key=lambda tail: abs(2 * tail - length)):
             cut = [n if len(n) <= length else f"{n[: length - tail - 1]}…{n[len(n) - tail :]}" for n in names]
             if len(set(cut)) == len(set(names)):
                 return cut

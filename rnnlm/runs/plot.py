@@ -11,6 +11,7 @@ import numpy as np
 from rnnlm.config import fields, flatten, unknown_key_message
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
+from rnnlm.runs.columns import MOST_OF_NAME, shorten
 from rnnlm.runs.compare import Run, rank
 
 if TYPE_CHECKING:
@@ -71,15 +72,26 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
         axes = list(figure.subplots(1, 3, sharey=True))
         for ax, name in zip(axes, ("parameters", "flops", "seconds"), strict=True):
             plot_groups(ax, runs, name)
-            for run in runs:
-                if getattr(run, name):
-                    at = (getattr(run, name), run.bpc)
-                    ax.annotate(Path(run.name).name, at, xytext=(5, 5), textcoords="offset points", fontsize=8)
+            label_points(ax, runs, name)
     axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(key[:2]) + "\n" + ", ".join(key[2:]), fontsize=9)
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:], dpi=150)
     write_atomic(path, [image.getvalue()])
+
+
+def label_points(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
+    """Write the names of runs beside their points, towards the middle of the axis."""
+    at = [getattr(run, cost) or 0 for run in runs]
+    low, high = min(filter(None, at), default=1), max(at)
+    for run, x, name in zip(runs, at, shorten([run.name for run in runs], MOST_OF_NAME), strict=True):
+        left = x > math.sqrt(low * high)
+        if x:
+            offset, side = (-5 if left else 5, 5), "right" if left else "left"
+            label = ax.annotate(
+                name, (x, run.bpc), xytext=offset, textcoords="offset points", fontsize=8, horizontalalignment=side
+            )
+            label.set_in_layout(False)
 
 
 def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") -> None:
