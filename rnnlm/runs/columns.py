@@ -27,7 +27,7 @@ LAST = (
     "protocol",
 )
 """Columns in the order in which they are given room; the config keys in which the runs differ come in between."""
-MOST_OF_NAME = 20
+MOST_OF_NAME = 18
 """Characters of a run's name where there is not room for all columns."""
 GAP = 3
 """Characters between two columns."""

@@ -1,15 +1,20 @@
 """Runs are ranked only if they have the same symbols and protocol, with old and new result lines alike."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
 
+from rnnlm import api
 from rnnlm.errors import UserError
 from rnnlm.runs import compare
+from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import upgrade_row
-from tests.conftest import tiny
+from tests.conftest import ROOT, tiny
 
+FIXTURES = ROOT / "tests" / "fixtures"
 BLOCK = 10_000
 
 
@@ -101,3 +106,50 @@ def test_an_old_line_is_compared_by_its_protocol():
     }
     for protocol, (fields, key) in keys.items():
         assert make_run(protocol=protocol, **fields).comparison_key[3] == f"protocol {key}"
+
+
+def copy_of(name, tmp_path, **files):
+    """Copy the fixture of an older run, with files of other content; None removes one."""
+    folder = tmp_path / name
+    shutil.copytree(FIXTURES / "lstm_4_layers", folder)
+    for file, rows in files.items():
+        (folder / f"{file}.jsonl").unlink(missing_ok=True)
+        if rows is not None:
+            (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_a_run_without_an_evaluation_is_compared_by_its_last_validation(tmp_path):
+    logged, _ = read_rows(FIXTURES / "lstm_4_layers" / "metrics.jsonl")
+    last = [row for row in logged if "valid_bpc" in row][-1]
+    folder = copy_of("a", tmp_path, result=None)
+    better = [row | {"valid_bpc": 1.0} if "valid_bpc" in row else row for row in logged]
+    other = copy_of("b", tmp_path, result=None, metrics=better)
+    first, second = api.compare([folder, other])
+    assert [first["bpc"], second["bpc"]] == [1.0, last["valid_bpc"]] and second["worse_by"] == last["valid_bpc"] - 1
+    for row in (first, second):
+        assert (
+            row["source"] == "validation" and row["step"] == last["step"] and row["protocol"] == last["valid_protocol"]
+        )
+        assert row["interval"] is row["bpc_interval"] is row["stderr"] is None
+    count = last["valid_count"]
+    assert api.compare([folder], symbols=(0, count)) == api.compare([folder], split="valid")
+    for choice in ({"symbols": (0, count - 1)}, {"protocol": "windows"}, {"split": "test"}, {"split": "train"}):
+        with pytest.raises(UserError, match="has no evaluation on"):
+            api.compare([folder], **choice)
+    fewer = [row | {"valid_count": count - 1} if "valid_bpc" in row else row for row in logged]
+    with pytest.raises(UserError, match="cannot be ranked together: symbols"):
+        api.compare([folder, copy_of("c", tmp_path, result=None, metrics=fewer)])
+
+
+def test_the_split_is_test_if_all_were_scored_on_it(tmp_path):
+    lines = [json.loads(line) for line in (FIXTURES / "lstm_4_layers" / "result.jsonl").read_text().splitlines()]
+    tested = [line for line in lines if line["split"] == "test"]
+    assert len(tested) > 0
+    folders = [copy_of("a", tmp_path, result=tested), copy_of("b", tmp_path, result=tested)]
+    assert [row["source"] for row in api.compare(folders, plot=tmp_path / "a.png", x="seed")] == ["eval", "eval"]
+    assert (tmp_path / "a.png").stat().st_size > 1_000
+    folders.append(copy_of("c", tmp_path, result=None))
+    assert [row["source"] for row in api.compare(folders)] == ["validation"] * 3
+    with pytest.raises(UserError, match="c has no evaluation on test"):
+        api.compare(folders, split="test")
