@@ -66,13 +66,18 @@ class Tally:
         return self.bits / n
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """Hold the cost of consecutive blocks of `size` symbols: nats [N]; the last block may be shorter."""
 
     nats: NDArray[np.float64]
     count: int
     size: int = BLOCK
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Blocks):
+            return NotImplemented
+        return (self.count, self.size) == (other.count, other.size) and np.array_equal(self.nats, other.nats)
 
     @classmethod
     def of_costs(cls, nats: NDArray[np.float64]) -> "Blocks":

@@ -80,14 +80,14 @@ def protocol_key(row: Row) -> str:
 def open_runs(
     workdirs: Sequence[Path], split: str | None, symbols: tuple[int, int], protocol: str, trust_code: bool = False
 ) -> list[Run]:
-    """Open an evaluation of each run on a split; None is test where all runs have an evaluation on it, else valid.
+    """Open an evaluation of each run on a split: if it is None, on test, or on valid where only that has one of all.
 
     Raises UserError as `open_run`.
     """
     if split is None:
         saved = [load_run(workdir) for workdir in workdirs]
-        tested = all(evaluations(run, "test", symbols, protocol) for run in saved)
-        split = "test" if tested or not all("valid" in run.splits for run in saved) else "valid"
+        have = (s for s in ("test", "valid") if all(find_result(run, s, symbols, protocol) for run in saved))
+        split = next(have, "test")
     return [open_run(workdir, split, symbols, protocol, trust_code) for workdir in workdirs]
 
 
@@ -100,21 +100,19 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
     """
     run = load_run(workdir)
     check_trust(workdir, run.config.model, trust_code)
-    matching = evaluations(run, split, symbols, protocol)
-    validation = None if matching else last_validation(run, split, symbols, protocol)
-    if not matching and not validation:
+    result = find_result(run, split, symbols, protocol)
+    if result is None:
         rows, scored = read_results(run), scored_symbols(run, split, symbols)
         have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
             f"{workdir} has no evaluation on {split}, symbols {scored[0]}..{scored[1]}, under {protocol}: it has "
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
-    result = validation or matching[-1]
     trained = result["step"] * run.symbols_per_step
     flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
     logged, _ = read_rows(RunDir(workdir).metrics, result["step"])
     seconds = logged[-1]["seconds"] if logged else None
-    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, bool(validation))
+    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, result["blocks"] is None)
 
 
 def scored_symbols(run: RunInfo, split: str, symbols: tuple[int, int]) -> list[int]:
@@ -123,11 +121,12 @@ def scored_symbols(run: RunInfo, split: str, symbols: tuple[int, int]) -> list[i
     return [symbols[0], min(symbols[1] or end - begin, end - begin)]
 
 
-def evaluations(run: RunInfo, split: str, symbols: tuple[int, int], protocol: str) -> list[Row]:
-    """Return the lines of a run's result.jsonl that `open_run` chooses from."""
+def find_result(run: RunInfo, split: str, symbols: tuple[int, int], protocol: str) -> Row | None:
+    """Return the result that `open_run` opens, None where there is none; a validation has no blocks."""
     scored = scored_symbols(run, split, symbols)
-    rows = read_results(run)
-    return [r for r in rows if (r["split"], r["symbols"]) == (split, scored) and r["protocol"].startswith(protocol)]
+    rows = [r for r in read_results(run) if (r["split"], r["symbols"]) == (split, scored)]
+    matching = [r for r in rows if r["protocol"].startswith(protocol)]
+    return matching[-1] if matching else last_validation(run, split, symbols, protocol)
 
 
 def last_validation(run: RunInfo, split: str, symbols: tuple[int, int], protocol: str) -> Row | None:
@@ -155,6 +154,7 @@ def last_validation(run: RunInfo, split: str, symbols: tuple[int, int], protocol
         "warmup": warmup,
         "step": row["step"],
         "corpus": run.sha256,
+        "blocks": None,
     }
 
 

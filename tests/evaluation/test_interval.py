@@ -86,6 +86,7 @@ def test_blocks_of_costs_add_up(costs):
     blocks = Blocks.of_costs(np.array(costs))
     assert blocks.count == len(costs) == blocks.counts.sum()
     assert blocks.tally.nats == pytest.approx(sum(costs)) and len(blocks.nats) == len(blocks.counts)
+    assert blocks == Blocks.of_costs(np.array(costs)) != Blocks.of_costs(np.array([*costs, 1.0]))
 
 
 def test_passages_of_one_kind_are_covered_and_of_two_kinds_are_not():
