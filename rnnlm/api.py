@@ -16,9 +16,10 @@ from rnnlm.config import Config, rename_in_place
 from rnnlm.data.corpora import resolve
 from rnnlm.data.splits import Dataset
 from rnnlm.errors import UserError
-from rnnlm.evaluation.tally import Tally
+from rnnlm.evaluation.tally import Blocks, Tally
 from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
+from rnnlm.runs import plot as plots
 from rnnlm.runs.compare import Run
 from rnnlm.runs.layout import Row
 from rnnlm.runs.trust import check_trust
@@ -82,25 +83,33 @@ def as_config(config: ConfigLike) -> Config:
 
 def compare(
     workdirs: Sequence[str | Path],
-    split: str = "test",
+    split: str | None = None,
     symbols: tuple[int, int] = (0, 0),
     protocol: str = "",
     trust_code: bool = False,
     data: str | Path = "",
+    plot: str | Path = "",
+    x: str = "",
 ) -> list[Row]:
     """Compare runs by the bpc of their newest evaluations of a split: -> a row each, best first.
 
-    `symbols` (from, to; to=0: end) and the beginning of the protocol's name, by default the runs' own, choose the
-    evaluations. Raises UserError where a run has none, where they are not of the same symbols read in the same manner,
-    or where a run's cell, which tells the FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is
-    given, another text there than the runs' raises UserError, too; it is not scored.
+    Without `split` it is test where all runs have an evaluation on it, else valid. `symbols` (from, to; to=0: end) and
+    the beginning of the protocol's name, by default the runs' own, choose the evaluations. A run without one on valid
+    is compared by the last validation of its training: its row has the source "validation" and no intervals. `plot` names a .png, .svg or .pdf
+    for the bpc against `x`, costs or config keys as `runs.plot.plot` explains. Raises UserError where a run has no
+    evaluation, where they are not of the same symbols read in the same manner, or where a run's cell, which tells the
+    FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is given, another text there than the runs'
+    raises UserError, too; it is not scored.
     """
-    return comparison.table(open_runs(workdirs, split, symbols, protocol, trust_code, data))
+    runs = open_runs(workdirs, split, symbols, protocol, trust_code, data)
+    if plot:
+        plots.plot(runs, Path(plot), x)
+    return comparison.table(runs)
 
 
 def open_runs(
     workdirs: Sequence[str | Path],
-    split: str = "test",
+    split: str | None = None,
     symbols: tuple[int, int] = (0, 0),
     protocol: str = "",
     trust_code: bool = False,
@@ -114,34 +123,38 @@ def open_runs(
         saved = [layout.load_run(Path(workdir)) for workdir in workdirs]
         for run in {run.sha256: run for run in saved}.values():
             run.find_corpus(str(data))
-    return [comparison.open_run(Path(d), split, symbols, protocol, trust_code) for d in workdirs]
+    return comparison.open_runs([Path(workdir) for workdir in workdirs], split, symbols, protocol, trust_code)
 
 
 def baseline(dataset: Dataset, split: str = "test", order: int = 20) -> Iterator[Row]:
     """Yield the scores of n-grams up to an order and of general compressors on a split: a row each.
 
     The n-grams learn from the training split; each compressor codes the split alone, then after the training split.
-    `LanguageModel.dataset` is the text of a run. A row has name, count (symbols), nats, bpc, bpb and bytes. Raises
-    UserError where the text has no such split.
+    `LanguageModel.dataset` is the text of a run. A row has name, count (symbols), nats, bpc, bpb, bytes, and stderr,
+    interval and no_interval as those of `Score.as_dict`. Raises UserError where the text has no such split.
     """
     train, scored = (
         s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in map(dataset.slice, ("train", split))
     )
     count, size = len(scored), sum(map(len, dataset.raw(split)))
 
-    def row(name: str, tally: Tally) -> Row:
+    def row(name: str, tally: Tally, uncertainty: Row) -> Row:
         bpc, bpb = tally.bpc, tally.per(size)
-        return {"name": name, "count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
+        amounts = {"count": count, "nats": tally.nats, "bpc": bpc, "bpb": bpb, "bytes": tally.bits / 8}
+        return {"name": name, **amounts, **uncertainty}
 
-    for length, nats in enumerate(ngram.nats(train, scored, len(dataset.text.vocabulary), order), 1):
-        yield row(f"{length}-gram", Tally(nats, count))
+    for length, nats in enumerate(ngram.costs(train, scored, len(dataset.text.vocabulary), order), 1):
+        blocks = Blocks.of_costs(nats)
+        yield row(f"{length}-gram", blocks.tally, blocks.uncertainty())
+    why = "a compressed file has no costs of its symbols"
+    none = {"stderr": None, "interval": None, "no_interval": why}
     tools = compressors.available()
     alone = compressors.sizes(dataset.raw(split), tools)
     primer = compressors.sizes(dataset.raw("train"), tools)
     both = compressors.sizes(itertools.chain(dataset.raw("train"), dataset.raw(split)), tools)
     for name in tools:
-        yield row(name, Tally.of_bits(8 * alone[name], count))
-        yield row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count))
+        yield row(name, Tally.of_bits(8 * alone[name], count), none)
+        yield row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count), none)
 
 
 def compress_online(

@@ -146,7 +146,7 @@ def test_a_score_is_recorded_where_asked(capsys, tmp_path, run):
     first, second = (json.loads(line) for line in (folder / "result.jsonl").read_text().splitlines())
     assert {k for k in first if first[k] != second[k]} <= {"time", "seconds"} and first["nats"] == score.tally.nats
     (row,) = rnnlm.compare([folder])
-    assert row["bpc"] == first["bpc"] and row["worse_by"] == 0
+    assert row["bpc"] == first["bpc"] and row["worse_by"] == 0 and row["source"] == "eval"
     (folder / "result.jsonl").unlink()
     (folder / "result.jsonl").mkdir()
     assert lm.score("test", record=True).tally == score.tally  # it is not lost

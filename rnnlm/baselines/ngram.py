@@ -7,6 +7,7 @@ first symbol; Ni(h) is the number of different symbols that follow h with n = i.
 uniform.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,8 @@ def interpolate(grams: Grams, counts: Ints, positions: Ints, shorter: Floats) ->
     return np.asarray(np.where(seen, p, shorter))
 
 
-def nats(train: Ints, held_out: Ints, vocab: int, order: int) -> list[float]:
-    """Score a held-out text with the n-gram models of order 1, 2, ..., `order` of a training text: -> nats by order.
+def costs(train: Ints, held_out: Ints, vocab: int, order: int) -> Iterator[Floats]:
+    """Score a held-out text with the n-gram models of order 1, 2, ..., `order` of a training text: yield nats [N] each.
 
     The held-out text is scored without context before its first symbol. Symbols are numbers below `vocab`.
     """
@@ -73,12 +74,10 @@ def nats(train: Ints, held_out: Ints, vocab: int, order: int) -> list[float]:
     start = np.zeros(len(ids), np.int64)
     grams = extend_grams(Grams(start, start[:1], start[:1]), ids, vocab + 1)
     shorter = np.full(len(positions), 1 / vocab)
-    by_order = []
     for _ in range(order):
         above = extend_grams(grams, ids, vocab + 1)
         occurrences = np.bincount(grams.at[: len(train)], minlength=len(grams.first))
         continuations = np.bincount(grams.at[above.first[above.first < len(train)]], minlength=len(grams.first))
-        by_order.append(float(-np.log(interpolate(grams, occurrences, positions, shorter)).sum()))
+        yield -np.log(interpolate(grams, occurrences, positions, shorter))
         shorter = interpolate(grams, continuations, positions, shorter)
         grams = above
-    return by_order

@@ -29,10 +29,11 @@ def main(argv: list[str]) -> int:
     console.say(
         f"{dataset.corpus.name}, {values.split} of {dataset.split_spec}: {count:,} symbols "
         f"({dataset.text.vocabulary.kind}) in {size:,} bytes, after {learned:,} to learn from\n"
-        f"{'':29}    bpc     bpb   bytes"
+        f"{'':29}    bpc  +- 95 %     bpb   bytes"
     )
     for row in api.baseline(dataset, values.split, values.order):
-        console.say(f"{row['name']:29} {row['bpc']:6.4f}  {row['bpb']:6.4f}  {row['bytes']:,.0f}")
+        half = f"{row['interval'][1] - row['bpc']:.4f}" if row["interval"] else ""
+        console.say(f"{row['name']:29} {row['bpc']:6.4f}  {half:>7}  {row['bpb']:6.4f}  {row['bytes']:,.0f}")
         if values.json:
             print(json.dumps(row))
     if "ppmd -o 8" not in compressors.available():

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -11,18 +12,27 @@ from rnnlm.commands.flags import data_flag, trust_flag
 from rnnlm.commands.overrides import parse
 from rnnlm.errors import UserError
 
+if TYPE_CHECKING:
+    from rnnlm.runs.layout import Row
+
+STAR = "* the last validation of its training, without interval; rnnlm eval makes one"
+
 
 def main(argv: list[str]) -> int:
     """Print one row a run, best first."""
     values = flags.FlagValues()
-    flags.DEFINE_string("split", "test", "the split that they were scored on", flag_values=values)
+    split = "the split that they were scored on; unless given, test if all were scored on it, else valid"
+    flags.DEFINE_string("split", None, split, flag_values=values)
     flags.DEFINE_integer("symbols_from", 0, "which of its symbols, as in eval", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("symbols_to", 0, "and the one after the last; 0: its end", lower_bound=0, flag_values=values)
     protocol = "what the protocol's name begins with; carry unless given, records for runs with data.separator"
     flags.DEFINE_string("protocol", "", protocol, flag_values=values)
     data_flag(values, "check that this text is the runs'; it is not scored")
     flags.DEFINE_enum("format", "table", ["table", "md", "csv", "json"], "of what is printed", flag_values=values)
-    flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time", flag_values=values)
+    flags.DEFINE_bool("wide", False, "show all columns, also where they do not fit the terminal", flag_values=values)
+    flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time, or by --x", flag_values=values)
+    x = "what to plot bpc against: a config key, parameters, flops, seconds or symbols; a second one is the colour"
+    flags.DEFINE_string("x", "", x, flag_values=values)
     trust_flag(values)
     workdirs = parse("compare", values, argv, positional=1000)
     if not workdirs:
@@ -30,32 +40,59 @@ def main(argv: list[str]) -> int:
     if values.plot and Path(values.plot).suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"--plot={values.plot} is no figure: give a name that ends in .png, .svg or .pdf.")
 
-    from rnnlm import api
-    from rnnlm.runs import compare
+    if values.x and not values.plot:
+        raise UserError(f"--x={values.x} is for a plot: add --plot=bpc.png.")
 
+    from rnnlm import api
+    from rnnlm.runs import columns, compare, plot
+
+    if values.x:
+        plot.axis_names(values.x)
     symbols = values.symbols_from, values.symbols_to
     runs = api.open_runs(workdirs, values.split, symbols, values.protocol, values.trust_code, values.data)
     rows = compare.table(runs)
-    header, *lines = compare.format_rows(rows)
+    starred = any(run.validation for run in runs)
     if values.format == "json":
         print(json.dumps(rows))
     elif values.format == "csv":
-        flat = [{**row, "interval": "..".join(map(str, row["interval"] or []))} for row in rows]
-        csv.writer(sys.stdout, lineterminator="\n").writerows([list(flat[0]), *(list(row.values()) for row in flat)])
+        flat = [[join(value) for value in row.values()] for row in rows]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([list(rows[0]), *flat])
     elif values.format == "md":
+        header, *lines = columns.format_rows(rows)
         for line in (header, ["---"] * len(header), *lines):
             print(f"| {' | '.join(line)} |")
+        if starred:
+            print(f"\n{STAR}")
     else:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(title=Text(", ".join(runs[0].comparison_key)))
-        for name in header:
-            table.add_column(name, overflow="fold", justify="left" if name == "run" else "right")
-        for line in lines:
-            table.add_row(*map(Text, line))
-        Console(width=None if sys.stdout.isatty() else 1000).print(table)
+        print_table(rows, ", ".join(runs[0].comparison_key), values.wide, STAR if starred else "")
     if values.plot:
-        compare.plot(runs, Path(values.plot))
+        plot.plot(runs, Path(values.plot), values.x)
     return 0
+
+
+def join(value: Any) -> Any:
+    """Return a value of a CSV file: the ends of an interval as low..high."""
+    return "..".join(map(str, value)) if isinstance(value, list) else value
+
+
+def print_table(rows: list["Row"], title: str, wide: bool, note: str) -> None:
+    """Print a table, on a terminal with the columns that fit unless it is to be `wide`."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rnnlm.runs import columns
+
+    console = Console(width=None if sys.stdout.isatty() and not wide else 1000)
+    header, *lines = columns.fit_rows(rows, console.width)
+    table = Table(title=Text(title))
+    for name in header:
+        table.add_column(name, overflow="fold", justify="left" if name == "run" else "right")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console.print(table)
+    left_out = len(rows[0]) - len(header)
+    if left_out:
+        print(f"{left_out} columns more with --wide, or in a pipe")
+    if note:
+        print(note)

@@ -53,11 +53,13 @@ def main(argv: list[str]) -> int:
     )
     console.done()
     line = score.as_dict() | {"step": lm.train_step}
-    stderr = "" if line["stderr"] is None else f" +- {line['stderr']:.4f}"
+    half = score.blocks.half_interval()
+    interval = "" if half is None else f" +- {half:.4f} (95 % interval)"
+    why = f"interval  none: {score.no_interval}\n" if score.no_interval else ""
     console.say(
         f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {lm.train_step}\n"
         f"count     {line['count']:,} symbols ({lm.config.data.symbols})\nnats      {line['nats']:,.1f}\n"
-        f"bpc       {line['bpc']:.4f}{stderr} bits per symbol\nbpb       {line['bpb']:.4f} bits per byte"
+        f"bpc       {line['bpc']:.4f}{interval} bits per symbol\n{why}bpb       {line['bpb']:.4f} bits per byte"
     )
     if values.json:
         print(json.dumps(line))
@@ -144,12 +146,12 @@ def tune(values: flags.FlagValues, lm: "LanguageModel", console: "Console") -> N
 
 def write_blocks(path: Path, score: "Score") -> None:
     """Write the bpc of every 10,000 symbols as CSV. Raises WriteError."""
-    from rnnlm.evaluation.tally import STDERR_BLOCK
+    from rnnlm.evaluation.tally import CURVE_BLOCK
     from rnnlm.files import write_atomic
 
-    blocks = score.blocks.coarsen(STDERR_BLOCK)
+    blocks = score.blocks.coarsen(CURVE_BLOCK)
     rows = zip(blocks.counts.tolist(), blocks.nats.tolist(), blocks.bpc.tolist(), strict=True)
-    lines = [f"{score.begin + i * STDERR_BLOCK},{n},{nats:.4f},{bpc:.6f}\n" for i, (n, nats, bpc) in enumerate(rows)]
+    lines = [f"{score.begin + i * CURVE_BLOCK},{n},{nats:.4f},{bpc:.6f}\n" for i, (n, nats, bpc) in enumerate(rows)]
     write_atomic(path, [b"from,count,nats,bpc\n", *(line.encode() for line in lines)])
 
 

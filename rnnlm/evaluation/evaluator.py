@@ -12,7 +12,7 @@ from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindow, EvalWindows
 from rnnlm.evaluation import tally
 from rnnlm.evaluation.protocol import EvalProtocol, Score
-from rnnlm.evaluation.tally import BLOCK, Blocks
+from rnnlm.evaluation.tally import Blocks, block_size
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
 
@@ -80,11 +80,12 @@ def accumulate_nats(
     """
     text_slice = windows.text_slice
     symbols, byte_lengths = len(text_slice), text_slice.text.vocabulary.byte_lengths
-    nats, count, size = np.zeros(-(-symbols // BLOCK)), 0, 0
+    block = block_size(symbols)
+    nats, count, size = np.zeros(-(-symbols // block)), 0, 0
 
     def add(window: EvalWindow, nats_BT: jax.Array) -> None:
-        block = (window.position[window.mask] - text_slice.begin) // BLOCK
-        nats[:] += np.bincount(block, fetch(nats_BT)[window.mask], len(nats))
+        index = (window.position[window.mask] - text_slice.begin) // block
+        nats[:] += np.bincount(index, fetch(nats_BT)[window.mask], len(nats))
 
     pending: tuple[EvalWindow, jax.Array] | None = None
     for i in range(len(windows)):
@@ -101,4 +102,4 @@ def accumulate_nats(
     if pending:
         add(*pending)
     assert count == symbols, f"{count} targets counted of {symbols}"
-    return Blocks(nats, count, BLOCK), size
+    return Blocks(nats, count, block), size

@@ -8,7 +8,7 @@ from rnnlm.config import Config
 from rnnlm.data.text import TextSlice
 from rnnlm.data.windows import EvalWindows
 from rnnlm.errors import UserError
-from rnnlm.evaluation.tally import STDERR_BLOCK, Blocks, Tally
+from rnnlm.evaluation.tally import Blocks, Tally
 
 TIME = 128
 """Symbols of each lane in one dispatch."""
@@ -128,8 +128,9 @@ class Score:
     bytes: int
 
     def __repr__(self) -> str:
-        stderr = "" if self.stderr is None else f" +- {self.stderr:.4f}"
-        return f"Score({self.split}, {self.tally.bpc:.4f}{stderr} bpc, {self.tally.count:,} symbols, {self.sentence})"
+        half = self.blocks.half_interval()
+        interval = "" if half is None else f" +- {half:.4f} (95 %)"
+        return f"Score({self.split}, {self.tally.bpc:.4f}{interval} bpc, {self.tally.count:,} symbols, {self.sentence})"
 
     @classmethod
     def of_subrange(
@@ -146,8 +147,18 @@ class Score:
 
     @property
     def stderr(self) -> float | None:
-        """Return the standard error of the bpc over blocks of STDERR_BLOCK symbols; None for a single block."""
-        return self.blocks.coarsen(STDERR_BLOCK).stderr()
+        """Return the standard error of the bpc; None where `no_interval` says why."""
+        return self.blocks.stderr()
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the ends of the 95 % confidence interval of the bpc; None where `no_interval` says why."""
+        return self.blocks.interval()
+
+    @property
+    def no_interval(self) -> str | None:
+        """Return why there is no standard error and no interval; None if there are."""
+        return self.blocks.no_interval
 
     @property
     def sentence(self) -> str:
@@ -163,5 +174,5 @@ class Score:
             "nats": self.tally.nats,
             "bpc": self.tally.bpc,
             "bpb": self.tally.per(self.bytes),
-            "stderr": self.stderr,
+            **self.blocks.uncertainty(),
         }

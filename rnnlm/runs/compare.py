@@ -1,28 +1,19 @@
 """Compare runs by bpc on the same symbols, with 95 % confidence intervals of the differences."""
 
-import io
-import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import scipy.stats
 
 from rnnlm.config import Config, flatten
 from rnnlm.errors import UserError
 from rnnlm.evaluation.protocol import EvalProtocol
-from rnnlm.evaluation.tally import STDERR_BLOCK, Blocks
-from rnnlm.files import write_atomic
+from rnnlm.evaluation.tally import Blocks
 from rnnlm.nn import model
-from rnnlm.runs.layout import Row, RunDir, load_run
+from rnnlm.runs.layout import Row, RunDir, RunInfo, load_run
 from rnnlm.runs.metrics import read_rows
-from rnnlm.runs.results import read_results, row_blocks
+from rnnlm.runs.results import parse_protocol, read_results, row_blocks
 from rnnlm.runs.trust import check_trust
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 WARM = 512
 """Warm-up symbols from which on lanes read side by side give the bpc of one lane, to 1e-3."""
@@ -30,7 +21,10 @@ WARM = 512
 
 @dataclass(frozen=True)
 class Run:
-    """Hold one evaluation of a run (`result`, a line of result.jsonl) and what its training took up to that step."""
+    """Hold one evaluation of a run (`result`, a line of result.jsonl) and what its training took up to that step.
+
+    `validation` is true where it is the last validation of the training, which keeps no blocks.
+    """
 
     name: str
     config: Config
@@ -39,6 +33,7 @@ class Run:
     symbols: int
     flops: float
     seconds: float | None
+    validation: bool = False
     parent: str = ""
     """The checkpoint that the run began with, as DIR@STEP; "" for none."""
 
@@ -48,14 +43,14 @@ class Run:
         return float(self.result["bpc"])
 
     @property
-    def blocks(self) -> Blocks:
-        """Return the costs in blocks of STDERR_BLOCK symbols."""
-        return row_blocks(self.result).coarsen(STDERR_BLOCK)
+    def blocks(self) -> Blocks | None:
+        """Return the costs in blocks; None for a validation."""
+        return None if self.validation else row_blocks(self.result)
 
     @property
-    def interval(self) -> float:
-        """Return half the 95 % confidence interval of the bpc; 0 for a single block."""
-        return t_quantile(len(self.blocks.nats)) * self.result["stderr"] if self.result["stderr"] else 0.0
+    def interval(self) -> float | None:
+        """Return half the 95 % confidence interval of the bpc, None where there is none."""
+        return self.blocks.half_interval() if self.blocks else None
 
     @property
     def comparison_key(self) -> tuple[str, ...]:
@@ -85,31 +80,88 @@ def protocol_key(row: Row) -> str:
     return key
 
 
+def open_runs(
+    workdirs: Sequence[Path], split: str | None, symbols: tuple[int, int], protocol: str, trust_code: bool = False
+) -> list[Run]:
+    """Open an evaluation of each run on a split: if it is None, on test, or on valid where only that has one of all.
+
+    Raises UserError as `open_run`.
+    """
+    if split is None:
+        saved = [load_run(workdir) for workdir in workdirs]
+        have = (s for s in ("test", "valid") if all(find_result(run, s, symbols, protocol) for run in saved))
+        split = next(have, "test")
+    return [open_run(workdir, split, symbols, protocol, trust_code) for workdir in workdirs]
+
+
 def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str, trust_code: bool = False) -> Run:
     """Open a run's newest evaluation on `symbols` = (from, to) of a split, to=0 for its end.
 
-    `protocol` is what the protocol's words begin with, "" for the run's own. Raises UserError if there is no such
-    evaluation, or if the run's cell, which tells the FLOPs, is code that is not trusted.
+    `protocol` is what the protocol's words begin with, "" for the run's own. Where there is no such evaluation, it is
+    the last validation of the training if that fits. Raises UserError if there is neither, or if the run's cell, which
+    tells the FLOPs, is code that is not trusted.
     """
     run = load_run(workdir)
     check_trust(workdir, run.config.model, trust_code)
-    rows, protocol = read_results(run), protocol or EvalProtocol.of_run(run.config).name
-    begin, end = run.splits.get(split, (0, 0))
-    scored = [symbols[0], min(symbols[1] or end - begin, end - begin)]
-    matching = [r for r in rows if (r["split"], r["symbols"]) == (split, scored) and r["protocol"].startswith(protocol)]
-    if not matching:
+    result = find_result(run, split, symbols, protocol)
+    if result is None:
+        rows, scored = read_results(run), scored_symbols(run, split, symbols)
         have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
             f"{workdir} has no evaluation on {split}, symbols {scored[0]}..{scored[1]}, under {protocol}: it has "
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
-    result = matching[-1]
     trained = result["step"] * run.symbols_per_step
     flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
     logged, _ = read_rows(RunDir(workdir).metrics, result["step"])
     seconds = logged[-1]["seconds"] if logged else None
     parent = "{path}@{step}".format(**run.parent) if run.parent else ""
-    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, parent)
+    no_blocks = result["blocks"] is None
+    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, no_blocks, parent)
+
+
+def scored_symbols(run: RunInfo, split: str, symbols: tuple[int, int]) -> list[int]:
+    """Return the [from, to) that is asked for by `symbols`, where to=0 is the end of the split."""
+    begin, end = run.splits.get(split, (0, 0))
+    return [symbols[0], min(symbols[1] or end - begin, end - begin)]
+
+
+def find_result(run: RunInfo, split: str, symbols: tuple[int, int], protocol: str) -> Row | None:
+    """Return the result that `open_run` opens, None where there is none; a validation has no blocks."""
+    scored = scored_symbols(run, split, symbols)
+    protocol = protocol or EvalProtocol.of_run(run.config).name
+    rows = [r for r in read_results(run) if (r["split"], r["symbols"]) == (split, scored)]
+    matching = [r for r in rows if r["protocol"].startswith(protocol)]
+    return matching[-1] if matching else last_validation(run, split, symbols, protocol)
+
+
+def last_validation(run: RunInfo, split: str, symbols: tuple[int, int], protocol: str) -> Row | None:
+    """Return the last validation of a run's training as a line of results without blocks; None if it does not fit.
+
+    Unless some symbols are asked for, it may be of the first `eval.max_symbols` of the split.
+    """
+    validations = [row for row in read_rows(RunDir(run.folder).metrics)[0] if "valid_bpc" in row]
+    if split != "valid" or not validations:
+        return None
+    row = validations[-1]
+    words, count = row["valid_protocol"], row["valid_count"]
+    if not words.startswith(protocol) or (any(symbols) and scored_symbols(run, split, symbols) != [0, count]):
+        return None
+    found = re.search(r"(\d+) lanes, (\d+) warm-up", words)
+    lanes, warmup = (int(found[1]), int(found[2])) if found else (1, 0)
+    return {
+        **parse_protocol(words, lanes),
+        **{name: row[f"valid_{name}"] for name in ("protocol", "count", "nats", "bpc", "bpb")},
+        "split": split,
+        "split_spec": run.config.data.split,
+        "symbols": [0, count],
+        "kind": run.vocabulary.kind,
+        "lanes": lanes,
+        "warmup": warmup,
+        "step": row["step"],
+        "corpus": run.sha256,
+        "blocks": None,
+    }
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
@@ -128,24 +180,26 @@ def rank(runs: Sequence[Run]) -> list[Run]:
 def table(runs: Sequence[Run]) -> list[Row]:
     """Return one row a run, best first, ready for JSON, with the config keys in which the runs differ.
 
-    A row has the `parent` that the run began with where some run has one.
-    `worse_by` is the paired difference from the best run in bpc, `interval` its 95 % confidence interval.
+    `worse_by` is the paired difference from the best run in bpc, `interval` its 95 % confidence interval, and
+    `bpc_interval` that of the bpc itself. `source` is eval, or validation where the bpc is that of the last validation
+    of the training; this has no intervals. A row has the `parent` that the run began with where some run has one.
     """
     ranked = rank(runs)
     flat = [dict(flatten(run.config.as_dict())) for run in ranked]
-    differing = [name for name in flat[0] if len({repr(values[name]) for values in flat}) > 1]
+    differing = [name for name in flat[0] if len({repr(values.get(name)) for values in flat}) > 1]
     differing = [name for name in differing if name != "train.init_from"]  # `parent` says it with the step
     rows = []
     for run, values in zip(ranked, flat, strict=True):
-        delta_bpc, error = run.blocks.paired_difference(ranked[0].blocks)
-        half = None if error is None else error * t_quantile(len(run.blocks.nats))
+        delta_bpc, interval = compare_pair(run, ranked[0])
+        own = run.blocks.uncertainty() if run.blocks else dict.fromkeys(("stderr", "interval"))
         rows.append(
             {
                 "run": run.name,
                 "bpc": run.bpc,
-                "stderr": run.result["stderr"],
+                "bpc_interval": own["interval"],
+                "stderr": own["stderr"],
                 "worse_by": delta_bpc,
-                "interval": None if half is None else [delta_bpc - half, delta_bpc + half],
+                "interval": interval,
                 "parameters": run.parameters,
                 "symbols": run.symbols,
                 "flops": run.flops,
@@ -154,86 +208,17 @@ def table(runs: Sequence[Run]) -> list[Row]:
                 "protocol": run.result["protocol"],
                 "step": run.result["step"],
                 **({"parent": run.parent or None} if any(other.parent for other in ranked) else {}),
-                **{name: values[name] for name in differing},
+                "source": "validation" if run.validation else "eval",
+                **{name: values.get(name) for name in differing},
             }
         )
     return rows
 
 
-def t_quantile(blocks: int) -> float:
-    """Return half a 95 % confidence interval in standard errors: Student's t, since the spread is from the blocks."""
-    return float(scipy.stats.t.ppf(0.975, blocks - 1))
-
-
-def format_rows(rows: list[Row]) -> list[list[str]]:
-    """Format the rows of `table` as text: a heading, then the rows."""
-
-    def cell(name: str, value: Any) -> str:
-        forms: dict[str, Callable[[Any], str]] = {
-            "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
-            "worse_by": lambda v: f"{v:.4f}",
-            "parent": lambda v: Path(v).name,
-            "flops": lambda v: f"{v:.2e}",
-            "seconds": lambda v: f"{v:,.0f}",
-            "symbols_per_second": lambda v: f"{v:,.0f}",
-        }
-        if value is None or name not in forms:
-            return "" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value}"
-        return forms[name](value)
-
-    headings = {"interval": "95 % interval", "worse_by": "worse by", "symbols_per_second": "symbols/s", "stderr": "+-"}
-    header = [headings.get(name, name) for name in rows[0]]
-    return [header, *([cell(name, value) for name, value in row.items()] for row in rows)]
-
-
-def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
-    """Fit (a, b) of y = a x^-b by least squares of the logarithms; None if fewer than three x differ.
-
-    A law through two points says nothing.
-    """
-    if len(set(x)) < 3:
-        return None
-    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
-    return math.exp(intercept), -float(slope)
-
-
-def plot(runs: Sequence[Run], path: Path) -> None:
-    """Plot bpc against parameters, training compute and time, each with its power law. Raises WriteError."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    key = rank(runs)[0].comparison_key
-    costs: dict[str, Sequence[float | None]] = {
-        "parameters": [float(run.parameters) for run in runs],
-        "training FLOPs": [run.flops for run in runs],
-        "training seconds": [run.seconds for run in runs],
-    }
-    for ax, (name, values) in zip(axes, costs.items(), strict=True):
-        plot_axis(ax, name, [(run, x) for run, x in zip(runs, values, strict=True) if x])
-    axes[0].set_ylabel("bits per character, 95 % interval")
-    figure.suptitle(", ".join(key), fontsize=9)
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:])
-    write_atomic(path, [image.getvalue()])
-
-
-def plot_axis(ax: "Axes", name: str, points: Sequence[tuple[Run, float]]) -> None:
-    """Draw the bpc of runs against a cost, on a logarithmic axis."""
-    from matplotlib import ticker
-
-    x, bpc = [cost for _, cost in points], [run.bpc for run, _ in points]
-    ax.errorbar(x, bpc, yerr=[run.interval for run, _ in points], fmt="o", capsize=3)
-    for run, cost in points:
-        ax.annotate(Path(run.name).name, (cost, run.bpc), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    law = power_law(x, bpc)
-    if law:
-        line = np.geomspace(min(x), max(x), 50)
-        ax.plot(line, law[0] * line ** -law[1], "--", color="gray", label=f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$")
-        ax.legend()
-    ax.set_xscale("log")
-    ax.margins(x=0.15)  # room for names
-    ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-    ax.set_xlabel(name)
+def compare_pair(run: Run, other: Run) -> tuple[float, list[float] | None]:
+    """Return (own bpc minus another run's on the same symbols, its 95 % interval or None), blocks paired."""
+    if run.blocks is None or other.blocks is None:
+        return run.bpc - other.bpc, None
+    difference = run.blocks.difference(other.blocks)
+    interval = difference.interval()
+    return difference.tally.bpc, None if interval is None else list(interval)

@@ -32,7 +32,8 @@ class RunLogger:
     """Log a run from `step` on, and drop the rows and samples of later steps that a run cut off has left.
 
     Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step, in
-    one dict that changes with the rows. Raises UserError and WriteError.
+    one dict that changes with the rows; `train_bpc` is that of the last row of training. Raises UserError and
+    WriteError.
     """
 
     def __init__(self, folder: Path, step: int, write: bool):
@@ -41,6 +42,7 @@ class RunLogger:
         self._began = time.perf_counter() - (earlier[-1]["seconds"] if earlier else 0.0)
         self._validations = [row for row in earlier if "valid_bpc" in row]
         self.scores: dict[int, float] = validation_scores(self._validations)
+        self.train_bpc: float | None = next((row["bpc"] for row in reversed(earlier) if "bpc" in row), None)
         if write:
             self._path = self.folder.metrics
             with writing(self._path):
@@ -71,6 +73,7 @@ class RunLogger:
             self._validations.append(values)
             self.scores.clear()
             self.scores.update(validation_scores(self._validations))
+        self.train_bpc = values.get("bpc", self.train_bpc)
         if self.write:
             with writing(self._path):
                 self._metrics.write(json.dumps(values) + "\n")

@@ -14,8 +14,10 @@ dynamic        null but for dynamic: {method, segment, learning_rate, decay, nor
 count          symbols scored
 nats           their cost, the sum of -ln p
 bpc, bpb       bits per symbol and bits per byte
-stderr         standard error of the bpc over blocks of 10,000 symbols; null for a single block
-block          symbols of a block: 1,000; 10,000 in version 1
+stderr         standard error of the bpc, or null; lines without interval have that over blocks of 10,000 symbols
+interval       [low, high], the 95 % confidence interval of the bpc, or null
+no_interval    why there is none, in words; else null
+block          symbols of a block: 1, 10, 100 or 1,000, by the count; 10,000 in version 1
 blocks         nats of each block in the order of the text; the last block may be shorter
 step           the checkpoint's step
 params         digest of the params (checkpoint.digest)
@@ -51,7 +53,7 @@ VERSION_2_FIELDS = VERSION_1_FIELDS | {
     "params", "trained_as", "git", "time", "seconds",
 }  # fmt: skip
 """Fields without which a line of version 2 is skipped: these stay as they are, whatever fields are added."""
-FIELDS = VERSION_2_FIELDS
+FIELDS = VERSION_2_FIELDS | {"interval", "no_interval"}
 """All fields of a line; one that an older line lacks is null when it is read."""
 
 
@@ -103,12 +105,12 @@ def read_results(run: RunInfo) -> list[Row]:
 def upgrade_row(row: Row, split_spec: str) -> Row:
     """Return a line in the present schema: fields that it lacks are null.
 
-    Of a line of version 1 the protocol's fields are read from its words; what version 1 did not record is null.
-    `split_spec` is the run's.
+    In a line of version 1, the protocol's fields are read from its words, and what it did not record is null. Standard
+    error and interval of a line that lacks the latter are made from its blocks. `split_spec` is the run's.
     """
-    if "version" in row:
-        return dict.fromkeys(FIELDS) | row
-    added = {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
+    added = {} if "interval" in row else row_blocks(row).uncertainty()
+    if "version" not in row:
+        added |= {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
     return dict.fromkeys(FIELDS) | row | added
 
 

@@ -32,6 +32,7 @@ from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
 from rnnlm.training import budget, optim
+from rnnlm.training.divergence import DivergenceWatch
 from rnnlm.training.gap import explain_gap
 from rnnlm.training.parent import open_parent
 from rnnlm.training.resume import describe_changes, refuse_difference, refuse_shorter, start_or_resume
@@ -55,6 +56,7 @@ class Trainer:
         self.step = train_step(config, len(vocabulary), self.optimizer)
         self.evaluator = Evaluator(config.model, len(vocabulary))
         self.sampler = Sampler(Stepper(config.model, len(vocabulary), separator=vocabulary.separator))
+        self.watch = DivergenceWatch(len(vocabulary), config.optim.warmup)
         self.folder = layout.RunDir(workdir).checkpoints
         self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
@@ -200,6 +202,8 @@ class Trainer:
                 f"{param_norm}"
             )
         bpc = Tally(loss, 1).bpc
+        if (warning := self.watch.read(step, bpc)) and parallel.is_main():
+            self.console.warn(warning)
         clock = time.perf_counter()
         self.console.progress(step, self.config.train.steps, bpc, self.speed(step, clock))
         if step % self.config.log.every == 0 or step == self.config.train.steps:
@@ -275,6 +279,7 @@ class Trainer:
             "valid_bpc": scores.get(step),
             "best_step": best_step,
             "best_valid_bpc": None if best_step is None else scores[best_step],
+            "warning": self.watch.verdict(step, self.logger.train_bpc, scores.get(step)),
         }
         self.logger.finish(self.config.as_dict(), result)
         if parallel.is_main():

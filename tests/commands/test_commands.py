@@ -132,7 +132,7 @@ def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     other = tmp_path / "other"
     train(other, text_file, "--config.data.symbols=byte_seen", "--config.model.hidden=20", "--config.train.steps=60")
     assert "has no evaluation on test, symbols 0..600, under carry: it has none. Make one" in rnnlm(
-        "compare", str(other), code=2
+        "compare", str(other), "--split=test", code=2
     )
     for folder in (run, other):
         rnnlm("eval", f"--workdir={folder}", "--json")
@@ -153,7 +153,8 @@ def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     printed = rnnlm("compare", str(run), str(other), "--symbols-to=300", code=2)
     assert "has no evaluation on test, symbols 0..300, under carry" in printed
     rnnlm("eval", f"--workdir={other}", "--json", "--split=valid")
-    assert "has no evaluation on valid" in rnnlm("compare", str(run), str(other), "--split=valid", code=2)
+    both = json.loads(rnnlm("compare", str(run), str(other), "--split=valid", "--format=json"))
+    assert {row["run"]: row["source"] for row in both} == {str(run): "validation", str(other): "eval"}
 
 
 def test_baselines_of_a_runs_own_text(run):

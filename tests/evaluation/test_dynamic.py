@@ -10,7 +10,7 @@ import pytest
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.evaluation import evaluator, protocol, tally
+from rnnlm.evaluation import protocol, tally
 from rnnlm.evaluation.dynamic import (
     EPSILON,
     TUNED_SEGMENTS,
@@ -114,9 +114,8 @@ def test_with_a_zero_learning_rate_it_equals_static_evaluation_exactly(method, m
     assert score.tally.nats == static.tally.nats
 
 
-def test_the_future_has_no_effect_on_a_prediction(monkeypatch):
+def test_the_future_has_no_effect_on_a_prediction():
     """A change of the text within a segment changes only the costs of later symbols."""
-    monkeypatch.setattr(evaluator, "BLOCK", 1)
     other = bytearray(DATA)
     other[3205:3300] = DATA[1000:1095]
     changed = Text.from_text(VOCABULARY, bytes(other))

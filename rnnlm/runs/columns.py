@@ -1,0 +1,102 @@
+"""Lay out a comparison as text: the columns of each row, and those of them that fit a width."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnlm.runs.layout import Row
+
+Lines = list[list[str]]
+"""A heading and the rows below it, a text for each column."""
+HEADINGS = {
+    "bpc_interval": "+- 95 %",
+    "interval": "95 % interval",
+    "worse_by": "worse by",
+    "symbols_per_second": "symbols/s",
+}
+FIRST = ("run", "bpc", "worse_by", "interval")
+LAST = (
+    "bpc_interval",
+    "parameters",
+    "seconds",
+    "symbols",
+    "step",
+    "flops",
+    "symbols_per_second",
+    "stderr",
+    "source",
+    "protocol",
+)
+"""Columns in the order in which they are given room; the config keys in which the runs differ come in between."""
+MOST_OF_NAME = 18
+"""Characters of a run's name where there is not room for all columns."""
+GAP = 3
+"""Characters between two columns."""
+
+
+def format_rows(rows: list[Row]) -> Lines:
+    """Format the rows of `compare.table` as text; a star marks the bpc of a validation."""
+    forms: dict[str, Callable[[Any], str]] = {
+        "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
+        "bpc_interval": lambda v: f"{(v[1] - v[0]) / 2:.4f}",
+        "worse_by": lambda v: f"{v:.4f}",
+        "stderr": lambda v: f"{v:.4f}",
+        "parent": lambda v: Path(v).name,
+        "flops": lambda v: f"{v:.2e}",
+        "seconds": lambda v: f"{v:,.0f}",
+        "symbols_per_second": lambda v: f"{v:,.0f}",
+    }
+
+    def cell(row: Row, name: str) -> str:
+        value = row[name]
+        if name == "bpc":
+            return f"{value:.4f}" + ("*" if row["source"] == "validation" else "")
+        if value is None or name in forms:
+            return "" if value is None else forms[name](value)
+        return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+
+    return [[HEADINGS.get(name, name) for name in rows[0]], *([cell(row, name) for name in row] for row in rows)]
+
+
+def fit_rows(rows: list[Row], width: int) -> Lines:
+    """Format rows so that they fit a width in characters: -> the columns that matter most, long names cut.
+
+    All columns are there if they fit. Else keys lose their section, columns without a value are left out, and half of
+    the interval of a difference stands beside it.
+    """
+    columns = dict(zip(rows[0], map(list, zip(*format_rows(rows), strict=True)), strict=True))
+    if table_width(columns.values()) <= width:
+        return [list(line) for line in zip(*columns.values(), strict=True)]
+    columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
+    halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
+    columns["interval"] = [HEADINGS["bpc_interval"], *("" if half is None else f"{half:.4f}" for half in halves)]
+    keys = [name for name in columns if name not in FIRST + LAST]
+    short = [name.rpartition(".")[2] for name in keys]
+    for name, last in zip(keys, short, strict=True):
+        columns[name][0] = last if short.count(last) == 1 else name
+    chosen: list[str] = []
+    for name in (*FIRST, *keys, *LAST):
+        fits = table_width([columns[n] for n in [*chosen, name]]) <= width
+        if name in ("run", "bpc") or (fits and any(columns[name][1:])):
+            chosen.append(name)
+    return [list(line) for line in zip(*(columns[name] for name in columns if name in chosen), strict=True)]
+
+
+def table_width(columns: Iterable[list[str]]) -> int:
+    """Return the characters that columns take side by side, with a frame."""
+    return 1 + sum(max(map(len, column)) + GAP for column in columns)
+
+
+def shorten(names: Sequence[str], most: int) -> list[str]:
+    """Cut names in the middle to `most` characters, or as few more as keep different names different.
+
+    The folder that all lie in is left out, and the place of the cut is the one nearest to the middle.
+    """
+    if max(map(len, names)) > most and len(folders := {name.rpartition("/")[0] for name in names}) == 1:
+        names = [name[len(min(folders)) :].lstrip("/") for name in names]
+    for length in range(most, max(map(len, names))):
+        for tail in sorted(range(length), key=lambda tail: abs(2 * tail - length)):
+            cut = [n if len(n) <= length else f"{n[: length - tail - 1]}…{n[len(n) - tail :]}" for n in names]
+            if len(set(cut)) == len(set(names)):
+                return cut
+    return list(names)

@@ -1,0 +1,179 @@
+"""Plot the bpc of runs against what they cost, or against keys of their configs."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnlm.config import fields, flatten, unknown_key_message
+from rnnlm.errors import UserError
+from rnnlm.files import write_atomic
+from rnnlm.runs.columns import MOST_OF_NAME, shorten
+from rnnlm.runs.compare import Run, rank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COSTS = {
+    "parameters": "parameters",
+    "flops": "training FLOPs",
+    "seconds": "training seconds",
+    "symbols": "symbols read",
+}
+"""What a run costs, and its label."""
+LAW_COSTS = ("parameters", "flops", "symbols")
+"""Costs by which bpc falls as a power law; seconds depend on the machine and on what else ran there."""
+LAW_POINTS = 4
+"""Different costs without which no law is fitted."""
+
+
+def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
+    """Fit (a, b) of y = a x^-b by least squares of the logarithms; None if fewer than LAW_POINTS x differ."""
+    if len(set(x)) < LAW_POINTS:
+        return None
+    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
+    return math.exp(intercept), -float(slope)
+
+
+def axis_names(x: str) -> list[str]:
+    """Split what `--x` says into the name of the x axis and, if given, that of the colour.
+
+    Raises UserError for more than two names, and for one that is neither a cost nor a config key.
+    """
+    names = x.split(",")
+    known = [*COSTS, *(name for name, _, _ in fields())]
+    if len(names) > 2:
+        raise UserError(f"--x={x} has {len(names)} names: give one for the axis and at most one for the colour.")
+    for name in names:
+        if name not in known and not name.startswith("model.options."):
+            raise UserError(f"--x={name}: {unknown_key_message(name, known)} {', '.join(COSTS)} are axes, too.")
+    return names
+
+
+def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
+    """Plot the bpc of runs to a file whose name ends in .png, .svg or .pdf.
+
+    `x` names the x axis, and after a comma what the colour stands for: costs or config keys; without it, parameters,
+    training compute and time stand side by side. Raises UserError for an unknown name, and WriteError.
+    """
+    from matplotlib.figure import Figure
+
+    key = rank(runs)[0].comparison_key
+    names = axis_names(x) if x else []
+    if names:
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        axes = [figure.subplots()]
+        plot_groups(axes[0], runs, *names)
+    else:
+        figure = Figure(figsize=(12, 4), layout="constrained")
+        axes = list(figure.subplots(1, 3, sharey=True))
+        for ax, name in zip(axes, ("parameters", "flops", "seconds"), strict=True):
+            plot_groups(ax, runs, name)
+            label_points(ax, runs, name)
+    axes[0].set_ylabel("bits per character, 95 % interval")
+    figure.suptitle(", ".join(key[:2]) + "\n" + ", ".join(key[2:]), fontsize=9)
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:], dpi=150)
+    write_atomic(path, [image.getvalue()])
+
+
+def label_points(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
+    """Write the names of runs beside their points, towards the middle of the axis."""
+    at = [getattr(run, cost) or 0 for run in runs]
+    low, high = min(filter(None, at), default=1), max(at)
+    for run, x, name in zip(runs, at, shorten([run.name for run in runs], MOST_OF_NAME), strict=True):
+        left = x > math.sqrt(low * high)
+        if x:
+            offset, side = (-5 if left else 5, 5), "right" if left else "left"
+            label = ax.annotate(
+                name, (x, run.bpc), xytext=offset, textcoords="offset points", fontsize=8, horizontalalignment=side
+            )
+            label.set_in_layout(False)
+
+
+def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") -> None:
+    """Draw the bpc of runs against a cost or config key, in a colour for each value of another.
+
+    Runs without the cost are left out.
+    """
+    runs = [run for run in runs if name not in COSTS or getattr(run, name)]
+    values = [value_of(run, name) for run in runs]
+    categories = [] if all(map(is_number, values)) else in_order(values)
+    places = [categories.index(value) if categories else float(value) for value in values]
+    groups = in_order([value_of(run, colour) for run in runs])
+    for value, shade in zip(groups, shades(len(groups)), strict=True):
+        points = [(x, run) for x, run in zip(places, runs, strict=True) if value_of(run, colour) == value]
+        x, bpc = [x for x, _ in points], [run.bpc for _, run in points]
+        error = [run.interval or 0.0 for _, run in points]
+        ax.errorbar(x, bpc, yerr=error, fmt="o", capsize=3, color=shade, label=f"{value}" if colour else None)
+        if not categories and name != "seconds":
+            draw_trend(ax, x, bpc, shade, law=power_law(x, bpc) if name in LAW_COSTS else None)
+    if any(ax.get_legend_handles_labels()):
+        ax.legend(title=colour or None, fontsize=8, title_fontsize=8)
+    set_scale(ax, places, categories, name in COSTS)
+    ax.margins(x=0.15)  # room for names
+    ax.set_xlabel(COSTS.get(name, name))
+
+
+def draw_trend(
+    ax: "Axes", x: Sequence[float], bpc: Sequence[float], shade: Any, law: tuple[float, float] | None
+) -> None:
+    """Draw a power law, or in its place a line through the mean bpc at each x."""
+    if law:
+        line = np.geomspace(min(x), max(x), 50)
+        label = f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$"
+        ax.plot(line, law[0] * line ** -law[1], "--", color=shade, alpha=0.6, label=label)
+    else:
+        at = sorted(set(x))
+        means = [np.mean([b for b, place in zip(bpc, x, strict=True) if place == value]) for value in at]
+        ax.plot(at, means, "-", color=shade, alpha=0.4, linewidth=1)
+
+
+def set_scale(ax: "Axes", places: Sequence[float], categories: Sequence[Any], cost: bool) -> None:
+    """Make the x axis logarithmic for costs and where values span a decade, with ticks at categories or values."""
+    from matplotlib import ticker
+
+    if categories:
+        ax.set_xticks(range(len(categories)), [f"{category}" for category in categories])
+        return
+    at = np.array(sorted(set(places)))
+    logarithmic = at.size > 0 and at[0] > 0 and (cost or at[-1] >= 10 * at[0])
+    if logarithmic:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    gaps = np.diff(np.log(at) if logarithmic else at)
+    if not cost and at.size and (at.size == 1 or gaps.min() > 0.07 * gaps.sum()):  # labels do not touch
+        ax.set_xticks(at)
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.xaxis.set_major_formatter(
+        ticker.EngFormatter(sep="") if cost else ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    )
+
+
+def value_of(run: Run, name: str) -> Any:
+    """Return a run's cost or its value of a config key; None where it has no such key, and for no name."""
+    if name in COSTS:
+        return getattr(run, name)
+    value = dict(flatten(run.config.as_dict())).get(name)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value has a place on an axis by itself."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def in_order(values: Sequence[Any]) -> list[Any]:
+    """Return the different values, numbers first."""
+    return sorted(set(values), key=lambda value: (0, value, "") if is_number(value) else (1, 0, str(value)))
+
+
+def shades(count: int) -> list[Any]:
+    """Return different colours, those of a scale where there are many."""
+    from matplotlib import colormaps
+
+    return [colormaps["tab10"](i) if count <= 10 else colormaps["viridis"](i / (count - 1)) for i in range(count)]
