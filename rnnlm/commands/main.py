@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        print(f"rnnlm: interrupted{stopped}", file=sys.stderr)
         return 130
 
 

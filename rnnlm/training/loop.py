@@ -24,6 +24,7 @@ from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.layout import Row
+from rnnlm.runs.lock import lock_run_dir
 from rnnlm.runs.logger import RunLogger
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
@@ -169,6 +170,7 @@ class Trainer:
                 if self.checkpoints:
                     self.checkpoints.save(step, host_state)
         if stopping:
+            self.console.done()
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
         return not stopping
@@ -290,7 +292,9 @@ def train(
             layout.refuse_other(workdir, existing.config, config)
             if config.data.files != existing.config.data.files and any_match(config.data.files):
                 data = data or config.data.files
-        elif data:
+        else:
+            layout.refuse_foreign_files(workdir)
+        if data and not existing:
             raise UserError(
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
@@ -298,13 +302,15 @@ def train(
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
         checkpoint.refuse_file(trainer.folder)
-        lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
-        console.say(
-            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
-            f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
-        )
-    with lock, signals as stop:
+    with signals as stop, contextlib.ExitStack() as stack:  # from the first file on, a signal saves
+        with parallel.sync_errors():
+            if parallel.is_main():
+                stack.enter_context(lock_run_dir(workdir))
+            console.say(
+                f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+                f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
+                f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
+            )
         try:
             first, state = start_or_resume(config, dataset, trainer.optimizer, trainer.folder, console)
             with parallel.sync_errors():
