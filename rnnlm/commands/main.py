@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -40,6 +41,20 @@ VERBS = {
 }
 """Each verb's module in commands/, and its function there."""
 
+INTERRUPTED = {"train": " before training began: no run folder was made or changed"}
+"""What is said besides of a verb that Ctrl-C ends; from its first file on, training saves and says so itself."""
+
+SMALLER = {
+    "train": "train with a lower model.hidden, train.batch or train.window, in a new folder; train.accumulate and "
+    "train.remat save memory, too",
+    "eval": "read fewer --lanes, or use fewer --cpu_devices",
+    "sample": "draw fewer at once (--num)",
+    "compress": "code fewer --lanes",
+    "decompress": "decode it where there is more",
+    "baseline": "lower --order",
+}
+"""What takes less memory, by verb."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line: -> its exit code, 2 for bad input."""
@@ -73,9 +88,22 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except KeyboardInterrupt as stopped:
-        print(f"rnnlm: interrupted{stopped}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"rnnlm: interrupted{INTERRUPTED.get(argv[0], '')}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        asked = re.search(r"(\d+) bytes", str(error))
+        size = f" ({int(asked[1]) / 1e9:,.1f} GB more were asked for)" if asked else ""
+        advice = SMALLER.get(argv[0], "use a machine with more")
+        print(f"rnnlm: The memory is used up{size}: {advice}.", file=sys.stderr)
+        return 2
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of Python, numpy or jax says that memory is used up."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def find_verb(name: str) -> Callable[[list[str]], int]:

@@ -147,8 +147,8 @@ def refuse_foreign_files(folder: Path) -> None:
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise UserError(
-            f"--workdir={folder} holds no run, but other files ({', '.join(foreign[:3])}{more}): name a new or an empty "
-            "folder."
+            f"--workdir={folder} holds no run, but other files ({', '.join(foreign[:3])}{more}): name a new or an "
+            "empty folder."
         )
 
 

@@ -29,7 +29,7 @@ from rnnlm.runs.logger import RunLogger
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
-from rnnlm.training import optim
+from rnnlm.training import footprint, optim
 from rnnlm.training.resume import refuse_difference, start_or_resume
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import Metrics, Window, state_to_host, train_step
@@ -301,16 +301,17 @@ def train(
             )
         dataset = existing.open_dataset(data) if existing else open_dataset(config.data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
+        footprint.refuse_too_large(config, len(dataset.text.vocabulary), trainer.optimizer)
         checkpoint.refuse_file(trainer.folder)
     with signals as stop, contextlib.ExitStack() as stack:  # from the first file on, a signal saves
         with parallel.sync_errors():
             if parallel.is_main():
                 stack.enter_context(lock_run_dir(workdir))
-            console.say(
-                f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-                f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
-                f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
-            )
+        console.say(
+            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
+            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
+            f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
+        )
         try:
             first, state = start_or_resume(config, dataset, trainer.optimizer, trainer.folder, console)
             with parallel.sync_errors():

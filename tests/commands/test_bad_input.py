@@ -45,6 +45,7 @@ def refused(capsys, *args):
         ("data.split=graves_96_4", "100,000,000 bytes"),
         ("model.forget_bias=x", "--config.model.lstm.forget_bias=x does not fit: it takes float"),
         ("seed=99999999999999999999", "seed=99999999999999999999 is impossible"),
+        ("model.hidden=200000", "Training needs at least 7,680.4 GB of memory on each device (params 3,840.2 GB"),
     ],
 )
 def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, complaint):

@@ -70,7 +70,9 @@ def test_a_folder_of_somebodys_files_is_refused(tmp_path):
         (folder / name).write_text("")
         refuse_foreign_files(folder)
     (folder / "config.json").write_text("{}")  # of another program, for there is no lock
-    with pytest.raises(UserError, match=r"holds no run, but other files \(config.json\): name a new or an empty folder"):
+    with pytest.raises(
+        UserError, match=r"holds no run, but other files \(config.json\): name a new or an empty folder"
+    ):
         refuse_foreign_files(folder)
     for name in ("lock", "vocab.json", "events.out.tfevents.1.host", ".run.json.17.part"):  # of a start that was killed
         (folder / name).write_text("")
