@@ -112,7 +112,7 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
         return values, path, None
     if not values.config:
         raise UserError("--config is missing: give a config file, as in --config=configs/online.py.")
-    return values, path, Config.from_dict(read_config(values.config, overrides))
+    return values, path, Config.from_dict(read_config(values.config, overrides, values.trust_code))
 
 
 def decompress(argv: list[str]) -> int:

@@ -88,7 +88,7 @@ class Console:
 
     def search(self, trials: int, best: float) -> None:
         """Show how far a search is, whose number of trials is not known before, and the best bpc so far."""
-        text = f"{trials} trials, best {best:.4f} bpc" if trials else ""
+        text = f"trial {trials}  best {best:.4f} bpc" if trials else ""
         if self._rich.is_terminal:
             columns = BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
             self._bar = self._bar or self._start(columns, None, transient=True)
