@@ -95,11 +95,11 @@ def compare(
 
     Without `split` it is test where all runs have an evaluation on it, else valid. `symbols` (from, to; to=0: end) and
     the beginning of the protocol's name, by default the runs' own, choose the evaluations. A run without one on valid
-    is compared by the last validation of its training: its row has the source "validation" and no intervals. `plot` names a .png, .svg or .pdf
-    for the bpc against `x`, costs or config keys as `runs.plot.plot` explains. Raises UserError where a run has no
-    evaluation, where they are not of the same symbols read in the same manner, or where a run's cell, which tells the
-    FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is given, another text there than the runs'
-    raises UserError, too; it is not scored.
+    is compared by the last validation of its training: its row has the source "validation" and no intervals. `plot`
+    names a .png, .svg or .pdf for the bpc against `x`, costs or config keys as `runs.plot.plot` explains. Raises
+    UserError where a run has no evaluation, where they are not of the same symbols read in the same manner, or where a
+    run's cell, which tells the FLOPs, is code that is not trusted. If `data` (a file, folder or glob) is given, another
+    text there than the runs' raises UserError, too; it is not scored.
     """
     runs = open_runs(workdirs, split, symbols, protocol, trust_code, data)
     if plot:

@@ -31,6 +31,36 @@ CHANGEABLE = ("train.steps", "train.minutes", "optim.steps", "eval.", "checkpoin
 TEXTS = ("data.separator", "sample.prompt")
 """The keys that hold text, in which the command line interprets backslash escapes."""
 
+ALIASES = {
+    "data.corpus": "dataset",
+    "data.files": "data_dir data_path file filename input_file path text",
+    "model.cell": "cell_type model_type rnn_type type",
+    "model.layers": "depth n_layer n_layers nlayers num_layers number_of_layers",
+    "model.hidden": "hidden_dim hidden_size hidden_units n_hidden nhid num_units rnn_size units width",
+    "model.embedding": "d_model emb_dim emb_size embed_dim embed_size embedding_dim embedding_size emsize",
+    "model.tied": "tie_embeddings tie_weights tied_weights weight_tying",
+    "model.dropout": "drop dropout_p dropout_prob dropout_rate",
+    "model.dtype": "precision",
+    "train.batch": "batch_size bs",
+    "train.window": "block_size bptt context context_length seq_len seq_length sequence_length time_steps",
+    "train.steps": "epoch epochs iterations iters max_epochs max_iters max_steps n_epochs num_epochs num_steps",
+    "train.accumulate": "accumulation_steps grad_accum gradient_accumulation gradient_accumulation_steps",
+    "optim.name": "optimizer",
+    "optim.learning_rate": "base_lr lr peak_lr",
+    "optim.schedule": "lr_schedule lr_scheduler scheduler",
+    "optim.warmup": "warmup_iters warmup_steps",
+    "optim.b1": "beta1",
+    "optim.b2": "beta2",
+    "optim.weight_decay": "l2 wd wdecay",
+    "optim.clip_norm": "clip clip_grad clip_grad_norm grad_clip gradient_clip max_grad_norm",
+    "optim.ema": "ema_decay",
+    "eval.every": "eval_every eval_interval val_interval",
+    "checkpoint.every": "checkpoint_every save_every save_interval",
+    "log.every": "log_every log_interval print_every",
+    "seed": "random_seed rng_seed",
+}
+"""What other programs call a key, and which one it is here: suggested where it is given, never accepted."""
+
 MAX_SEED = 2**32 - 1
 
 
@@ -501,9 +531,14 @@ def type_name(kind: Any) -> str:
 
 
 def unknown_key_message(name: str, known: list[str]) -> str:
-    """Say that a key does not exist, and suggest the nearest one."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    """Say that a key does not exist, and suggest the one that other programs call so, or the nearest one."""
+    word = name.rpartition(".")[2].lower()
+    aliases = [key for key, words in ALIASES.items() if word in words.split()]
+    elsewhere = [key for key, _, _ in fields() if key.rpartition(".")[2] == word and key != name]
+    near = aliases or (elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.5))
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
+    if aliases and "epoch" in word:
+        hint += " It counts windows of train.batch x train.window symbols; `rnnlm train` says how many are an epoch."
     return f"There is no config key {name}; {hint}"
 
 

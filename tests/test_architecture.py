@@ -1,6 +1,7 @@
 """Imports go strictly down from package to package, and some functions are used by one file only."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ LEVEL = {package: level for level, packages in enumerate(LADDER) for package in 
 NO_JAX = {"errors", "config", "files", "data", "baselines"}
 ENTRANCES = {"__init__.py", "__main__.py"}
 FILES = [p for p in sorted((ROOT / "rnnlm").rglob("*.py")) if p.relative_to(ROOT / "rnnlm").name not in ENTRANCES]
+
+
+LOG_2 = r"\blog\(\s*2[.0]*\s*\)|\blog2\(|\bln_?2\b|\bLN_?2\b|0\.693|1\.442"
+"""The ways in which code may turn nats into bits."""
 
 
 def package_of(path: Path) -> str:
@@ -53,14 +58,21 @@ def test_imports_go_down(path):
 
 
 @pytest.mark.parametrize(
-    "word, home",
-    [("log(2", "evaluation/tally.py"), ("jax.pmap", "runtime/parallel.py"), ("psum", "runtime/parallel.py")],
+    "pattern, home",
+    [
+        (LOG_2, "evaluation/tally.py"),
+        (r"jax\.pmap", "runtime/parallel.py"),
+        (r"(?<!parallel\.)psum", "runtime/parallel.py"),
+    ],
 )
-def test_only_one_file_uses_it(word, home):
-    files = {
-        str(p.relative_to(ROOT / "rnnlm")) for p in FILES if f"{word}" in p.read_text().replace("parallel.psum", "")
-    }
+def test_only_one_file_uses_it(pattern, home):
+    files = {str(p.relative_to(ROOT / "rnnlm")) for p in FILES if re.search(pattern, p.read_text())}
     assert files == {home}
+
+
+@pytest.mark.parametrize("code", ["math.log(2)", "np.log(2.0)", "jnp.log( 2 )", "np.log2(p)", "x / LN2", "0.6931"])
+def test_nats_become_bits_in_none_of_these_ways(code):
+    assert re.search(LOG_2, code) and not re.search(LOG_2, code.replace("2", "3").replace("693", "793"))
 
 
 def test_nothing_is_pickled_or_given_to_a_shell():

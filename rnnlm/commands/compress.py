@@ -43,13 +43,14 @@ def main(argv: list[str]) -> int:
         from rnnlm.compression.codec import SEGMENT
 
         begin = time.perf_counter()
-        coded = api.compress_online(data, config, values.segment or SEGMENT, *options)
+        with console:
+            coded = api.compress_online(data, config, values.segment or SEGMENT, *options)
     else:
         lm = load_model(values, values.data)
         adaptation = given_adaptation(values, lm, "rms", "tensor") if values.dynamic else None
         begin = time.perf_counter()
-        coded = lm.compress(data, adaptation, *options)
-    console.done()
+        with console:
+            coded = lm.compress(data, adaptation, *options)
     write_atomic(out, [coded])
     seconds, escapes, tally = time.perf_counter() - begin, coded.escapes, coded.tally
     if values.json:
@@ -111,7 +112,7 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
         return values, path, None
     if not values.config:
         raise UserError("--config is missing: give a config file, as in --config=configs/online.py.")
-    return values, path, Config.from_dict(read_config(values.config, overrides))
+    return values, path, Config.from_dict(read_config(values.config, overrides, values.trust_code))
 
 
 def decompress(argv: list[str]) -> int:
@@ -137,10 +138,10 @@ def decompress(argv: list[str]) -> int:
 
     workdir = run_dir(values) if values.workdir else None
     console, begin = Console(), time.perf_counter()
-    data = language_model.decompress(
-        coded, workdir, name=path, progress=console.share, trust_code=values.trust_code, data=values.data
-    )
-    console.done()
+    with console:
+        data = language_model.decompress(
+            coded, workdir, name=path, progress=console.share, trust_code=values.trust_code, data=values.data
+        )
     write_atomic(out, [data])
     console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begin:.1f} s")
     return 0

@@ -1,6 +1,7 @@
 """rnnlm eval: score a split of a run's text in bits per character."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,15 +44,15 @@ def main(argv: list[str]) -> int:
     if values.tune:
         tune(values, lm, console)
     protocol = given_protocol(values, lm.config)
-    score = lm.score(
-        values.split,
-        protocol=None if values.dynamic else protocol,
-        dynamic=given_options(values, lm) if values.dynamic else None,
-        symbols=(values.symbols_from, values.symbols_to),
-        progress=console.share,
-        record=True,
-    )
-    console.done()
+    with console:
+        score = lm.score(
+            values.split,
+            protocol=None if values.dynamic else protocol,
+            dynamic=given_options(values, lm) if values.dynamic else None,
+            symbols=(values.symbols_from, values.symbols_to),
+            progress=console.share,
+            record=True,
+        )
     line = score.as_dict() | {"step": lm.train_step}
     half = score.blocks.half_interval()
     interval = "" if half is None else f" +- {half:.4f} (95 % interval)"
@@ -92,6 +93,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "tune", False, "dynamic: find segment, rate and decay on the validation split first", flag_values=values
     )
+    flags.DEFINE_bool("verbose", False, "tune: print each trial", flag_values=values)
     flags.DEFINE_string("by_block", "", "a file for the curve: bpc of every 10,000 symbols, as CSV", flag_values=values)
     step_flag(values)
     data_flag(values)
@@ -112,6 +114,8 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
             raise UserError("--dynamic reads with the carry: leave out --protocol.")
         if values.normalize and values.dynamic != "rms":
             raise UserError("--normalize is for --dynamic=rms, whose decay is relative to a mean.")
+    if values.verbose and (values.json or not values.tune):
+        raise UserError("--verbose prints each trial of --tune: add --tune, without --json, or leave it out.")
     for name in ("segment", "learning_rate", "decay", "tune", "normalize"):
         given = values[name].value
         if given and not values.dynamic:
@@ -128,19 +132,26 @@ def given_options(values: flags.FlagValues, lm: "LanguageModel") -> "Adaptation"
 
 
 def tune(values: flags.FlagValues, lm: "LanguageModel", console: "Console") -> None:
-    """Tune dynamic evaluation, showing each trial and the best."""
+    """Tune dynamic evaluation, showing how far it is, or each trial with --verbose, and the best."""
     from rnnlm.evaluation.dynamic import TUNED_SYMBOLS
 
-    trials, count = {}, min(TUNED_SYMBOLS, len(lm.dataset.slice("valid")))
+    trials: dict[Adaptation, float] = {}
+    count = min(TUNED_SYMBOLS, len(lm.dataset.slice("valid")))
 
     def settings(options: "Adaptation") -> str:
         return f"segment {options.segment}  rate {options.learning_rate:.3g}  decay {options.decay:.3g}"
 
     def show(options: "Adaptation", bpc: float) -> None:
         trials[options] = bpc
-        console.say(f"valid {bpc:.4f} bpc  {count:,} symbols  {settings(options)}")
+        if values.verbose:
+            console.say(f"valid {bpc:.4f} bpc  {count:,} symbols  {settings(options)}")
+        else:
+            console.search(len(trials), min(trials.values(), key=lambda bpc: (math.isnan(bpc), bpc)))
 
-    best = lm.tune_dynamic(values.dynamic, values.normalize or "tensor", show)
+    with console:
+        if not values.verbose:
+            console.search(0, math.nan)
+        best = lm.tune_dynamic(values.dynamic, values.normalize or "tensor", show)
     console.say(f"tuned: {settings(best)}  (valid {trials[best]:.4f} bpc)")
 
 

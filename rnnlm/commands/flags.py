@@ -102,17 +102,15 @@ def protocol_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     lanes = (
-        "stretches read side by side: 1 is exact, 0 as many as suit the length; unless given eval.lanes of the run, "
-        "but 0 for windows and 1 for --dynamic"
+        "stretches read side by side: 1 is exact; 0 as many as suit the length, but 1 for --dynamic; unless given "
+        "eval.lanes of the run for carry and records, 0 for windows and for --dynamic"
     )
     flags.DEFINE_integer("lanes", None, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
-    flags.DEFINE_integer(
-        "warmup",
-        None,
-        "not for windows: symbols read before each lane's stretch; eval.warmup of the run unless given",
-        lower_bound=0,
-        flag_values=values,
+    warmup = (
+        "symbols read before each lane's stretch where there are several, for --dynamic up to a whole segment; unless "
+        "given eval.warmup of the run; not for windows"
     )
+    flags.DEFINE_integer("warmup", None, warmup, lower_bound=0, flag_values=values)
     flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
     flags.DEFINE_integer("stride", None, "windows: how many of them count; half unless given", flag_values=values)
     text_flag(values, "separator", None, "records: the symbol that ends one; data.separator of the run or a line break")

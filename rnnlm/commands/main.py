@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 
 from rnnlm.errors import UserError
+from rnnlm.runtime import signals
 
 USAGE = """rnnlm: recurrent language models in JAX/Flax
 
@@ -40,6 +42,20 @@ VERBS = {
 }
 """Each verb's module in commands/, and its function there."""
 
+INTERRUPTED = {"train": " before training began: no run folder was made or changed"}
+"""What is said besides of a verb that Ctrl-C ends; from its first file on, training saves and says so itself."""
+
+SMALLER = {
+    "train": "train with a lower model.hidden, train.batch or train.window, in a new folder; train.accumulate and "
+    "train.remat save memory, too",
+    "eval": "read fewer --lanes, or use fewer --cpu_devices",
+    "sample": "draw fewer at once (--num)",
+    "compress": "code fewer --lanes",
+    "decompress": "decode it where there is more",
+    "baseline": "lower --order",
+}
+"""What takes less memory, by verb."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line: -> its exit code, 2 for bad input."""
@@ -52,13 +68,19 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"rnnlm {rnnlm.__version__}")
         return 0
-    from rnnlm.runtime.quiet import begin_silence
+    with signals.interruptible():
+        return run_verb(*argv)
 
-    begin_silence()
+
+def run_verb(name: str, *argv: str) -> int:
+    """Run a verb: -> its exit code, where what went wrong is reported in one sentence."""
     try:
-        if argv[0] not in VERBS:
-            raise UserError(f"There is no verb {argv[0]!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
-        code = find_verb(argv[0])(argv[1:])
+        from rnnlm.runtime.quiet import begin_silence
+
+        begin_silence()
+        if name not in VERBS:
+            raise UserError(f"There is no verb {name!r}: use one of {', '.join(VERBS)}, or rnnlm --help.")
+        code = find_verb(name)(list(argv))
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -73,8 +95,26 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rnnlm: {what} could not be read or written: {error.strerror or error}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or signals.interrupted:
+            print(f"rnnlm: interrupted{INTERRUPTED.get(name, '')}", file=sys.stderr)
+            return 130
+        if is_out_of_memory(error):
+            print(f"rnnlm: {describe_out_of_memory(name, error)}", file=sys.stderr)
+            return 2
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, numpy or jax says that memory is used up."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def describe_out_of_memory(verb: str, error: BaseException) -> str:
+    """Say that memory is used up, how much more was asked for where the error tells, and what takes less."""
+    asked = re.search(r"(\d+) bytes", str(error))
+    size = f" ({int(asked[1]) / 1e9:,.1f} GB more were asked for)" if asked else ""
+    return f"The memory is used up{size}: {SMALLER.get(verb, 'use a machine with more')}."
 
 
 def find_verb(name: str) -> Callable[[list[str]], int]:

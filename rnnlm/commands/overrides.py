@@ -4,11 +4,11 @@ import os
 import re
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+from rnnlm.commands.config_file import load_config
 from rnnlm.commands.escapes import unescape
 from rnnlm.config import RENAMED, TEXTS, flatten, rename_in_place, unknown_key_message
 from rnnlm.errors import UserError
@@ -93,32 +93,9 @@ def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str]) -> lis
     return overrides
 
 
-def read_config(file: str, overrides: list[str]) -> dict[str, Any]:
-    """Run a config file and apply overrides: -> the config as a plain dict. Raises UserError."""
-    return apply_overrides(run_config_file(file), overrides)
-
-
-def run_config_file(file: str) -> Any:
-    """Run a config file: -> what its get_config returns, a ConfigDict. Raises UserError where that fails."""
-    from ml_collections.config_flags import config_flags
-
-    # A config says `from configs import base`: from where it is called, or from beside the config's own folder.
-    sys.path[:0] = [os.getcwd(), str(Path(file.split(":")[0]).resolve().parent.parent)]
-    values, word = flags.FlagValues(), f"--config={file}"
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=["rnnlm", word])
-    try:
-        values(["rnnlm", word])
-        values.config.to_dict()  # a file that failed raises here
-        return values.config
-    except OSError as error:
-        reason = str(error).split("] ")[-1].strip()
-        raise UserError(f"--config={file} cannot be read ({reason}): name a config file, configs/X.py.") from None
-    except Exception as error:  # a config file is a program, so it can fail in any way
-        reason = str(error).strip().split("\n")[-1]
-        raise UserError(
-            f"--config={file} is no sound config file ({type(error).__name__}: {reason}): "
-            "fix it, or name one like configs/quickstart.py."
-        ) from error
+def read_config(file: str, overrides: list[str], trust_code: bool = False) -> dict[str, Any]:
+    """Load the config that --config names and apply overrides: -> a plain dict. Raises UserError as `load_config`."""
+    return apply_overrides(load_config(file, trust_code), overrides)
 
 
 def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
@@ -132,6 +109,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     known = flatten(config.to_dict())
     overrides = rename_overrides(overrides, [name for name, _ in known])
     check_names(overrides, [name for name, _ in known])
+    refuse_repeated(overrides)
     overrides = [unescape_override(word) for word in overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", config, "", flag_values=values, sys_argv=["rnnlm", *overrides])
@@ -140,7 +118,7 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     except (flags.Error, ValueError) as error:
         for name, default in known:
             if f"--config.{name}=" in str(error):
-                value = next(word for word in overrides if word.startswith(f"--config.{name}"))
+                value = next(word for word in overrides if override_name(word) == name)
                 kind = type(default).__name__
                 raise UserError(f"{value} does not fit: it takes {kind}, such as {default!r}.") from None
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}.") from None
@@ -170,6 +148,16 @@ def override_name(word: str) -> str:
     match = OVERRIDE.match(word)
     assert match is not None
     return match[2]
+
+
+def refuse_repeated(overrides: list[str]) -> None:
+    """Raise UserError for a key that is set twice."""
+    given: dict[str, str] = {}
+    for word in overrides:
+        name = override_name(word)
+        if name in given:
+            raise UserError(f"{given[name]} and {word} set one key: leave out one of them.")
+        given[name] = word
 
 
 def check_names(overrides: list[str], known: list[str]) -> None:

@@ -11,7 +11,8 @@ from rnnlm.errors import UserError
 def main(argv: list[str]) -> int:
     """Train, and print what the run came to."""
     values = flags.FlagValues()
-    config_flag(values, "the config file, configs/X.py; without it the run in --workdir is continued with its own")
+    config_help = "the config file, configs/X.py, or the config.json of another run; without it that of --workdir"
+    config_flag(values, config_help)
     workdir_flags(values, "the run folder, new or with a run to continue")
     data_flag(values)
     device_flags(values)
@@ -52,7 +53,7 @@ def given_config(values: flags.FlagValues, overrides: list[str]) -> Config:
     Raises UserError where there is neither, or where the run's cell is code that is not trusted.
     """
     if values.config:
-        return Config.from_dict(read_config(values.config, overrides))
+        return Config.from_dict(read_config(values.config, overrides, values.trust_code))
 
     from ml_collections import ConfigDict
 

@@ -5,7 +5,6 @@ decompression takes no options; its fingerprint tells what the probabilities dep
 """
 
 import hashlib
-import math
 import os
 import zlib
 from collections.abc import Callable
@@ -205,7 +204,7 @@ def fingerprint(**digests: Any) -> Header:
         "cpu": devices.cpu_kind()[:8],
         "cores": len(devices.cores()),  # how many share out a large product
         "flags": hashlib.sha256(os.environ.get("XLA_FLAGS", "").encode()).hexdigest()[:4],
-        "quantizer": f"floor 2^{round(math.log2(coder.TOTAL))}",
+        "quantizer": f"floor 2^{coder.TOTAL.bit_length() - 1}",
         **digests,
     }
 

@@ -233,11 +233,23 @@ def folds_embedding(config: ModelConfig) -> bool:
     return config.embedding > 0 and "W_x" in cell_of(config).params(1, 1)
 
 
+def param_shapes(config: ModelConfig, vocab: int) -> Params:
+    """Return a ShapeDtypeStruct for each param that `init_params` draws, from the config alone."""
+    cell, sizes = cell_of(config), config.hidden_sizes
+    declared = {"output": layers.head_params(sizes[-1], vocab, config.tied)}
+    if config.embedding:
+        declared["embedding"] = layers.embedding_params(vocab, config.embedding, config.tied)
+    for i, (inputs, hidden) in enumerate(pairwise((config.embedding or vocab, *sizes))):
+        declared[f"layer_{i}"] = cell.params(inputs, hidden)
+    return {
+        name: {leaf: jax.ShapeDtypeStruct(param.shape, jnp.float32) for leaf, param in params.items()}
+        for name, params in declared.items()
+    }
+
+
 def count_params(config: ModelConfig, vocab: int) -> int:
     """Return the number of parameters, from the config alone."""
-    cell, inputs = cell_of(config), config.embedding or vocab
-    layers = sum(cell.count_params(d, h) for d, h in pairwise((inputs, *config.hidden_sizes)))
-    return vocab * config.embedding + layers + vocab + (0 if config.tied else vocab * config.hidden_sizes[-1])
+    return sum(leaf.size for leaf in jax.tree.leaves(param_shapes(config, vocab)))
 
 
 def flops_per_symbol(config: ModelConfig, vocab: int) -> float:

@@ -1,11 +1,10 @@
-"""The run folder: the paths of its files, the description of its run, and its lock."""
+"""The run folder: the paths of its files, and the description of its run."""
 
-import fcntl
 import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rnnlm.config import CHANGEABLE, Config, differences
 from rnnlm.data.corpora import Corpus, Origin
@@ -13,11 +12,13 @@ from rnnlm.data.locate import find_corpus
 from rnnlm.data.splits import Dataset, Offsets, open_dataset
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.files import make_folder, reading, write_atomic
+from rnnlm.files import reading, write_atomic
 from rnnlm.runs.provenance import provenance
 
 Row = dict[str, Any]
 """A JSON object."""
+LOGS = (".log", ".out", ".err")
+"""Endings of files into which a launcher, such as Slurm, writes what a run prints."""
 
 
 class RunDir:
@@ -170,6 +171,30 @@ def refuse_other(folder: Path, saved: Config, given: Config) -> None:
         )
 
 
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise UserError if a folder without a run holds files that neither a start of a run nor a launcher's log leaves.
+
+    Hidden files do not count, and neither do those that a start leaves when it is killed before it saves anything.
+    """
+    run_dir = RunDir(folder)
+    begun = {run_dir.lock.name}
+    if run_dir.lock.exists():
+        begun |= {run_dir.config.name, run_dir.vocabulary.name}
+    foreign = sorted(
+        path.name
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path.name not in begun
+        and not path.name.startswith((".", f"{run_dir.events.name}.out.tfevents."))
+        and path.suffix not in LOGS
+    )
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise UserError(
+            f"--workdir={folder} holds no run, but other files ({', '.join(foreign[:3])}{more}): name a new or an "
+            "empty folder."
+        )
+
+
 def write_run_info(folder: Path, config: Config, dataset: Dataset, run_info: Row, start: Row) -> None:
     """Write config.json, vocab.json and run.json, where a start is added to the earlier ones. Raises WriteError."""
     run_dir, vocabulary, corpus = RunDir(folder), dataset.text.vocabulary, dataset.corpus
@@ -186,26 +211,6 @@ def write_run_info(folder: Path, config: Config, dataset: Dataset, run_info: Row
             "starts": [*starts, provenance() | start],
         },
     )
-
-
-def lock_run_dir(folder: Path) -> IO[bytes]:
-    """Make the run folder and lock it until the returned file is closed. Raises UserError if that cannot be done."""
-    try:
-        make_folder(folder)
-        lock = RunDir(folder).lock.open("wb")
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"--workdir={folder} is not a folder: name a new folder, or one that holds a run.") from None
-    except OSError as error:
-        raise UserError(f"--workdir={folder} cannot be written ({error.strerror}): name another folder.") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UserError(f"Another process is training in {folder}: wait for it, or name another folder.") from None
-    except OSError as error:
-        lock.close()
-        raise UserError(f"--workdir={folder} cannot be locked ({error.strerror}): name a folder elsewhere.") from None
-    return lock
 
 
 def json_digest(value: Row) -> str:

@@ -3,12 +3,23 @@
 import os
 import sys
 import time
+from typing import Any
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS = 10.0
 """Seconds between two plain lines."""
+TASK = TaskID(0)
+"""The only task of a bar."""
 
 
 class PipeTolerantConsole(RichConsole):
@@ -20,7 +31,10 @@ class PipeTolerantConsole(RichConsole):
 
 
 class Console:
-    """Show progress and messages; nothing on standard output where `show` is false."""
+    """Show progress and messages; nothing on standard output where `show` is false.
+
+    As a context it removes the bar at its end, so that what is printed next stands alone, an error included.
+    """
 
     def __init__(self, show: bool = True):
         self._rich = PipeTolerantConsole(quiet=not show, highlight=False, soft_wrap=True)
@@ -28,33 +42,34 @@ class Console:
         self._next = 0.0
         self._first: tuple[int, float] | None = None
 
+    def __enter__(self) -> "Console":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.done()
+
     def say(self, text: str) -> None:
         """Print text as it is."""
         self._rich.print(text, markup=False)
 
     def warn(self, text: str) -> None:
-        """Print to standard error, without disturbing the bar."""
-        if self._bar:
-            self._bar.console.print(text, markup=False)
-        else:
-            print(text, file=sys.stderr)
+        """Print to standard error; where that is the terminal, above the bar."""
+        print(text, file=sys.stderr)
 
     def progress(self, step: int, steps: int, bpc: float, speed: float) -> None:
         """Show the step of a training run, its bpc and its speed in symbols a second."""
         if self._rich.is_terminal:
             if self._bar is None:
-                self._bar = Progress(
+                columns = (
                     TextColumn("step {task.completed}/{task.total}"),
                     BarColumn(),
                     TextColumn("{task.fields[bpc]:.3f} bpc  {task.fields[speed]:,.0f} symbols/s"),
                     TimeElapsedColumn(),
                     TextColumn("ETA"),
                     TimeRemainingColumn(),
-                    console=self._rich,
                 )
-                self._task = self._bar.add_task("", total=steps, completed=step, bpc=bpc, speed=speed)
-                self._bar.start()
-            self._bar.update(self._task, completed=step, bpc=bpc, speed=speed)
+                self._bar = self._start(columns, steps, completed=step, bpc=bpc, speed=speed)
+            self._bar.update(TASK, completed=step, bpc=bpc, speed=speed)
         elif time.monotonic() >= self._next or step == steps:
             seconds = time.monotonic()
             self._first = self._first or (step, seconds)
@@ -68,11 +83,30 @@ class Console:
     def share(self, done: float) -> None:
         """Show on a terminal the share of the work that is done, from 0 to 1."""
         if self._rich.is_terminal:
-            if self._bar is None:
-                self._bar = Progress(BarColumn(), TimeRemainingColumn(), console=self._rich, transient=True)
-                self._task = self._bar.add_task("", total=1.0)
-                self._bar.start()
-            self._bar.update(self._task, completed=done)
+            self._bar = self._bar or self._start((BarColumn(), TimeRemainingColumn()), 1.0, transient=True)
+            self._bar.update(TASK, completed=done)
+
+    def search(self, trials: int, best: float) -> None:
+        """Show how far a search is, whose number of trials is not known before, and the best bpc so far."""
+        text = f"trial {trials}  best {best:.4f} bpc" if trials else ""
+        if self._rich.is_terminal:
+            columns = BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+            self._bar = self._bar or self._start(columns, None, transient=True)
+            self._bar.update(TASK, description=text)
+        elif trials and time.monotonic() >= self._next:
+            self._next = time.monotonic() + SECONDS
+            self.say(text)
+
+    def _start(
+        self, columns: tuple[ProgressColumn, ...], total: float | None, transient: bool = False, **fields: Any
+    ) -> Progress:
+        """Start a bar with one task."""
+        # Where standard error is not the terminal, rich would print what is meant for it above the bar.
+        stderr = sys.stderr.isatty()
+        bar = Progress(*columns, console=self._rich, transient=transient, redirect_stderr=stderr)
+        bar.add_task("", total=total, **fields)
+        bar.start()
+        return bar
 
     def done(self) -> None:
         """Remove the bar."""

@@ -42,6 +42,15 @@ def device_names() -> list[str]:
     return [f"{kinds.count(kind)} x {kind}" for kind in sorted(set(kinds))]
 
 
+def describe_devices() -> str:
+    """Describe the devices of all processes in words, such as "2 CPU cores"."""
+    words = []
+    for name in device_names():
+        number, _, kind = name.partition(" x ")
+        words.append(f"{number} CPU core{'s' * (number != '1')}" if kind == "cpu" else name)
+    return ", ".join(words)
+
+
 def count() -> int:
     """Return the number of devices of all processes."""
     return jax.device_count()

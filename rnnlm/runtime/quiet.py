@@ -65,7 +65,8 @@ def install_hooks(stack: contextlib.ExitStack) -> None:
             excepthook(kind, value, trace)
 
     def on_unraisable(unraisable: Any) -> None:
-        if not re.search("Event loop is closed|_UnixSelectorEventLoop", str(unraisable.exc_value)):
+        ctrl_c = isinstance(unraisable.exc_value, KeyboardInterrupt)  # in a callback; signals.py remembers it
+        if not ctrl_c and not re.search("Event loop is closed|_UnixSelectorEventLoop", str(unraisable.exc_value)):
             unraisablehook(unraisable)
 
     def keep_record(record: logging.LogRecord) -> bool:

@@ -25,13 +25,14 @@ from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
-from rnnlm.runs.layout import Row
+from rnnlm.runs.layout import Row, RunInfo
+from rnnlm.runs.lock import lock_run_dir
 from rnnlm.runs.logger import RunLogger
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
-from rnnlm.training import budget, optim
+from rnnlm.training import budget, footprint, optim
 from rnnlm.training.divergence import DivergenceWatch
 from rnnlm.training.gap import explain_gap
 from rnnlm.training.parent import open_parent
@@ -65,6 +66,15 @@ class Trainer:
         }
         self.checkpoints: Checkpoints | None = None  # only the main process writes them
         self.failure: WriteError | None = None
+
+    def describe(self) -> str:
+        """Say what is trained on what, in one line."""
+        text, info = self.dataset.text, self.run_info
+        return (
+            f"{self.dataset.corpus.name}: {len(text):,} symbols of {len(text.vocabulary)} kinds; "
+            f"{info['parameters']:,} parameters; {info['symbols_per_step']:,} symbols a step on "
+            f"{parallel.describe_devices()}; {self.windows.steps_per_epoch:,.0f} steps read the training split once"
+        )
 
     def run(self, first: int, state: TrainState, stop: Callable[[], bool], save_first: bool = False) -> Row | None:
         """Train from step `first` to the last: -> the result, or None if `stop` ended it with the state saved.
@@ -176,6 +186,7 @@ class Trainer:
         if not saved and (stopping or improved or self.is_due(c.checkpoint.every, step)):
             self.save(step, state)
         if stopping:
+            self.console.done()
             self.console.say(f"stopped at step {step}; the same command goes on from there")
         self.clock = (step, time.perf_counter())
         return not stopping
@@ -314,33 +325,19 @@ def train(
     it has moved. Raises UserError, with nothing written, if the folder holds a run of another config or text.
     """
     began = time.perf_counter()
+    folder = layout.RunDir(workdir).checkpoints
     with parallel.sync_errors():
-        existing = layout.find_run(workdir)
-        config = budget.keep_steps(workdir, existing.config if existing else None, config)
-        folder = layout.RunDir(workdir).checkpoints
-        if existing:
-            layout.refuse_other(workdir, existing.config, config)
-            refuse_shorter(workdir, checkpoint.steps(folder), config.train.steps)
-            if config.data.files != existing.config.data.files and any_match(config.data.files):
-                data = data or config.data.files
-        elif data:
-            raise UserError(
-                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
-                "data.files of its config."
-            )
-        dataset = existing.open_dataset(data) if existing else open_dataset(config.data, seed=config.seed)
+        existing, config, dataset = open_run(workdir, config, data)
         trainer = Trainer(config, workdir, dataset, console, on_row)
-        checkpoint.refuse_file(folder)
         parent = None
         if config.train.init_from and not checkpoint.steps(folder):
             parent = open_parent(config, workdir, dataset.text.vocabulary, console.warn)
-        lock = layout.lock_run_dir(workdir) if parallel.is_main() else contextlib.nullcontext()
-        console.say(
-            f"{dataset.corpus.name}: {len(dataset.text):,} symbols of {len(dataset.text.vocabulary)} kinds, "
-            f"{trainer.windows.steps_per_epoch:,.1f} steps an epoch; {trainer.run_info['parameters']:,} parameters; "
-            f"{trainer.run_info['symbols_per_step']:,} symbols a step on {', '.join(parallel.device_names())}"
-        )
-    with lock, signals as stop:
+        footprint.refuse_too_large(config, len(dataset.text.vocabulary), trainer.optimizer)
+    with signals as stop, contextlib.ExitStack() as stack:  # from the first file on, a signal saves
+        with parallel.sync_errors():
+            if parallel.is_main():
+                stack.enter_context(lock_run_dir(workdir))
+        console.say(trainer.describe())
         try:
             if not config.train.steps:
                 console.say(f"train.minutes={config.train.minutes:g}: measuring the speed")
@@ -362,3 +359,26 @@ def train(
         except WriteError as error:
             last_good = checkpoint.last_good(folder)
             raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error
+
+
+def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, Config, Dataset]:
+    """Open what a folder holds and the text to train on: -> (its run or None, the config with its steps, the text).
+
+    Raises UserError if the folder holds a run of another config or text, or files that are no run's.
+    """
+    existing = layout.find_run(workdir)
+    config = budget.keep_steps(workdir, existing.config if existing else None, config)
+    checkpoint.refuse_file(layout.RunDir(workdir).checkpoints)
+    if existing is None:
+        layout.refuse_foreign_files(workdir)
+        if data:
+            raise UserError(
+                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
+                "data.files of its config."
+            )
+        return None, config, open_dataset(config.data, seed=config.seed)
+    layout.refuse_other(workdir, existing.config, config)
+    refuse_shorter(workdir, checkpoint.steps(layout.RunDir(workdir).checkpoints), config.train.steps)
+    if config.data.files != existing.config.data.files and any_match(config.data.files):
+        data = data or config.data.files
+    return existing, config, existing.open_dataset(data)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -45,6 +46,7 @@ def refused(capsys, *args):
         ("data.split=graves_96_4", "100,000,000 bytes"),
         ("model.forget_bias=x", "--config.model.lstm.forget_bias=x does not fit: it takes float"),
         ("seed=99999999999999999999", "seed=99999999999999999999 is impossible"),
+        ("model.hidden=200000", "Training needs at least 7,680.7 GB of memory on each device (params 3,840.2 GB"),
     ],
 )
 def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, complaint):
@@ -110,21 +112,6 @@ def test_old_names_of_config_keys_are_mapped():
         UserError, match="model.forget_bias is the old name of --config.model.lstm.forget_bias: give one"
     ):
         overrides.read_config("tests/tiny.py", [new, old])
-
-
-def test_a_config_file_that_fails_is_named(capsys, tmp_path):
-    path = tmp_path / "broken.py"
-    path.write_text(
-        "from configs import base\n\ndef get_config():\n    c = base.get_config()\n    c.model.hidden = 1 / 0\n"
-    )
-    assert "division by zero" in refused(capsys, "train", f"--config={path}", "--workdir=x")
-    path.write_text(
-        "from configs import base\n\ndef get_config():\n    c = base.get_config()\n"
-        "    c.model.hiden = 1\n    return c\n"
-    )
-    assert "no config key model.hiden; did you mean model.hidden" in refused(
-        capsys, "train", f"--config={path}", "--workdir=x"
-    )
 
 
 def test_what_corpora_there_are(capsys):
@@ -310,14 +297,6 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_is_used(run, tmp
     assert [p.name for p in (folder / "damaged").iterdir()] == [f"{newest}.0"]
 
 
-def test_an_empty_step_folder_is_passed_over(run, tmp_path):
-    folder = copy(run, tmp_path)
-    (folder / "checkpoints" / "99").mkdir()
-    process = start("eval", f"--workdir={folder}", "--step=latest", "--json")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and "99 is damaged" in err and json.loads(out)["split"] == "test"
-
-
 def test_a_diverged_run_stops_and_keeps_the_last_good_checkpoint(tmp_path, text_file):
     args = ("--config.optim.name=sgd", "--config.optim.clip_norm=0.0", "--config.optim.schedule=epoch")
     warm = ("--config.optim.warmup=1000", "--config.optim.learning_rate=1e38")
@@ -378,19 +357,33 @@ def test_a_full_disk_keeps_and_names_the_last_good_checkpoint(tmp_path, text_fil
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
-def test_help_is_quick_and_loads_nothing_large(flag):
-    """At most 0.1 s of processor time, where Python has started."""
+def test_help_loads_nothing_large(flag):
     code = f"""
-import sys, time
+import sys
 from rnnlm.commands.main import main
-code = main(["{flag}"])
-large = {{"jax", "numpy", "absl", "ml_collections"}} & set(sys.modules)
-sys.exit(code or bool(large) or time.process_time() - {process_time()} > 0.1)
+assert main(["{flag}"]) == 0
+print(*sys.modules, file=sys.stderr)
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    loaded = set(done.stderr.split())
+    assert "rnnlm" in done.stdout and "rnnlm.commands.main" in loaded
+    assert not {"jax", "numpy", "absl", "ml_collections", "rich"} & loaded
 
 
-def process_time():
-    """Seconds of processor time that Python takes to start."""
-    code = "import time; print(time.process_time())"
-    return min(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3))
+def test_used_up_memory_is_a_sentence(capsys, run):
+    message = refused(capsys, "sample", f"--workdir={run[0]}", "--num=1000000000000", "--cpu_devices=1")
+    assert message == "rnnlm: The memory is used up: draw fewer at once (--num).\n"
+    with pytest.raises(jax.errors.JaxRuntimeError) as raised:
+        jax.numpy.zeros((10**7, 10**7)).block_until_ready()
+    assert main.is_out_of_memory(raised.value) and not main.is_out_of_memory(RuntimeError("INTERNAL: other"))
+    message = main.describe_out_of_memory("train", raised.value)
+    assert "used up (400,000.0 GB more were asked for): train with a lower model.hidden, train.batch" in message
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_run(capsys, tmp_path, text_file):
+    (tmp_path / "thesis.tex").write_text("kept")
+    args = ("--config=tests/tiny.py", f"--workdir={tmp_path}", f"--config.data.files={text_file}", "--cpu_devices=1")
+    assert "holds no run, but other files (thesis.tex): name a new or an empty folder" in refused(
+        capsys, "train", *args
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.conftest import make_text, rnnlm, rows, start, train
+from tests.conftest import kill_group, make_text, rnnlm, rows, start, train
+from tests.test_disk import STRACE
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +66,23 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     assert not again.exists()
 
 
-def test_killed_in_the_middle_it_leaves_nothing(run, tmp_path):
-    text = tmp_path / "text"
-    text.write_bytes(make_text(2_000_000))
-    out = tmp_path / "out"
+@pytest.mark.skipif(not STRACE, reason="there is no strace here")
+def test_killed_while_it_writes_it_leaves_the_file_that_was_there(run, tmp_path):
+    """The kill comes once all is written but for the rename: each sync, which stands before it, takes half a minute."""
+    text, out = tmp_path / "text", tmp_path / "out"
+    text.write_bytes(make_text(3000))
     out.mkdir()
-    process = start("compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz"), "--lanes=1")
-    time.sleep(8)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and os.listdir(out) == []
+    (out / "text.rnz").write_bytes(b"of yesterday")
+    slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=30000000"]
+    command = "compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz")
+    process = start(*command, prefix=slow)
+    while process.poll() is None and not (written := [p for p in out.glob(".text.rnz.*.part") if p.stat().st_size]):
+        time.sleep(0.01)
+    kill_group(process)
+    assert written and process.returncode == -signal.SIGKILL
+    assert (out / "text.rnz").read_bytes() == b"of yesterday"
+    rnnlm(*command)
+    assert (out / "text.rnz").stat().st_size > 100 and (out / "text.rnz").read_bytes() != b"of yesterday"
 
 
 def test_what_would_be_destroyed_is_refused(run, tmp_path):
@@ -92,7 +100,7 @@ def test_what_would_be_destroyed_is_refused(run, tmp_path):
 
 @pytest.mark.slow
 def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
-    printed = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune")
+    printed = rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune", "--verbose")
     tried = [float(line.split()[1]) for line in printed.splitlines() if line.startswith("valid ")]
     (kept,) = (run / "dynamic").glob("tuned-*-rms-tensor.json")
     found = json.loads(kept.read_text())

@@ -83,8 +83,10 @@ def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
 @pytest.mark.parametrize(
     "extra", [{}, {"sizes": (3, 9, 5)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
 )
-def test_parameter_count_by_formula_equals_the_leaves(cell, extra):
+def test_parameters_are_known_from_the_config(cell, extra):
     config, params, _ = build(cell=cell, **extra)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    assert model.param_shapes(config, V) == shapes
     assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(params))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
 
