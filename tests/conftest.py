@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -21,6 +22,9 @@ sys.path.insert(0, str(ROOT))
 # Share compiled programs between the processes of one test run only.
 CACHE = Path(os.environ.setdefault("RNNLM_TEST_CACHE", f"/tmp/rnnlm-tests-{os.getpid()}"))
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
+
+settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

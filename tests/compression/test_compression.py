@@ -61,7 +61,7 @@ def test_bytes_of_all_kinds_come_back(data, vocabulary):
 
 
 @given(st.binary(max_size=80) | st.text("ab añ€\ud7ff", max_size=80).map(str.encode))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_escapes_lose_nothing(data):
     for vocabulary in (BYTE, SEEN, CHAR):
         ids, escapes = escape.split(vocabulary, data)
@@ -70,7 +70,7 @@ def test_escapes_lose_nothing(data):
 
 
 @given(st.binary(min_size=1, max_size=60), st.integers(1, 9))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_any_bytes_in_any_lanes_come_back(data, lanes):
     assert unpack(pack(data, BYTE, lanes)[0], BYTE) == data
 
@@ -102,7 +102,6 @@ def test_the_size_is_the_models_bits(lanes):
 
 
 @given(st.integers(2, 300), st.integers(1, 5), st.floats(0.01, 40.0), st.integers(0, 99))
-@settings(deadline=None)
 def test_quantized_probabilities_are_integers_that_fill_the_range(vocab, lanes, scale, seed):
     logits = scale * np.random.default_rng(seed).normal(size=(lanes, vocab))
     p = np.exp(logits - logits.max(1, keepdims=True))

@@ -59,7 +59,7 @@ def test_records_end_after_separators_whatever_the_chunks(folder, string, separa
             assert next_record(path, sep, offset, len(data)) == begin
 
 
-@settings(deadline=None, max_examples=40)  # each example syncs files to the disk
+@settings(max_examples=40)  # each example syncs files to the disk
 @given(
     st.lists(st.lists(st.text("abж", max_size=6), min_size=1, max_size=8), min_size=1, max_size=4),
     st.booleans(),
@@ -91,7 +91,7 @@ def test_records_are_shuffled_whole_and_none_lies_in_two_splits(folder, files, e
     assert symbols != "char" or lengths == {name: len(part.decode()) for name, part in found.items()}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 9), min_size=3, max_size=9), st.integers(0, 2), st.booleans())
 def test_files_are_shuffled_whole_and_none_lies_in_two_splits(folder, sizes, seed, separated):
     for old in (folder / "some").glob("*"):

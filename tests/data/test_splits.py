@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm.config import DataConfig
@@ -56,7 +56,6 @@ def test_splits_cover_the_text_and_cut_no_character(folder, string, spec):
     assert edge - 1 < offsets["train"][1] < edge + 4
 
 
-@settings(deadline=None)  # each example syncs a file to the disk
 @given(st.text(alphabet="ab\nжц€😀", min_size=40, max_size=200))
 def test_splits_in_characters_are_the_splits_in_bytes(folder, string):
     path = folder / "chars.txt"

@@ -139,7 +139,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_skipped(tmp_path, full_stat
         load(tmp_path / "c", [6], warnings.append)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(at=st.integers(0, 10**6), which=st.integers(0, 9), bit=st.integers(0, 7), group=st.sampled_from(["", "params"]))
 def test_a_flipped_bit_never_goes_unnoticed(tmp_path_factory, full_state, two_steps, at, which, bit, group):
     """A flip of an unused byte changes nothing; any other flip makes the step before it be restored."""
