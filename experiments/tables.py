@@ -7,17 +7,21 @@ A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scipy.special import stdtrit
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").glob("*/README.md"))]
 MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "experiments" / "001_compression" / "results.jsonl"
 QUICK = ROOT / "experiments" / "quick.jsonl"
+COVERAGE = ROOT / "experiments" / "coverage.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
 CONFIG = "experiments/001_compression/lstm.py"
@@ -48,14 +52,21 @@ def per_symbol(row: Row) -> float:
 
 
 def bits(row: Row) -> str:
-    """Format a bpc with its standard error."""
-    error = row.get("stderr")
-    return f"{row['bpc']:.4f}" + (f" ± {error:.4f}" if error else "")
+    """Format a bpc with half its 95 % interval.
+
+    Lines without `interval` keep a standard error over blocks of 10,000 symbols.
+    """
+    half = None
+    if row.get("interval"):
+        half = row["interval"][1] - row["bpc"]
+    elif row.get("stderr"):
+        half = row["stderr"] * stdtrit(math.ceil(row["count"] / 10_000) - 1, 0.975)
+    return f"{row['bpc']:.4f}" + (f" ± {half:.4f}" if half else "")
 
 
 def models() -> Table:
     """Make the table of bpc by protocol and of n-grams on the test split of each text."""
-    rows = [["", *(f"{name}, bpc" for name in TEXTS.values())]]
+    rows = [["", *(f"{name}, bpc ± 95 %" for name in TEXTS.values())]]
     reads = {
         "static, 1 lane": ("static", "carry, 1 lane"),
         "static, as many lanes as `eval` chooses": ("static", "carry, "),
@@ -69,7 +80,7 @@ def models() -> Table:
             cells.append(bits(fits[-1]))
         rows.append([name, *cells])
     best = {text: min(grams(text), key=lambda row: row["bpc"]) for text in TEXTS}
-    rows.append(["best n-gram", *(f"{row['bpc']:.4f} ({row['name']})" for row in best.values())])
+    rows.append(["best n-gram", *(f"{bits(row)} ({row['name']})" for row in best.values())])
     return [*rows, ["20-gram", *(bits(grams(text)[-1]) for text in TEXTS)]]
 
 
@@ -142,7 +153,7 @@ def training() -> Table:
 
 def results() -> Table:
     """Make the table of results: those of the configs' docstrings, and the experiment's."""
-    rows = [["text, split", "bpc", "protocol", "parameters", "hardware", "training", "config"]]
+    rows = [["text, split", "bpc, ± 95 %", "protocol", "parameters", "hardware", "training", "config"]]
     for row in lines(QUICK):
         cells = [f"{row['text']}, {row['split']}", f"{row['bpc']:.3f}", row["protocol"], f"{row['parameters']:,}"]
         rows.append([*cells, row["hardware"], duration(row["seconds"]), f"`{row['config']}`"])
@@ -202,7 +213,42 @@ def reading() -> Table:
     ]
 
 
-GENERATORS = (models, files, orders, paper, training, results, speed, speed_short, sampling, reading)
+def coverage() -> Table:
+    """Make the table of how often an interval holds on simulated costs, by count and correlation time."""
+    rows = [row for row in lines(COVERAGE) if row["what"] == "simulated"]
+    kept = {(row["n"], row["tau"]): row["covered"] for row in rows}
+    times = sorted({tau for _, tau in kept})
+    header = ["symbols", *(f"tau = {tau:,}" if tau else "independent" for tau in times)]
+    return [header] + [
+        [f"{n:,}", *(f"{100 * kept[n, tau]:.1f} %" if (n, tau) in kept else "" for tau in times)]
+        for n in sorted({n for n, _ in kept})
+    ]
+
+
+def passages() -> Table:
+    """Make the table of how much passages of real texts differ."""
+    rows = [["text", "symbols", "passages", "+- 95 % (median)", "standard deviation of their bpc", "covered"]]
+    for row in lines(COVERAGE):
+        if row["what"] == "passages":
+            numbers = [f"{row['half_interval']:.3f}", f"{row['spread']:.3f}", f"{100 * row['covered']:.0f} %"]
+            rows.append([row["text"], f"{row['n']:,}", f"{row['passages']:,}", *numbers])
+    return rows
+
+
+GENERATORS = (
+    models,
+    files,
+    orders,
+    paper,
+    training,
+    results,
+    speed,
+    speed_short,
+    sampling,
+    reading,
+    coverage,
+    passages,
+)
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 
 

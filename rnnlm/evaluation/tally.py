@@ -139,8 +139,8 @@ class Blocks:
     def interval(self) -> tuple[float, float] | None:
         """Return the ends of the 95 % confidence interval of the bpc, None where `no_interval` says why.
 
-        It tells how far the bpc of other text of the same kind may lie away. It does not cover what sets one passage
-        apart from another, such as another subject or author.
+        It is that of the bpc on ever more text like this one. It does not cover what sets one passage apart from
+        another, such as another subject or author.
         """
         half, bpc = self.half_interval(), self.tally.bpc
         return None if half is None else (bpc - half, bpc + half)
