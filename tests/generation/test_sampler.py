@@ -79,16 +79,6 @@ def test_length_is_kept():
         assert draw(length, 1.0).shape == (1, length)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_folding_the_embedding_changes_nothing(tied):
-    config = tiny(model__embedding=12, model__hidden=12, model__tied=tied).model
-    params = model.init_params(config, V, jax.random.PRNGKey(0))
-    x, carry = np.arange(40).reshape(2, 20) % V, model.initial_carry(config, 2)
-    whole = model.apply(config, V)(params, carry, x, x > V)
-    folded = model.apply(model.inference_config(config), V)(model.inference_params(config, params), carry, x, x > V)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, folded)
-
-
 def test_a_stream_does_not_depend_on_those_beside_it():
     assert np.array_equal(draw(100, 1.0, streams=5)[:3], draw(100, 1.0, streams=3))
 

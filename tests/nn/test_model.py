@@ -190,7 +190,15 @@ def test_layers_in_a_loop_equal_layers_one_by_one(rate):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
 
 
-@pytest.mark.parametrize("extra", [{"layers": 5}, {"layers": 4, "embedding": 12, "tied": True}, {"sizes": (3, 9)}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"layers": 5, "embedding": 6},
+        {"layers": 4, "embedding": 12, "tied": True},
+        {"embedding": 12, "tied": True},
+        {"sizes": (3, 9)},
+    ],
+)
 def test_inference_params_give_equal_logits_without_a_loop_over_layers(extra):
     config, params, _ = build(**extra)
     x, reset = inputs()
