@@ -118,7 +118,7 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
         raise UserError("--verbose prints each trial of --tune: add --tune, without --json, or leave it out.")
     for name in ("segment", "learning_rate", "decay", "tune", "normalize"):
         given = values[name].value
-        if given and not values.dynamic:
+        if given not in (None, False) and not values.dynamic:
             raise UserError(f"--{name} is for dynamic evaluation: add --dynamic=rms.")
         if given is not None and values.tune and name in ("segment", "learning_rate", "decay"):
             raise UserError(f"--tune finds segment, rate and decay by itself: leave out --{name}, or --tune.")

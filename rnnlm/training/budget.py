@@ -114,7 +114,7 @@ def validation_seconds(trainer: "Trainer", train_state: state.TrainState) -> flo
     trainer.evaluator(
         train_state.eval_params,
         trainer.dataset.slice("valid"),
-        EvalProtocol(lanes=c.lanes, warmup=c.warmup),
+        EvalProtocol.of_run(trainer.config),
         (0, c.max_symbols),
         stop=lambda: time.perf_counter() - begin > VALIDATED_SECONDS and len(readings) > 1,
         progress=lambda share: readings.append((share, time.perf_counter())),
