@@ -18,12 +18,12 @@ def separator_bytes(config: DataConfig) -> bytes:
     """
     text = config.separator
     data = text.encode("utf-8", "surrogateescape")
-    if text and len(text if config.symbols == "char" else data) != 1:
-        unit = "characters" if config.symbols == "char" else "bytes"
-        count = len(text if config.symbols == "char" else data)
-        hint = "; data.symbols=char reads characters" if len(text) == 1 else ""
+    count, unit = (len(text), "characters") if config.symbols == "char" else (len(data), "bytes")
+    if text and count != 1:
+        hint = ", or take data.symbols=char" if len(text) == 1 else ""
         raise UserError(
-            f"data.separator={config.separator!r} has {count} {unit}, but it is one symbol, such as \\n{hint}."
+            f"The separator {text!r} has {count} {unit}, but exactly one symbol ({config.symbols}) ends a record, such "
+            f"as '\\n': give one{hint}."
         )
     return data
 

@@ -61,8 +61,8 @@ def open_dataset(
     """
     separator = separator_bytes(config)
     corpus = corpus or corpora.open_corpus(config, seed)
-    byte_splits = byte_splits or split_offsets(config.split, corpus, config.shuffle, separator)
     vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols).with_separator(config.separator)
+    byte_splits = byte_splits or split_offsets(config.split, corpus, config.shuffle, separator)
     text = open_text(corpus.path, corpus.sha256, vocabulary)
     splits = byte_splits
     if len(text) != corpus.size:

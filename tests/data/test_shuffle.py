@@ -74,7 +74,7 @@ def test_records_are_shuffled_whole_and_none_lies_in_two_splits(folder, files, e
     written = [(path.read_bytes()) for path in sorted((folder / "many").iterdir())]
     wanted = Counter(r for data in written for r in data.removesuffix(b"\n").split(b"\n") if data)
     config = DataConfig(
-        files=str(folder / "many"), split="0.6/0.2/0.2", symbols=symbols, shuffle="records", separator="\\n"
+        files=str(folder / "many"), split="0.6/0.2/0.2", symbols=symbols, shuffle="records", separator="\n"
     )
     try:
         dataset = open_dataset(config, seed=seed)
@@ -135,14 +135,14 @@ def test_with_a_separator_edges_lie_between_records_in_the_texts_own_order_too(f
     [
         (
             b"one record, that goes on",
-            {"separator": "\\n"},
+            {"separator": "\n"},
             "is a single record, since data.separator='\\\\n' ends none",
         ),
-        (b"one record\n", {"separator": "\\n", "shuffle": "records"}, "is a single record"),
-        (b"a\n" + b"b" * 99 + b"\n", {"separator": "\\n"}, "leaves no whole record to valid and test"),
+        (b"one record\n", {"separator": "\n", "shuffle": "records"}, "is a single record"),
+        (b"a\n" + b"b" * 99 + b"\n", {"separator": "\n"}, "leaves no whole record to valid and test"),
         (b"text", {"shuffle": "files"}, "data.shuffle=files has nothing to shuffle: .* is one file"),
-        (b"a\nb\n", {"separator": "ab"}, "data.separator='ab' has 2 bytes, but it is one symbol, such as .n"),
-        (b"a\nb\n", {"separator": "ж"}, "has 2 bytes, .*; data.symbols=char reads characters"),
+        (b"a\nb\n", {"separator": "ab"}, "The separator 'ab' has 2 bytes, but exactly one symbol"),
+        (b"a\nb\n", {"separator": "ж"}, "has 2 bytes, .*, or take data.symbols=char"),
         (b"a\nb\n", {"separator": "жж", "symbols": "char"}, "has 2 characters"),
     ],
 )
@@ -160,3 +160,11 @@ def test_published_splits_are_of_texts_in_their_own_order(folder):
 def test_shuffling_records_needs_a_separator():
     with pytest.raises(UserError, match="data.shuffle=records is without data.separator"):
         DataConfig(shuffle="records")
+
+
+def test_a_separator_may_be_an_escape(folder):
+    path = write(folder, b"".join(b"%d\n" % i for i in range(500)), "numbers.txt")
+    first, second = (
+        open_dataset(DataConfig(files=str(path), shuffle="records", separator=separator)) for separator in ("\n", r"\n")
+    )
+    assert first.corpus.sha256 == second.corpus.sha256

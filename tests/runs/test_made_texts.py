@@ -53,7 +53,7 @@ def begin_run(home, **data):
 KINDS = {
     "unpacked": {},
     "files": {"shuffle": "files"},
-    "records": {"shuffle": "records", "separator": "\\n"},
+    "records": {"shuffle": "records", "separator": "\n"},
     "characters": {"shuffle": "files", "separator": "\n", "symbols": "char"},
 }
 
@@ -93,7 +93,7 @@ def test_a_run_moved_with_its_files_makes_its_text_anew(home, kind):
 
 
 def test_files_packed_in_another_manner_are_the_text_too(home):
-    folder, dataset = begin_run(home, shuffle="records", separator="\\n")
+    folder, dataset = begin_run(home, shuffle="records", separator="\n")
     for name in FILES:
         (home / "old/texts" / name).unlink()
     shutil.rmtree(cache_dir())
@@ -162,7 +162,7 @@ def test_an_older_run_on_compressed_bytes_keeps_them(home):
 
 
 def test_a_run_on_shuffled_records_goes_on_as_one_without_a_break(home):
-    data = {"files": str(home / "old/texts"), "shuffle": "records", "separator": "\\n"}
+    data = {"files": str(home / "old/texts"), "shuffle": "records", "separator": "\n"}
     config = tiny(**{f"data__{name}": value for name, value in data.items()}, sample__every=0)
     api.train(config, home / "whole", show=False)
     half = tiny(**{f"data__{name}": value for name, value in data.items()}, sample__every=0, train__steps=15)
