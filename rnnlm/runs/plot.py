@@ -1,5 +1,6 @@
 """Plot the bpc of runs against what they cost, or against keys of their configs."""
 
+import difflib
 import io
 import math
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnlm.config import fields, flatten, unknown_key_message
+from rnnlm.config import fields, flatten
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
 from rnnlm.runs.columns import MOST_OF_NAME, shorten
@@ -49,7 +50,9 @@ def axis_names(x: str) -> list[str]:
         raise UserError(f"--x={x} has {len(names)} names: give one for the axis and at most one for the colour.")
     for name in names:
         if name not in known and not name.startswith("model.options."):
-            raise UserError(f"--x={name}: {unknown_key_message(name, known)} {', '.join(COSTS)} are axes, too.")
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else " (python configs/base.py prints the keys)."
+            raise UserError(f"--x={name} is no config key, nor one of {', '.join(COSTS)}{hint}")
     return names
 
 

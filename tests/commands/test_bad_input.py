@@ -88,6 +88,8 @@ def test_a_bad_override_writes_nothing(capsys, tmp_path, text_file, override, co
         (["compare"], "Name the run folders"),
         (["compare", "/no/run"], "/no/run holds no whole run"),
         (["compare", "x", "--plot=figure.txt"], "--plot=figure.txt"),
+        (["compare", "x", "--x=seed"], "--x=seed is for a plot: add --plot"),
+        (["compare", "x", "--plot=a.png", "--x=optim.learning_rte"], "did you mean optim.learning_rate?"),
         (["sample", "--temperature=hot", "--workdir=x"], "temperature"),
         (
             ["sample", "--prime=a", "--prompt=b", "--workdir=x"],

@@ -12,16 +12,16 @@ from experiments import coverage, tables
 from rnnlm.evaluation.tally import MIN_BLOCKS, NATS_PER_BIT, WAVES, Blocks, block_size
 
 
-@pytest.mark.parametrize("n, tau", [(10_000, 0), (10_000, 5), (10_000, 50), (100_000, 500)])
+@pytest.mark.parametrize("n, tau", [(10_000, 0), (10_000, 5), (10_000, 50)])
 def test_it_covers_the_mean_of_correlated_costs(n, tau):
     """2,000 replicates: a coverage of 95 % is found to half a percent."""
     assert 0.93 <= coverage.simulate(n, tau, seed=1) <= 0.97
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tau", [0, 100, 5_000])
-def test_it_covers_the_mean_of_a_million_costs(tau):
-    assert 0.93 <= coverage.simulate(1_000_000, tau, seed=1) <= 0.97
+@pytest.mark.parametrize("n, tau", [(100_000, 500), (1_000_000, 0), (1_000_000, 100), (1_000_000, 5_000)])
+def test_it_covers_the_mean_of_many_costs(n, tau):
+    assert 0.93 <= coverage.simulate(n, tau, seed=1) <= 0.97
 
 
 def test_the_kept_figures_cover_what_is_promised():

@@ -81,17 +81,14 @@ def test_runs_without_an_interval_or_time_are_plotted(tmp_path, x):
     runs = [dataclasses.replace(run, seconds=None) for run in runs_of(seed=[1, 2])]
     runs[1] = dataclasses.replace(runs[1], validation=True)
     plot.plot(runs, tmp_path / "figure.svg", x)
-    assert (
-        b"bits per character" in (tmp_path / "figure.svg").read_bytes()
-        or (tmp_path / "figure.svg").stat().st_size > 5_000
-    )
+    assert b"</svg>" in (tmp_path / "figure.svg").read_bytes()
 
 
 def test_an_unknown_axis_is_named_with_the_nearest_one():
     assert plot.axis_names("optim.learning_rate,model.hidden") == ["optim.learning_rate", "model.hidden"]
     for x, message in [
         ("optim.learning_rte", "did you mean optim.learning_rate"),
-        ("seed,", "There is no config key"),
+        ("seed,", "--x= is no config key, nor one of parameters"),
         ("seed,seed,seed", "has 3 names"),
     ]:
         with pytest.raises(UserError, match=message):
