@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Param, Params, normal, uniform, zeros
 from rnnlm.nn import scan
+from rnnlm.nn.embed import embed
 from rnnlm.product import product
 
 
@@ -79,7 +80,7 @@ class Embedding(Layer):
         return embedding_params(self.vocab, self.width, self.tied)
 
     def __call__(self, x_TB: jax.Array) -> jax.Array:
-        return scan.embed(self.params["table"], x_TB)
+        return embed(self.params["table"], x_TB)
 
 
 class RecurrentLayer(Layer):

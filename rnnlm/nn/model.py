@@ -21,6 +21,7 @@ from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers, scan
 from rnnlm.nn.dropout import dropout
+from rnnlm.nn.embed import embed
 
 Stack = tuple[Carry, ...]
 """The carry of a model: the carries of its layers."""
@@ -55,9 +56,9 @@ def forward(
     if not dropped and "W_x" in first and (table_VE is None or vocab < x_BT.size):
         # Project each symbol of the vocabulary once, not each position of the window.
         table_VG = first["W_x"] if table_VE is None else scan.project(first, table_VE, dtype)
-        u_TBG = scan.embed(table_VG, x_BT.T)
+        u_TBG = embed(table_VG, x_BT.T)
     else:
-        x_TBD = jax.nn.one_hot(x_BT.T, vocab) if table_VE is None else scan.embed(table_VE, x_BT.T)
+        x_TBD = jax.nn.one_hot(x_BT.T, vocab) if table_VE is None else embed(table_VE, x_BT.T)
         u_TBG = scan.project(first, drop(x_TBD, config.dropout_input, 0), dtype)
     first_carry, h_TBH = scan.scan(
         cell, sizes[0], first, carry[0], u_TBG, reset_TB, dtype, recurrence_keys(cell, keys_B, 0)

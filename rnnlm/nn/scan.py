@@ -28,36 +28,6 @@ class Recurrence(NamedTuple):
     dtype: DTypeLike
 
 
-@jax.custom_vjp
-def embed(table_VG: jax.Array, x_TB: jax.Array) -> jax.Array:
-    """Look up the table's row of each symbol: -> [T, B, G], equal to the product with one-hot vectors."""
-    return jnp.asarray(table_VG).at[x_TB].get(mode="promise_in_bounds")
-
-
-def _embed_fwd(table_VG: jax.Array, x_TB: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return embed(table_VG, x_TB), (x_TB, table_VG)
-
-
-def _embed_bwd(residuals: tuple[jax.Array, jax.Array], d_TBG: jax.Array) -> tuple[jax.Array, None]:
-    x_TB, table_VG = residuals
-    # On a CPU adding row by row takes a third of the product's time. A GPU adds rows in varying order: sums would vary.
-    sums = {"cpu": partial(segment_sum, len(table_VG)), "default": partial(one_hot_matmul, len(table_VG))}
-    return jax.lax.platform_dependent(x_TB.reshape(-1), flat(d_TBG), **sums), None
-
-
-def segment_sum(vocab: int, x_N: jax.Array, d_NG: jax.Array) -> jax.Array:
-    """Sum the rows d_NG of each symbol: [V, G]."""
-    return jnp.zeros((vocab, d_NG.shape[1]), d_NG.dtype).at[x_N].add(d_NG, mode="promise_in_bounds")
-
-
-def one_hot_matmul(vocab: int, x_N: jax.Array, d_NG: jax.Array) -> jax.Array:
-    """Sum the rows d_NG of each symbol by a product with one-hot vectors: [V, G]."""
-    return jnp.dot(jax.nn.one_hot(x_N, vocab, dtype=d_NG.dtype).T, d_NG, precision=jax.lax.Precision.HIGHEST)
-
-
-embed.defvjp(_embed_fwd, _embed_bwd)
-
-
 def project(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Project the inputs of all steps at once, u_TBG = x_TBD @ W_x; without W_x return them unchanged."""
     return product(x_TBD, params["W_x"], dtype) if "W_x" in params else x_TBD

@@ -7,14 +7,17 @@ flipped bit in an array; the digests do. It does not sync its files to the disk;
 import asyncio
 import contextlib
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from numpy.typing import NDArray
 from orbax.checkpoint import checkpoint_managers as policies
 
 from rnnlm.errors import UserError
@@ -45,6 +48,30 @@ class DurablePath(ocp.path.atomicity.AtomicRenameTemporaryPath):  # type: ignore
         await asyncio.to_thread(sync_tree, Path(self.get_final()))
 
 
+class DigestHandler(ocp.JsonCheckpointHandler):  # type: ignore[misc]
+    """Compute the digests of a checkpoint's leaves in the background, and write them as JSON.
+
+    orbax commits the checkpoint after this has ended, and raises its errors with those of the arrays.
+    """
+
+    async def async_save(
+        self, directory: Any, item: Any = None, args: "DigestSave | None" = None
+    ) -> list[ocp.future.Future]:
+        assert args is not None
+        return [ocp.future.CommitFutureAwaitingContractedSignals(self._write(directory, args.leaves), name="digests")]
+
+    async def _write(self, directory: Any, leaves: Leaves) -> None:
+        (directory / "metadata").write_text(json.dumps(digests(leaves)))
+
+
+@ocp.args.register_with_handler(DigestHandler, for_save=True)
+@dataclass
+class DigestSave(ocp.args.CheckpointArgs):  # type: ignore[misc]
+    """Ask orbax to save the digests of leaves, which nobody changes meanwhile."""
+
+    leaves: Leaves
+
+
 class Checkpoints:
     """Write the checkpoints of a run into an existing folder; without `close`, the last save may be lost.
 
@@ -56,29 +83,39 @@ class Checkpoints:
         self.folder = folder
         policy: policies.PreservationPolicy = LatestAndBest(keep, scores)
         me = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
         options = ocp.CheckpointManagerOptions(
             create=False,
             preservation_policy=policy,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
             temporary_path_class=DurablePath,
-            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}),
+            multiprocessing_options=alone,
         )
+        # `save` makes the one copy that arrays and digests are written from.
+        arrays = ocp.type_handlers.create_type_handler_registry(
+            (np.ndarray, ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False))
+        )
+        state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, type_handler_registry=arrays)
+        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        handlers.add("state", ocp.args.PyTreeSave, state)
+        handlers.add("meta", DigestSave, DigestHandler(multiprocessing_options=alone))
         with contextlib.ExitStack() as stack:
             stack.enter_context(silence_orbax())
             try:  # the manager also lists the folder
-                self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+                self._manager = ocp.CheckpointManager(folder.absolute(), options=options, handler_registry=handlers)
             except OSError as error:
                 raise UserError(f"{folder} could not be read or written ({short_reason(error)}).") from error
             self._silence = stack.pop_all()
 
     def save(self, step: int, state: Any) -> None:
-        """Copy the state, a PyTree of numpy arrays, and write it in the background.
+        """Copy the state, a PyTree of numpy arrays, then hash and write it in the background.
 
         Raises UserError if this save or the one before it could not be written.
         """
-        tree = named_leaves(state)
-        args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(digests(tree)))
+        self.wait()  # so that there is one copy at a time
+        leaves = {name: leaf.copy() for name, leaf in named_leaves(state).items()}
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(leaves), meta=DigestSave(leaves))
         self._guarded(lambda: self._manager.save(step, args=args, force=True))
 
     def wait(self) -> None:
@@ -133,10 +170,14 @@ def short_reason(error: Exception) -> str:
 
 def digests(tree: Leaves) -> dict[str, str]:
     """Return the digest of each leaf by name: the sha256 of its dtype, shape and bytes."""
-    return {
-        name: hashlib.sha256(f"{x.dtype}{x.shape}".encode() + np.ascontiguousarray(x).tobytes()).hexdigest()
-        for name, x in tree.items()
-    }
+    return {name: digest_leaf(leaf) for name, leaf in tree.items()}
+
+
+def digest_leaf(x: NDArray[Any]) -> str:
+    """Return the sha256 of an array's dtype, shape and bytes."""
+    sha256 = hashlib.sha256(f"{x.dtype}{x.shape}".encode())
+    sha256.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+    return sha256.hexdigest()
 
 
 def digest(params: Any) -> str:

@@ -151,19 +151,6 @@ def test_bfloat16_products_keep_a_float32_carry(name):
     assert 0 < error < 0.1
 
 
-def test_embed_and_both_forms_of_its_gradient_equal_the_one_hot_product():
-    rng = np.random.default_rng(0)
-    x, table = rng.integers(0, 5, (T, B)), jnp.asarray(rng.normal(size=(5, 4)), jnp.float32)
-    out, pull = jax.vjp(lambda t: scan.embed(t, x), table)
-    one_hot = np.eye(5, dtype=np.float32)[x]
-    np.testing.assert_array_equal(out, one_hot @ table)
-    d = rng.normal(size=(T, B, 4)).astype(np.float32)
-    wanted = np.einsum("tbv,tbg->vg", one_hot, d)
-    np.testing.assert_allclose(pull(d)[0], wanted, rtol=1e-5, atol=1e-6)
-    for form in (scan.segment_sum, scan.one_hot_matmul):
-        np.testing.assert_allclose(form(5, x.reshape(-1), d.reshape(-1, 4)), wanted, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
     """No output of the reverse scan has the shape of W_h, whose gradient is computed after it."""

@@ -15,6 +15,7 @@ from rnnlm.cells import CELLS, cell_of
 from rnnlm.evaluation import tally
 from rnnlm.nn import model, scan
 from rnnlm.nn.dropout import dropout
+from rnnlm.nn.embed import embed
 from rnnlm.nn.leaves import named_leaves
 from tests.conftest import tiny
 from tests.plain import scan_steps
@@ -167,7 +168,7 @@ def test_layers_in_a_loop_equal_layers_one_by_one(rate):
     keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if rate else None
 
     def by_hand(params):
-        h, u, after = None, scan.embed(params["layer_0"]["W_x"], x.T), []
+        h, u, after = None, embed(params["layer_0"]["W_x"], x.T), []
         for i in range(5):
             layer = params[f"layer_{i}"]
             if i:

@@ -1,8 +1,10 @@
 """Checkpoints are restored bit for bit, or reported as damaged."""
 
+import hashlib
 import json
 import math
 import shutil
+import threading
 
 import jax
 import numpy as np
@@ -182,3 +184,31 @@ def test_a_checkpoint_of_another_architecture_is_refused(full_state, other, comp
 def test_an_empty_folder_says_to_train_first(tmp_path):
     with pytest.raises(UserError, match="no checkpoint in .*: train first"):
         load(tmp_path, checkpoint.steps(tmp_path), pytest.fail)
+
+
+def test_digests_are_computed_beside_the_training_thread_and_before_the_commit(tmp_path, monkeypatch):
+    """The step does not wait for them; a failure ends the run, and leaves no checkpoint without digests."""
+    threads, compute = [], checkpoint.digests
+    monkeypatch.setattr(checkpoint, "digests", lambda leaves: threads.append(threading.get_ident()) or compute(leaves))
+    checkpoints = Checkpoints(tmp_path / "c", 9, {})
+    checkpoints.save(1, {"x": np.ones(3, np.float32)})
+    checkpoints.wait()
+    assert len(threads) == 1 and threads[0] != threading.get_ident()
+
+    def fail(leaves):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "digests", fail)
+    checkpoints.save(2, {"x": np.ones(3, np.float32)})
+    with pytest.raises(UserError, match=r"could not be written to .* The last good checkpoint is .*/1\."):
+        checkpoints.wait()
+    assert checkpoint.steps(tmp_path / "c") == [1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint32", "int8", "bool"])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 5), (1, 2, 3)])
+def test_a_digest_is_that_of_dtype_shape_and_bytes(dtype, shape):
+    """Digests of every version are equal, whatever the order of the array in memory."""
+    leaf = np.asarray(jax.numpy.arange(math.prod(shape)).reshape(shape).astype(dtype))
+    wanted = hashlib.sha256(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes()).hexdigest()
+    assert checkpoint.digest_leaf(leaf) == checkpoint.digest_leaf(np.array(leaf, order="F")) == wanted
