@@ -160,11 +160,3 @@ def test_published_splits_are_of_texts_in_their_own_order(folder):
 def test_shuffling_records_needs_a_separator():
     with pytest.raises(UserError, match="data.shuffle=records is without data.separator"):
         DataConfig(shuffle="records")
-
-
-def test_a_separator_may_be_an_escape(folder):
-    path = write(folder, b"".join(b"%d\n" % i for i in range(500)), "numbers.txt")
-    first, second = (
-        open_dataset(DataConfig(files=str(path), shuffle="records", separator=separator)) for separator in ("\n", r"\n")
-    )
-    assert first.corpus.sha256 == second.corpus.sha256
