@@ -53,7 +53,9 @@ VERSION_2_FIELDS = VERSION_1_FIELDS | {
     "params", "trained_as", "git", "time", "seconds",
 }  # fmt: skip
 """Fields without which a line of version 2 is skipped: these stay as they are, whatever fields are added."""
-FIELDS = VERSION_2_FIELDS | {"interval", "no_interval"}
+LATER_FIELDS = {"interval", "no_interval"}
+"""Fields that early lines of version 2 lack, and that are made from the blocks."""
+FIELDS = VERSION_2_FIELDS | LATER_FIELDS
 """All fields of a line; one that an older line lacks is null when it is read."""
 
 

@@ -135,7 +135,7 @@ def test_with_a_separator_edges_lie_between_records_in_the_texts_own_order_too(f
     [
         (
             b"one record, that goes on",
-            {"separator": "\n"},
+            {"separator": "\n", "symbols": "byte"},
             "is a single record, since data.separator='\\\\n' ends none",
         ),
         (b"one record\n", {"separator": "\n", "shuffle": "records"}, "is a single record"),
