@@ -1,6 +1,7 @@
 """rnnlm compress and decompress: code a file in the bits that a model gives it, and restore it."""
 
 import json
+import textwrap
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rnnlm.commands.flags import (
 from rnnlm.commands.overrides import config_flag, parse, parse_overrides, read_config
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import check_writable, reading
+from rnnlm.files import check_absent, check_writable, reading
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
         data = Path(path).read_bytes()
     out = Path(values.o or f"{path}.rnz")
     check_writable(out, "-o", Path(path))
+    check_absent(out, "-o", values.force)
 
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
@@ -68,6 +70,7 @@ def main(argv: list[str]) -> int:
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
         f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols{beside}\n"
         f"lanes  {coded.lanes}, {coded.prediction}\n"
+        f"{textwrap.fill(f'needs  {coded.needs}', 80, subsequent_indent=' ' * 7)}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
@@ -77,7 +80,8 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
     """Parse the command line of compress: -> (flags, the file, the config if --online). Raises UserError."""
     values = flags.FlagValues()
     workdir_flags(values, "the run folder whose model codes")
-    flags.DEFINE_string("o", None, "the file to write or replace; FILE.rnz unless given", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write; FILE.rnz unless given", flag_values=values)
+    force_flag(values)
     lanes = "stretches coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
     flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
@@ -92,7 +96,8 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
     device_flags(values)
     path, rest = split_positional(argv)
-    overrides = parse_overrides("compress", values, rest)
+    usage = "FILE --workdir=DIR [-o OUT.rnz]\n           or FILE --online --config=configs/X.py [-o OUT.rnz]"
+    overrides = parse_overrides("compress", values, rest, usage)
     if values.online and (values.dynamic or values.workdir):
         raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
     for name in ("segment", "learning_rate", "decay"):
@@ -119,17 +124,22 @@ def decompress(argv: list[str]) -> int:
     values = flags.FlagValues()
     workdir_flags(values, "the run folder that it was compressed with; not needed after --online")
     data_flag(values)
-    flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write; FILE without .rnz unless given", flag_values=values)
+    force_flag(values)
     device_flags(values)
     path, rest = split_positional(argv)
-    parse("decompress", values, rest)
+    parse("decompress", values, rest, usage="FILE.rnz [--workdir=DIR] [-o OUT]")
     if not values.o and Path(path).suffix != ".rnz":
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
     out = Path(values.o or path.removesuffix(".rnz"))
     with reading(Path(path)):
         coded = Path(path).read_bytes()
     check_writable(out, "-o", Path(path))
-    configure_devices(values)
+    check_absent(out, "-o", values.force)
+
+    from rnnlm.compression.container import CompressedFile
+
+    configure_devices(values, threads=CompressedFile.from_bytes(coded, path).threads)
 
     from rnnlm import language_model
     from rnnlm.files import write_atomic
@@ -144,6 +154,11 @@ def decompress(argv: list[str]) -> int:
     write_atomic(out, [data])
     console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begin:.1f} s")
     return 0
+
+
+def force_flag(values: flags.FlagValues) -> None:
+    """Define the flag that allows to replace a file."""
+    flags.DEFINE_bool("force", False, "replace the file of -o where it exists", flag_values=values)
 
 
 VALUE_FLAGS = {
