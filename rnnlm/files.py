@@ -119,6 +119,12 @@ def check_writable(path: Path, flag: str, *sources: Path) -> None:
         raise UserError(f"{flag}={path} cannot be written: you have no right to.")
 
 
+def check_absent(path: Path, flag: str, force: bool) -> None:
+    """Raise UserError if a file has the path, unless it may be replaced; pipes and devices are written to."""
+    if path.is_file() and not force:
+        raise UserError(f"{flag}={path} exists, and is kept: give --force to replace it, or name another file.")
+
+
 def cache_dir() -> Path:
     """Return the user's cache folder for rnnlm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnlm"

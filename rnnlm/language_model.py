@@ -324,7 +324,8 @@ class LanguageModel:
     @property
     def _trained(self) -> TrainedModel:
         statistics = partial(self._statistics, "rms")
-        return TrainedModel(self.config.model, self.vocabulary, self.params, self.train_step, statistics)
+        run = self.config.model, self.vocabulary, self.params, self.train_step
+        return TrainedModel(*run, statistics, str(self.workdir))
 
     def compress(
         self,
@@ -404,9 +405,22 @@ def decompress(
     another kind of machine.
     """
     file = CompressedFile.from_bytes(compressed, name)
+    devices.ensure_configured(threads=file.threads)
     trained = None
-    if "online" in file.header or workdir is None:
-        devices.ensure_configured()
-    else:
-        trained = load(workdir, file.header["fingerprint"].get("step", "best"), data, trust_code)._trained
+    if "online" not in file.header and workdir is not None:
+        trained = load(workdir, encoder_step(file, Path(workdir), name), data, trust_code)._trained
     return codec.decompress(file, trained, name, progress, trust_code)
+
+
+def encoder_step(file: CompressedFile, workdir: Path, name: str) -> str | int:
+    """Return the step whose params coded a file. Raises UserError where the run folder has no such checkpoint."""
+    wanted: str | int = file.header["fingerprint"].get("step", "best")
+    saved = checkpoint.steps(layout.RunDir(layout.load_run(workdir).folder).checkpoints)
+    if wanted != "best" and wanted not in saved:
+        raise UserError(
+            f"{name} was coded with another model than {workdir} has: with the params "
+            f"{file.header['fingerprint'].get('params')} of step {wanted}, and the folder has "
+            f"{'the steps ' if saved else 'no step'}{', '.join(map(str, saved))}. Name the run folder that it was "
+            "coded with, or a copy that still has this checkpoint."
+        )
+    return wanted

@@ -12,7 +12,7 @@ keep() { # WHAT: append the lines of JSON from the standard input, with text and
 }
 
 code() { # FLAGS: compress the test split and verify that it decodes
-  rnnlm compress "$run/test" -o "$run/test.rnz" --json "$@" | keep compress
+  rnnlm compress "$run/test" -o "$run/test.rnz" --force --json "$@" | keep compress
 }
 
 rnnlm train --config=$here/lstm.py:"$text" --workdir="$run" "${@:2}"

@@ -1,6 +1,7 @@
 """rnnlm compress and decompress: code a file in the bits that a model gives it, and restore it."""
 
 import json
+import textwrap
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rnnlm.commands.flags import (
 from rnnlm.commands.overrides import config_flag, parse, parse_overrides, read_config
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import check_writable, reading
+from rnnlm.files import check_absent, check_writable, reading
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
         data = Path(path).read_bytes()
     out = Path(values.o or f"{path}.rnz")
     check_writable(out, "-o", Path(path))
+    check_absent(out, "-o", values.force)
 
     from rnnlm.files import write_atomic
     from rnnlm.runtime.console import Console
@@ -69,6 +71,7 @@ def main(argv: list[str]) -> int:
         f"{path}  {len(data):,} bytes\n{out}  {len(coded):,} bytes, {share}\n"
         f"the model's bits  {tally.bits / 8:,.0f} bytes for {tally.count:,} symbols{beside}\n"
         f"lanes  {coded.lanes}, {coded.prediction}\n"
+        f"{textwrap.fill(f'needs  {coded.needs}', 80, subsequent_indent=' ' * 7)}\n"
         f"{seconds:.1f} s, {'verified' if values.verify else 'not verified'}"
     )
     return 0
@@ -78,7 +81,8 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
     """Parse the command line of compress: -> (flags, the file, the config if --online). Raises UserError."""
     values = flags.FlagValues()
     workdir_flags(values, "the run folder whose model codes")
-    flags.DEFINE_string("o", None, "the file to write or replace; FILE.rnz unless given", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write; FILE.rnz unless given", flag_values=values)
+    force_flag(values)
     lanes = "stretches coded side by side; 0: one for each 20,000 symbols (online 200,000), 64 at most"
     flags.DEFINE_integer("lanes", 0, lanes, lower_bound=0, upper_bound=10_000, flag_values=values)
     flags.DEFINE_bool("dynamic", False, "adapt while coding, all lanes together, by the rms rule", flag_values=values)
@@ -92,8 +96,9 @@ def parse_args(argv: list[str]) -> tuple[flags.FlagValues, str, Config | None]:
     data_flag(values)
     flags.DEFINE_bool("json", False, "print one line of JSON instead", flag_values=values)
     device_flags(values)
-    path, rest = split_positional(argv)
-    overrides = parse_overrides("compress", values, rest)
+    path, rest = split_positional(values, argv)
+    usage = "FILE --workdir=DIR [-o OUT.rnz]\n           or FILE --online --config=configs/X.py [-o OUT.rnz]"
+    overrides = parse_overrides("compress", values, rest, usage)
     if values.online and (values.dynamic or values.workdir):
         raise UserError("--online starts from nothing: leave out --workdir and --dynamic.")
     for name in ("segment", "learning_rate", "decay"):
@@ -120,17 +125,22 @@ def decompress(argv: list[str]) -> int:
     values = flags.FlagValues()
     workdir_flags(values, "the run folder that it was compressed with; not needed after --online")
     data_flag(values)
-    flags.DEFINE_string("o", None, "the file to write or replace; FILE without .rnz unless given", flag_values=values)
+    flags.DEFINE_string("o", None, "the file to write; FILE without .rnz unless given", flag_values=values)
+    force_flag(values)
     device_flags(values)
-    path, rest = split_positional(argv)
-    parse("decompress", values, rest)
+    path, rest = split_positional(values, argv)
+    parse("decompress", values, rest, usage="FILE.rnz [--workdir=DIR] [-o OUT]")
     if not values.o and Path(path).suffix != ".rnz":
         raise UserError("-o is missing: name the file to write, as in -o text.txt.")
     out = Path(values.o or path.removesuffix(".rnz"))
     with reading(Path(path)):
         coded = Path(path).read_bytes()
     check_writable(out, "-o", Path(path))
-    configure_devices(values)
+    check_absent(out, "-o", values.force)
+
+    from rnnlm.compression.container import CompressedFile
+
+    configure_devices(values, threads=CompressedFile.from_bytes(coded, path).threads)
 
     from rnnlm import language_model
     from rnnlm.files import write_atomic
@@ -147,14 +157,12 @@ def decompress(argv: list[str]) -> int:
     return 0
 
 
-VALUE_FLAGS = {
-    f"--{name}"
-    for name in ("workdir", "config", "data", "lanes", "segment", "learning_rate", "decay", "step", "cpu_devices")
-}
-"""Flags whose value may follow as a word of its own."""
+def force_flag(values: flags.FlagValues) -> None:
+    """Define the flag that allows to replace a file."""
+    flags.DEFINE_bool("force", False, "replace the file of -o where it exists", flag_values=values)
 
 
-def split_positional(argv: list[str]) -> tuple[str, list[str]]:
+def split_positional(values: flags.FlagValues, argv: list[str]) -> tuple[str, list[str]]:
     """Split a command line: -> (the file, the flags with `-o FILE` as --o=FILE). Raises UserError for several files."""
     flagged, files = [], []
     rest = iter(argv)
@@ -164,7 +172,7 @@ def split_positional(argv: list[str]) -> tuple[str, list[str]]:
             if not name or name.startswith("-"):
                 raise UserError("-o is without a file: name the one to write, as in -o text.rnz.")
             flagged.append(f"--o={name}")
-        elif word in VALUE_FLAGS:
+        elif takes_next_word(values, word):
             flagged.append(f"{word}={next(rest, '')}")
         elif word.startswith("-") and word != "-":
             flagged.append(word)
@@ -173,3 +181,11 @@ def split_positional(argv: list[str]) -> tuple[str, list[str]]:
     if len(files) != 1 and not {"--help", "-h"} & set(argv):
         raise UserError(f"One file is needed, and {len(files)} are given ({', '.join(files) or 'none'}).")
     return files[0] if files else "", flagged
+
+
+def takes_next_word(values: flags.FlagValues, word: str) -> bool:
+    """Return whether a word is a flag or an override whose value follows as a word of its own."""
+    if not word.startswith("--") or "=" in word:
+        return False
+    name = word[2:].replace("-", "_")
+    return name.startswith("config.") or (name in values and not values[name].boolean)

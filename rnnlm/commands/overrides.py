@@ -19,10 +19,13 @@ RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)")
 
 
-def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0) -> list[str]:
-    """Parse flags: -> the positional arguments. Raises UserError, or exits after printing the help."""
+def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0, usage: str = "") -> list[str]:
+    """Parse flags: -> the positional arguments. Raises UserError, or exits after printing the help.
+
+    The help begins with the verb and its `usage`.
+    """
     if "--help" in argv or "-h" in argv:
-        print(f"rnnlm {verb}\n\n{format_help(values)}")
+        print(f"rnnlm {verb}{usage and ' '}{usage}\n\n{format_help(values)}")
         raise SystemExit(0)
     try:
         rest: list[str] = values(["rnnlm", *rename_flags(values, argv)])[1:]
@@ -75,7 +78,7 @@ def config_flag(values: flags.FlagValues, help_text: str) -> None:
     flags.DEFINE_string("config", "", f"{help_text}; --config.section.key=value sets a key", flag_values=values)
 
 
-def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str]) -> list[str]:
+def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str], usage: str = "") -> list[str]:
     """Parse flags with --config among them: -> the overrides. Raises UserError as `parse` does."""
     argv = list(argv)
     for i, word in enumerate(argv):
@@ -89,7 +92,7 @@ def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str]) -> lis
         if match and not match[1] and "=" not in word and argv and not argv[0].startswith("--"):
             word = f"{word}={argv.pop(0)}"
         (overrides if match else others).append(word)
-    parse(verb, values, others)
+    parse(verb, values, others, usage=usage)
     return overrides
 
 

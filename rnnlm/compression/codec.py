@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from rnnlm import config as configs
-from rnnlm.cells import Params
+from rnnlm.cells import Params, is_foreign
 from rnnlm.compression import coder, escape, predictors
 from rnnlm.compression.container import CompressedFile, Header
 from rnnlm.compression.predictors import CompiledPredictor
@@ -32,6 +32,13 @@ from rnnlm.runtime import devices
 Progress = Callable[[float], None]
 """Receives the share that is done, from 0 to 1."""
 
+NUMERICS = 1
+"""The version of what rnnlm computes, to the last bit of a probability.
+
+Increase it with every change to a cell, the scan, the products, an optimizer or the coder after which probabilities may
+differ in the last bit. Files of another version are refused; those without one are of version 1.
+"""
+
 SEGMENT = 20
 """Symbols between two updates, unless given."""
 
@@ -45,48 +52,68 @@ def ignore(share: float) -> None:
 class Compressed(bytes):
     """Hold a compressed file as bytes, and how it was made.
 
-    tally       nats of the coded symbols under the model's quantized probabilities, and their count
-    lanes       stretches that were coded side by side
-    escapes     bytes that the symbols which the vocabulary lacks take
-    prediction  in a few words, how the symbols are predicted
+    tally        nats of the coded symbols under the model's quantized probabilities, and their count
+    lanes        stretches that were coded side by side
+    escapes      bytes that the symbols which the vocabulary lacks take
+    prediction   in a few words, how the symbols are predicted
+    fingerprint  what the probabilities depend on besides the text
     """
 
     tally: Tally
     lanes: int
     escapes: int
     prediction: str
+    fingerprint: Header
 
     def __new__(cls, file: CompressedFile, tally: Tally) -> "Compressed":
         compressed = super().__new__(cls, file.to_bytes())
         compressed.tally, compressed.lanes = tally, file.header["lanes"]
         compressed.escapes, compressed.prediction = len(file.escapes), describe(file.header)
+        compressed.fingerprint = file.header["fingerprint"]
         return compressed
 
     def __repr__(self) -> str:
         return f"Compressed({len(self):,} bytes, {self.lanes} lanes, {self.prediction})"
 
+    @property
+    def needs(self) -> str:
+        """Describe in a few words what the file can be decompressed with."""
+        f = self.fingerprint
+        kind = "CPU (any number of cores)" if f["device"] == "cpu" else f["device"]
+        needs = [f"this kind of {kind}", f"jax {f['jax']}", f"constriction {f['constriction']}"]
+        if "params" in f:
+            needs.append(f"step {f['step']} of the run")
+        if "statistics" in f:
+            needs.append("its folder dynamic/")
+        return ", ".join(needs)
+
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Hold what static and dynamic prediction need of a run; `statistics` takes the length of a segment."""
+    """Hold what static and dynamic prediction need of a run; `statistics` takes the length of a segment.
+
+    `source` is what errors call the run.
+    """
 
     config: ModelConfig
     vocabulary: Vocabulary
     params: Params
     step: int
     statistics: Callable[[int], Params]
+    source: str
 
 
 @dataclass(frozen=True)
 class Codec:
     """Code texts with one predictor.
 
-    `header` tells how it predicts; `make_predictor` is called once, when it is needed.
+    `header` tells how it predicts; `make_predictor` is called once, when it is needed. `cell` is that of the config.
     """
 
     header: Header
     vocabulary: Vocabulary
     make_predictor: Callable[[], CompiledPredictor]
+    cell: str = ""
 
     @cached_property
     def predictor(self) -> CompiledPredictor:
@@ -123,9 +150,15 @@ class Codec:
         if len(text) != h["bytes"] or zlib.crc32(text) != h["crc"]:
             raise UserError(
                 f"{name} does not decode to the text that it was made from: the probabilities here are not those of "
-                "the encoder. Decode it on the machine, with the versions and the params that it was made with."
+                f"the encoder. {self._causes(file)}"
             )
         return text
+
+    def _causes(self, file: CompressedFile) -> str:
+        """Say what may have changed the probabilities although the fingerprint is that of the file."""
+        threads = f" in a process with {file.threads} threads (rnnlm.configure)," if file.threads else ""
+        cell = f" Or the code of its cell, {self.cell}, has been edited since." if is_foreign(self.cell) else ""
+        return f"Decode it on the machine that it was made on,{threads} with the same versions.{cell}"
 
 
 def dynamic_header(adaptation: Adaptation) -> Header:
@@ -174,7 +207,8 @@ def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
         sections = read_sections(online)
         numbers = online["segment"], online["seed"], online["updates"]
         make = partial(predictors.make_online_predictor, *sections, len(BYTES), *numbers)
-        return Codec({"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}, BYTES, make)
+        header = {"online": online, "fingerprint": fingerprint(optax=metadata.version("optax"))}
+        return Codec(header, BYTES, make, sections[0].cell)
     assert trained is not None
     model = trained.config, len(trained.vocabulary), trained.params
     separator = trained.vocabulary.separator
@@ -186,12 +220,14 @@ def open_codec(header: Header, trained: TrainedModel | None = None) -> Codec:
             {"fingerprint": fingerprint(**digests)},
             trained.vocabulary,
             partial(predictors.make_static_predictor, *model, separator),
+            trained.config.cell,
         )
     adaptation = Adaptation("rms", *header["dynamic"])
     rms = trained.statistics(adaptation.segment)
     digests["statistics"] = checkpoint.digest(rms)[:12]
     make = partial(predictors.make_dynamic_predictor, *model, rms, adaptation, separator)
-    return Codec({"dynamic": header["dynamic"], "fingerprint": fingerprint(**digests)}, trained.vocabulary, make)
+    header = {"dynamic": header["dynamic"], "fingerprint": fingerprint(**digests)}
+    return Codec(header, trained.vocabulary, make, trained.config.cell)
 
 
 def fingerprint(**digests: Any) -> Header:
@@ -202,18 +238,35 @@ def fingerprint(**digests: Any) -> Header:
         "constriction": metadata.version("constriction"),
         "device": jax.devices()[0].device_kind,
         "cpu": devices.cpu_kind()[:8],
-        "cores": len(devices.cores()),  # how many share out a large product
+        "cores": devices.product_threads(),
         "flags": hashlib.sha256(os.environ.get("XLA_FLAGS", "").encode()).hexdigest()[:4],
         "quantizer": f"floor 2^{coder.TOTAL.bit_length() - 1}",
+        "numerics": NUMERICS,
         **digests,
     }
 
 
-def refuse_difference(theirs: Header, ours: Header, name: str) -> None:
-    """Raise UserError where the fingerprint of a file differs from the one here, naming each difference."""
+def refuse_difference(theirs: Header, ours: Header, name: str, source: str = "the run") -> None:
+    """Raise UserError where the fingerprint of a file differs from the one here, naming each difference.
+
+    `source` is what the error calls the run whose params were tried.
+    """
+    theirs = {"numerics": 1} | theirs
     differ = [f"{key} was {theirs.get(key)}, here {ours.get(key)}" for key in ours if theirs.get(key) != ours[key]]
-    if differ:
-        raise UserError(f"{name} cannot be decoded here, where probabilities may differ: {'; '.join(differ)}.")
+    if not differ:
+        return
+    if theirs.get("params") != ours.get("params"):
+        raise UserError(
+            f"{name} was coded with another model than that of {source} at step {theirs.get('step')}: params was "
+            f"{theirs.get('params')}, here {ours.get('params')}. Name the run folder that it was coded with."
+        )
+    if len(differ) == 1 and "cores" in ours and theirs.get("cores") != ours["cores"]:
+        raise UserError(
+            f"{name} was coded with threads={theirs.get('cores')}, but jax has started with threads={ours['cores']} "
+            f"here: restore it by `rnnlm decompress`, or call rnnlm.configure(threads={theirs.get('cores')}) before "
+            "jax starts."
+        )
+    raise UserError(f"{name} cannot be decoded here, where probabilities may differ: {'; '.join(differ)}.")
 
 
 def compress_online(
@@ -247,5 +300,8 @@ def decompress(
     elif trained is None:
         raise UserError(f"{name} was coded with the model of a run folder: name that folder (--workdir).")
     codec = open_codec(file.header, trained)
-    refuse_difference(file.header["fingerprint"], codec.header["fingerprint"], name)
+    ours = dict(codec.header["fingerprint"])
+    if describe(file.header) == "static":
+        del ours["cores"]  # its sums are short: the checksum tells whether the number of threads matters
+    refuse_difference(file.header["fingerprint"], ours, name, trained.source if trained else "")
     return codec.decompress(file, name, progress)

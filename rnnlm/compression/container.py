@@ -18,6 +18,7 @@ MAGIC = b"RNZ1"
 VERSION = 2
 """The version of new headers. A header without one is of version 1, which differs by nothing else."""
 MAX_HEADER = 2**20
+MAX_THREADS = 4096
 DICTIONARY = b"""{"bytes":0,"crc":0,"dynamic":[20,0.0001,0.001],"fingerprint":{"constriction":"0.5.0",\
 "cores":1,"cpu":"","device":"cpu","flags":"","jax":"0.10.2","jaxlib":"0.10.2","optax":"0.2.8","params":"",\
 "quantizer":"floor 2^24","statistics":"","step":1000},"lanes":1,"online":{"model":{"cell":"lstm","dropout":0.0,\
@@ -35,6 +36,12 @@ class CompressedFile:
     header: Header
     escapes: bytes
     words: bytes
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads shared out the encoder's products; 0 where the header does not say."""
+        threads: int = self.header["fingerprint"].get("cores", 0)
+        return threads
 
     def to_bytes(self) -> bytes:
         """Write the file, with this version and the length of the escapes in its header."""
@@ -83,6 +90,8 @@ class CompressedFile:
         required = {"model", "optim", "seed", "segment", "updates"}
         if online.keys() - {"version"} not in (set(), required) or len(dynamic) not in (0, 3):
             raise ValueError("the header names an unknown kind of prediction")
+        if type(self.threads) is not int or not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"{self.threads} threads")
         if len(self.words) % 4:
             raise ValueError("the coder's words are cut off")
 

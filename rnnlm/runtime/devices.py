@@ -25,6 +25,9 @@ CPU_FLAGS = {
     "0.11": "--xla_cpu_enable_concurrency_optimized_scheduler=false --xla_cpu_prefer_vector_width=512",
 }
 
+XLA_THREADS = "PJRT_NPROC"
+"""The environment variable from which XLA's CPU backend takes the number of its threads; NPROC is read after it."""
+
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # as in malloc.h
 
 
@@ -39,19 +42,23 @@ def configure(
     processes: int = 1,
     process: int = 0,
     lanes: int = 0,
+    threads: int = 0,
 ) -> None:
     """Set devices, XLA flags and the cache of compiled programs, before anything starts jax's backend.
 
     Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many physical cores as
     divide the `lanes` of a training batch. `compile_cache` keeps compiled programs in the user's cache folder. With a
     `coordinator` (host:port) `processes` processes train as one; "auto" takes address and numbers from the cluster
-    (Slurm, a TPU pod). Warns where jax's backend has already started with other devices, which then stay. Raises
-    UserError where the processes do not come together.
+    (Slurm, a TPU pod). `threads` share out large products on a CPU, 0 for one a core; their number, not that of the
+    cores, fixes the last bit of a sum. Warns where jax's backend has already started with other devices or threads,
+    which then stay. Raises UserError where the processes do not come together.
     """
     global configured
     devices = cpu_devices or (1 if coordinator else cores_for(lanes))
+    if threads:
+        devices = min(devices, threads)  # XLA starts at least as many threads as devices
     if backend_started():
-        if coordinator or configured != devices:
+        if coordinator or configured != devices or (threads and threads != product_threads()):
             warnings.warn(
                 "rnnlm.configure() came too late: jax has already started its backend, whose devices and flags stay as "
                 "they are. Call it before the first jax operation.",
@@ -64,6 +71,8 @@ def configure(
     if configured is None:
         os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
     configured = devices
+    if threads:
+        os.environ[XLA_THREADS] = str(threads)
     jax.config.update("jax_num_cpu_devices", devices)
     if not coordinator:
         return
@@ -81,10 +90,19 @@ def configure(
         ) from None
 
 
-def ensure_configured(lanes: int = 0) -> None:
+def ensure_configured(lanes: int = 0, threads: int = 0) -> None:
     """Call `configure` unless it has been called or jax's backend has started."""
     if configured is None and not backend_started():
-        configure(lanes=lanes)
+        configure(lanes=lanes, threads=threads)
+
+
+def product_threads() -> int:
+    """Return how many threads share out a large product on a CPU: one a core, or a device, unless configured.
+
+    A long sum is split by their number, so results with another number differ in the last bit.
+    """
+    given = os.environ.get(XLA_THREADS) or os.environ.get("NPROC") or ""
+    return max(int(given) if given.isdecimal() else len(cores()), jax.local_device_count())
 
 
 def backend_started() -> bool:
