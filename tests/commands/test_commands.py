@@ -74,7 +74,7 @@ def test_killed_while_it_writes_it_leaves_the_file_that_was_there(run, tmp_path)
     out.mkdir()
     (out / "text.rnz").write_bytes(b"of yesterday")
     slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=30000000"]
-    command = "compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz")
+    command = "compress", str(text), f"--workdir={run}", "-o", str(out / "text.rnz"), "--force"
     process = start(*command, prefix=slow)
     while process.poll() is None and not (written := [p for p in out.glob(".text.rnz.*.part") if p.stat().st_size]):
         time.sleep(0.01)
