@@ -1,6 +1,6 @@
 """An LSTM of two layers of 256 on War and Peace, to choose defaults by.
 
-    rnnlm train --config=experiments/002_defaults/warpeace.py --workdir=runs/defaults/warpeace
+rnnlm train --config=experiments/002_defaults/warpeace.py --workdir=runs/defaults/warpeace
 """
 
 from ml_collections import ConfigDict
