@@ -28,6 +28,7 @@ def rows(folder, part):
     return gpu.Run(folder, cpu=True).rows(part)
 
 
+@pytest.mark.slow
 def test_parts_leave_rows_and_a_page(tmp_path):
     output = script("--cpu", f"--out={tmp_path}", "machine", "flags")
     [machine] = rows(tmp_path, "machine")
@@ -49,6 +50,7 @@ def test_rows_of_an_earlier_run_of_the_script_are_ignored(tmp_path):
     assert [row["n"] for row in run.rows("flags")] == [2, 3] and [row["n"] for row in run.rows("machine")] == [2]
 
 
+@pytest.mark.slow
 def test_a_part_that_is_cut_off_keeps_its_rows(tmp_path):
     row = {"name": "no flag", "flag": "", "killed": True, "equal": True, "first_differing_row": None}
     gpu.Run(tmp_path, cpu=True).add("resume", **row)

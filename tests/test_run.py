@@ -158,6 +158,7 @@ def test_dropout_does_not_depend_on_devices(tmp_path, text_file):
     near(tmp_path / "1", tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_a_run_of_two_devices_resumes_on_one_and_on_four(device_runs, tmp_path, text_file):
     for n in (1, 4):
         workdir = tmp_path / str(n)

@@ -21,7 +21,12 @@ def run(tmp_path_factory, text_file):
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--lanes=3",), ("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3")]
+    "options",
+    [
+        (),
+        ("--lanes=3",),
+        pytest.param(("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3"), marks=pytest.mark.slow),
+    ],
 )
 def test_compress_and_decompress(run, tmp_path, options):
     text, packed, again = tmp_path / "text", tmp_path / "text.rnz", tmp_path / "again"
