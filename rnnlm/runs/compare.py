@@ -108,7 +108,8 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
         rows, scored = read_results(run), scored_symbols(run, split, symbols)
         have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
-            f"{workdir} has no evaluation on {split}, symbols {scored[0]}..{scored[1]}, under {protocol}: it has "
+            f"{workdir} has no evaluation on {split}, symbols {scored[0]}..{scored[1]}, under "
+            f"{protocol or EvalProtocol.of_run(run.config).name}: it has "
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
     trained = result["step"] * run.symbols_per_step
