@@ -133,10 +133,10 @@ def baseline(dataset: Dataset, split: str = "test", order: int = 20) -> Iterator
     `LanguageModel.dataset` is the text of a run. A row has name, count (symbols), nats, bpc, bpb, bytes, and stderr,
     interval and no_interval as those of `Score.as_dict`. Raises UserError where the text has no such split.
     """
-    train, scored = (
-        s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in map(dataset.slice, ("train", split))
-    )
-    count, size = len(scored), sum(map(len, dataset.raw(split)))
+    slices = dataset.slice("train"), dataset.slice(split)
+    train, scored = (s.text.encode(np.arange(s.begin, s.end)).astype(np.int64) for s in slices)
+    primer, text = (s.raw for s in slices)
+    count, size = len(scored), sum(map(len, text()))
 
     def row(name: str, tally: Tally, uncertainty: Row) -> Row:
         bpc, bpb = tally.bpc, tally.per(size)
@@ -149,12 +149,12 @@ def baseline(dataset: Dataset, split: str = "test", order: int = 20) -> Iterator
     why = "a compressed file has no costs of its symbols"
     none = {"stderr": None, "interval": None, "no_interval": why}
     tools = compressors.available()
-    alone = compressors.sizes(dataset.raw(split), tools)
-    primer = compressors.sizes(dataset.raw("train"), tools)
-    both = compressors.sizes(itertools.chain(dataset.raw("train"), dataset.raw(split)), tools)
+    alone = compressors.sizes(text(), tools)
+    before = compressors.sizes(primer(), tools)
+    both = compressors.sizes(itertools.chain(primer(), text()), tools)
     for name in tools:
         yield row(name, Tally.of_bits(8 * alone[name], count), none)
-        yield row(f"{name}, after train", Tally.of_bits(8 * (both[name] - primer[name]), count), none)
+        yield row(f"{name}, after train", Tally.of_bits(8 * (both[name] - before[name]), count), none)
 
 
 def compress_online(

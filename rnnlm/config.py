@@ -109,9 +109,12 @@ class DataConfig(Section):
     separator: str = key("", "symbol that ends a record, such as \\n; the carry is reset after it", before="")
     shuffle: str = key(
         "none",
-        "files or records in a random order by `seed`, so that the splits are alike; none lies in two splits",
+        "files or records in a random order, so that the splits are alike; none lies in two splits",
         before="none",
         choices=("none", "files", "records"),
+    )
+    shuffle_seed: int = key(
+        0, "seed of that order, apart from `seed`: runs of several seeds share their splits", before=0
     )
     binary: bool = key(
         False,
@@ -120,6 +123,7 @@ class DataConfig(Section):
     )
 
     def check(self) -> None:
+        at_least("data.shuffle_seed", self.shuffle_seed, 0)
         if self.corpus and self.files:
             raise UserError(
                 f"data.corpus={self.corpus!r} and data.files={self.files!r} are both set: choose one text and leave "

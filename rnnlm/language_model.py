@@ -260,7 +260,7 @@ class LanguageModel:
         """
         check_size(length, num)
         options = SamplingOptions(temperature, seed, top_k, top_p)
-        train = partial(self.dataset.raw, "train") if novel else None
+        train = self.dataset.slice("train").raw if novel else None
         return self._record_sampler.draw(num, prompt, length, options, train, progress)
 
     def step(self, symbol: int | str | bytes) -> NDArray[np.float32]:

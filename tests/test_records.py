@@ -130,7 +130,7 @@ def test_a_record_that_does_not_end_is_cut(lm):
 
 
 def test_novel_records_are_those_that_training_has_not_read(lm):
-    train = b"".join(lm.dataset.raw("train")).split(b";")
+    train = b"".join(lm.dataset.slice("train").raw()).split(b";")
     novel = lm.records(40, novel=True, seed=1, temperature=1.5)
     among = lm.records(novel.drawn, seed=1, temperature=1.5).raw
     assert novel.raw == [record for record in among if record not in train] and len(novel.raw) == 40 < novel.drawn

@@ -1,5 +1,6 @@
 """Runs in real processes are killed, stopped, and resumed on other devices; their folders are complete."""
 
+import bz2
 import json
 import random
 import signal
@@ -261,6 +262,9 @@ def test_eval_sample_and_load_agree(uninterrupted, text_file):
     assert line["bpc"] == pytest.approx(recorded["valid_bpc"], rel=1e-5) and line["count"] == 600
     text = rnnlm("eval", f"--workdir={uninterrupted}", "--compressors")
     assert "xz -9e" in text and "bits per byte" in text and "split     test" in text
+    some = rnnlm("eval", f"--workdir={uninterrupted}", "--compressors", "--symbols_from=100", "--symbols_to=400")
+    scored = b"".join(api.load(uninterrupted).dataset.slice("test").raw())[100:400]
+    assert "the same 300 bytes" in some and f"  bzip2 -9  {8 * len(bz2.compress(scored, 9)) / 300:.3f}" in some
 
     lm = api.load(uninterrupted)
     assert lm.sample("the ", length=70, temperature=0.7, seed=3) + "\n" == rnnlm(

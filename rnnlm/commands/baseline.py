@@ -24,8 +24,8 @@ def main(argv: list[str]) -> int:
     from rnnlm.runtime.console import Console
 
     dataset = open_text(values)
-    console, size = Console(not values.json), sum(map(len, dataset.raw(values.split)))
-    count, learned = len(dataset.slice(values.split)), len(dataset.slice("train"))
+    console, scored = Console(not values.json), dataset.slice(values.split)
+    count, size, learned = len(scored), sum(map(len, scored.raw())), len(dataset.slice("train"))
     console.say(
         f"{dataset.corpus.name}, {values.split} of {dataset.split_spec}: {count:,} symbols "
         f"({dataset.text.vocabulary.kind}) in {size:,} bytes, after {learned:,} to learn from\n"

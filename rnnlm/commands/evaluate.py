@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     if values.json:
         print(json.dumps(line))
     if values.compressors:
-        show_compressors(lm, values.split, score.bytes, line["bpb"], console)
+        show_compressors(lm, score, console)
     if values.by_block:
         write_blocks(Path(values.by_block), score)
     return 0
@@ -105,8 +105,6 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
     """Raise UserError for flags that contradict each other, before any work is done."""
     if values.json and values.compressors:
         raise UserError("--json prints the scores alone: leave out --compressors.")
-    if values.compressors and (values.symbols_from or values.symbols_to):
-        raise UserError("--compressors reads the whole split: leave out --symbols_from and --symbols_to.")
     if values.by_block:
         check_writable(Path(values.by_block), "--by_block")
     if values.dynamic:
@@ -166,11 +164,15 @@ def write_blocks(path: Path, score: "Score") -> None:
     write_atomic(path, [b"from,count,nats,bpc\n", *(line.encode() for line in lines)])
 
 
-def show_compressors(lm: "LanguageModel", split: str, size: int, bpb: float, console: "Console") -> None:
-    """Show the bits per byte of gzip, bzip2 and xz on a split of `size` bytes beside the model's."""
+def show_compressors(lm: "LanguageModel", score: "Score", console: "Console") -> None:
+    """Show the bits per byte of gzip, bzip2 and xz on the symbols of a score beside the model's."""
     from rnnlm.baselines import compressors
 
-    console.say(f"\nbits per byte on the same {size:,} bytes (each compressor alone on them)")
-    rows = {"rnnlm": bpb} | {name: 8 * n / size for name, n in compressors.sizes(lm.dataset.raw(split)).items()}
+    scored = lm.dataset.slice(score.split).subrange(score.begin, score.end)
+    console.say(
+        f"\nbits per byte on the same {score.bytes:,} bytes (each compressor alone, without the training split)"
+    )
+    rows = {"rnnlm": score.tally.per(score.bytes)}
+    rows |= {name: 8 * n / score.bytes for name, n in compressors.sizes(scored.raw()).items()}
     for name, bits in sorted(rows.items(), key=lambda row: row[1]):
         console.say(f"  {name:9} {bits:.3f}")

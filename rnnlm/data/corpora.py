@@ -63,13 +63,10 @@ def resolve(config: DataConfig) -> DataConfig:
     return replace(config, corpus=config.corpus or DEFAULT)
 
 
-def open_corpus(config: DataConfig, seed: int = 0) -> Corpus:
-    """Open the text of a config, downloaded, unpacked and shuffled if need be; `seed` is the config's.
-
-    Raises UserError if it cannot be had.
-    """
+def open_corpus(config: DataConfig) -> Corpus:
+    """Open the text of a config, downloaded, unpacked and shuffled if need be. Raises UserError if it cannot be had."""
     whole = from_files(config.files, config.binary) if config.files else by_name(config.corpus or DEFAULT)
-    return whole if config.shuffle == "none" else shuffle(whole, config, seed)
+    return whole if config.shuffle == "none" else shuffle(whole, config)
 
 
 def by_name(name: str) -> Corpus:
@@ -124,12 +121,12 @@ def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
     return replace(corpus, origin=origin, file_ends=tuple(made.file_ends))
 
 
-def shuffle(whole: Corpus, config: DataConfig, seed: int) -> Corpus:
-    """Bring the files or records of a text into the random order of a seed, which is written once into the cache.
+def shuffle(whole: Corpus, config: DataConfig) -> Corpus:
+    """Bring the files or records of a text into the random order of a config, which is written once into the cache.
 
     Raises UserError if there are fewer than two, and WriteError.
     """
-    separator, by = separator_bytes(config), config.shuffle
+    separator, by, seed = separator_bytes(config), config.shuffle, config.shuffle_seed
     if by == "files" and len(whole.file_ends) < 2:
         raise UserError(
             f"data.shuffle=files has nothing to shuffle: {whole.name} is one file. Shuffle its records by "

@@ -47,7 +47,7 @@ def find_corpus(config: DataConfig, known: Corpus, near: Sequence[Path] = (), da
                 return found
         tried.add(key)
     if (not config.files and (config.corpus or DEFAULT) in NAMES) or any_match(config.files):
-        corpus = open_corpus(config, known.origin.seed if known.origin else 0)
+        corpus = open_corpus(replace(config, shuffle_seed=known.origin.seed if known.origin else 0))
     else:
         raise UserError(
             f"The run's text {known.name} ({known.size:,} bytes, sha256 {known.sha256}) is no longer at "
@@ -85,7 +85,8 @@ def remake(config: DataConfig, name: str, origin: Origin | None, files: list[Pat
     whole = open_packed(name, files, compressions(files) if origin is None or origin.unpacked else [""] * len(files))
     if origin is None or origin.shuffle == "none":
         return whole
-    return shuffle(whole, replace(config, shuffle=origin.shuffle, separator=origin.separator), origin.seed)
+    order = replace(config, shuffle=origin.shuffle, shuffle_seed=origin.seed, separator=origin.separator)
+    return shuffle(whole, order)
 
 
 def open_given(config: DataConfig, known: Corpus, data: str) -> Corpus:

@@ -1,6 +1,5 @@
 """The train, valid and test splits of a corpus: offsets that never overlap and never cut a character."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -40,27 +39,21 @@ class Dataset:
             )
         return TextSlice(self.text, *self.splits[name], name)
 
-    def raw(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a split in chunks. Raises UserError if the split spec has no such split."""
-        self.slice(name)
-        return chunks(self.corpus.path, *self.byte_splits[name])
-
 
 def open_dataset(
     config: DataConfig,
     vocabulary: Vocabulary | None = None,
     corpus: Corpus | None = None,
     byte_splits: Offsets | None = None,
-    seed: int = 0,
 ) -> Dataset:
     """Map a corpus, by default that of the config, through a vocabulary, by default the corpus's own.
 
-    The config gives the split spec, from which the byte offsets of the splits follow unless they are given; `seed` is
-    the order in which files or records are shuffled. `RunInfo.open_dataset` opens the text of a run. Raises UserError
-    if the corpus cannot be had or does not fit the split spec, the separator or the vocabulary.
+    The config gives the split spec, from which the byte offsets of the splits follow unless they are given.
+    `RunInfo.open_dataset` opens the text of a run. Raises UserError if the corpus cannot be had or does not fit the
+    split spec, the separator or the vocabulary.
     """
     separator = separator_bytes(config)
-    corpus = corpus or corpora.open_corpus(config, seed)
+    corpus = corpus or corpora.open_corpus(config)
     vocabulary = vocabulary or vocabulary_of(corpus.path, config.symbols).with_separator(config.separator)
     byte_splits = byte_splits or split_offsets(config.split, corpus, config.shuffle, separator)
     text = open_text(corpus.path, corpus.sha256, vocabulary)

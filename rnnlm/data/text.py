@@ -66,6 +66,12 @@ class TextSlice:
             )
         return replace(self, begin=begin, end=end)
 
+    def raw(self) -> Iterator[bytes]:
+        """Yield the bytes of the slice in chunks."""
+        for begin in range(self.begin, self.end, CHUNK_BYTES):
+            ids = self.text.encode(np.arange(begin, min(begin + CHUNK_BYTES, self.end)))
+            yield self.text.vocabulary.decode(ids)
+
 
 def open_text(path: Path, sha256: str, vocabulary: Vocabulary) -> Text:
     """Memory-map a text file through a vocabulary.

@@ -376,7 +376,7 @@ def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, 
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
             )
-        return None, config, open_dataset(config.data, seed=config.seed)
+        return None, config, open_dataset(config.data)
     layout.refuse_other(workdir, existing.config, config)
     refuse_shorter(workdir, checkpoint.steps(layout.RunDir(workdir).checkpoints), config.train.steps)
     if config.data.files != existing.config.data.files and any_match(config.data.files):

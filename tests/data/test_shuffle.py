@@ -1,6 +1,7 @@
 """Files and records come in a random order of the seed, whole, and none lies in two splits."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def write(folder, data, name="text.txt"):
 
 
 def parts(dataset):
-    return {name: b"".join(dataset.raw(name)) for name in dataset.splits}
+    return {name: b"".join(dataset.slice(name).raw()) for name in dataset.splits}
 
 
 def test_the_order_is_that_of_the_seed_in_every_version_of_numpy():
@@ -74,17 +75,22 @@ def test_records_are_shuffled_whole_and_none_lies_in_two_splits(folder, files, e
     written = [(path.read_bytes()) for path in sorted((folder / "many").iterdir())]
     wanted = Counter(r for data in written for r in data.removesuffix(b"\n").split(b"\n") if data)
     config = DataConfig(
-        files=str(folder / "many"), split="0.6/0.2/0.2", symbols=symbols, shuffle="records", separator="\n"
+        files=str(folder / "many"),
+        split="0.6/0.2/0.2",
+        symbols=symbols,
+        shuffle="records",
+        separator="\n",
+        shuffle_seed=seed,
     )
     try:
-        dataset = open_dataset(config, seed=seed)
+        dataset = open_dataset(config)
     except UserError as error:
         assert any(word in str(error) for word in ("leaves no whole record", "single record", "is empty"))
         return
     found = parts(dataset)
     assert all(part.endswith(b"\n") for part in found.values()) and len(found) == 3
     assert Counter(r for part in found.values() for r in part.removesuffix(b"\n").split(b"\n")) == wanted
-    again = open_dataset(config, seed=seed)
+    again = open_dataset(config)
     assert again.corpus == dataset.corpus and parts(again) == found
     lengths = {name: end - begin for name, (begin, end) in dataset.splits.items()}
     assert sum(lengths.values()) == len(dataset.text)
@@ -100,10 +106,14 @@ def test_files_are_shuffled_whole_and_none_lies_in_two_splits(folder, sizes, see
     for i, piece in enumerate(pieces):
         write(folder, piece, f"some/{i}")
     config = DataConfig(
-        files=str(folder / "some"), split="0.5/0.25/0.25", shuffle="files", separator="\n" if separated else ""
+        files=str(folder / "some"),
+        split="0.5/0.25/0.25",
+        shuffle="files",
+        separator="\n" if separated else "",
+        shuffle_seed=seed,
     )
     try:
-        found = parts(open_dataset(config, seed=seed))
+        found = parts(open_dataset(config))
     except UserError as error:
         assert any(word in str(error) for word in ("leaves no whole file", "is empty"))
         return
@@ -117,7 +127,7 @@ def test_files_are_shuffled_whole_and_none_lies_in_two_splits(folder, sizes, see
 def test_another_seed_is_another_order(folder):
     path = write(folder, b"".join(b"%d\n" % i for i in range(500)), "numbers.txt")
     config = DataConfig(files=str(path), shuffle="records", separator="\n")
-    first, second = (open_dataset(config, seed=seed) for seed in (0, 1))
+    first, second = (open_dataset(replace(config, shuffle_seed=seed)) for seed in (0, 1))
     assert first.corpus.sha256 != second.corpus.sha256
     assert first.corpus.origin.text_sha256 == second.corpus.origin.text_sha256 == first.corpus.origin.sha256
     assert first.corpus.origin.seed == 0 and second.corpus.origin.seed == 1

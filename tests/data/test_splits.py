@@ -62,7 +62,7 @@ def test_splits_in_characters_are_the_splits_in_bytes(folder, string):
     path.write_text(string, newline="")
     data = open_dataset(DataConfig("", str(path), "0.6/0.2/0.2", "char"))
     for name, (begin, end) in data.splits.items():
-        raw = b"".join(data.raw(name)).decode()
+        raw = b"".join(data.slice(name).raw()).decode()
         assert raw == string[begin:end]
     assert list(data.splits.values())[-1][1] == len(string)
 

@@ -41,8 +41,8 @@ def home(tmp_path, monkeypatch):
 def begin_run(home, **data):
     """Write the small files of a run: -> its folder and its dataset."""
     files = data.pop("files", str(home / "old" / "texts"))
-    config = Config(data=DataConfig(files=files, split=SPLIT, **data), seed=SEED)
-    dataset = open_dataset(config.data, seed=SEED)
+    config = Config(data=DataConfig(files=files, split=SPLIT, shuffle_seed=SEED, **data))
+    dataset = open_dataset(config.data)
     folder = home / "old" / "runs" / "a"
     folder.mkdir(parents=True)
     info = {"parameters": 1, "symbols_per_step": 1}
@@ -150,14 +150,14 @@ def test_an_older_run_on_compressed_bytes_keeps_them(home):
     folder, dataset = begin_run(home, files=files, binary=True)
     assert dataset.corpus.path.read_bytes() == FILES["a.gz"] and dataset.corpus.origin is None
     saved = json.loads((folder / "config.json").read_text())
-    for name in ("binary", "shuffle", "separator"):
+    for name in ("binary", "shuffle", "shuffle_seed", "separator"):
         del saved["data"][name]
     saved["data"]["corpus"] = "stdlib"  # the former default, which meant nothing beside files
     (folder / "config.json").write_text(json.dumps(saved))
     run = layout.load_run(folder)
     assert run.config.data == DataConfig(files=files, split=SPLIT, binary=True)
     assert run.open_dataset().corpus.sha256 == dataset.corpus.sha256
-    given = Config(data=DataConfig(files=files, split=SPLIT), seed=SEED)
+    given = Config(data=DataConfig(files=files, split=SPLIT))
     layout.refuse_other(folder, run.config, given)  # the command that began it goes on with it
 
 
