@@ -17,6 +17,7 @@ from rnnlm.cells import Params
 from rnnlm.compression import codec
 from rnnlm.compression.codec import Compressed, Progress, TrainedModel, ignore
 from rnnlm.compression.container import CompressedFile
+from rnnlm.data.corpora import read_file
 from rnnlm.data.splits import Dataset
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import to_bytes
@@ -24,7 +25,6 @@ from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, TUNING_START, Adaptation, Adapter, tune_adaptation
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.protocol import EvalProtocol, Score
-from rnnlm.files import reading
 from rnnlm.generation.records import Records, RecordSampler
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.states import StateReader, States
@@ -101,14 +101,15 @@ class LanguageModel:
         progress: Progress = ignore,
         record: bool = False,
     ) -> Score:
-        """Score exactly one of a split of the run's text, a text, and a file.
+        """Score exactly one of a split of the run's text, a text, and a file, which is unpacked if it is compressed.
 
-        `symbols` (from, to) restricts it to some of its symbols, to=0 for its end. The protocol is that of the run's
-        config unless given. `dynamic` goes on learning from the text: by an Adaptation, or by "rms" or "sgd" as
-        `tune_dynamic` has tuned it. `progress` receives the share that is done; `record` appends a split's score to the
-        run's result.jsonl. Raises UserError for arguments that exclude each other, for symbols that the model does not
-        know, where there are none, where the run's text is not found, has changed or has no such split, where the file
-        cannot be read, where `dynamic` is not tuned, and where the cost is not finite.
+        `symbols` (from, to) restricts it to some of its symbols, to=0 for its end. The protocol is that of the
+        run's config unless given, as its name or an EvalProtocol. `dynamic` goes on learning from the text: by
+        an Adaptation, or by "rms" or "sgd" as `tune_dynamic` has tuned it. `progress` receives the share that
+        is done; `record` appends a split's score to the run's result.jsonl. Raises UserError for arguments that
+        exclude each other, for symbols that the model does not know, where there are none, where the run's text
+        is not found, has changed or has no such split, where the file cannot be read, where `dynamic` is not
+        tuned, and where the cost is not finite.
         """
         given = [name for name, value in {"split": split, "text": text, "path": path}.items() if value is not None]
         if len(given) != 1:
@@ -123,7 +124,7 @@ class LanguageModel:
             raise UserError("Only scores of the run's own splits are recorded: leave out record.")
         if not isinstance(protocol, str | EvalProtocol | None):
             raise UserError(f"protocol is {protocol!r}: expected its name or an EvalProtocol.")
-        protocol = EvalProtocol(protocol) if isinstance(protocol, str) else protocol
+        protocol = EvalProtocol.of_run(self.config, protocol) if isinstance(protocol, str) else protocol
         text_slice = self._text_slice(split, text, path)
         if dynamic is None:
             protocol = protocol or EvalProtocol.of_run(self.config)
@@ -152,8 +153,7 @@ class LanguageModel:
         if split is not None:
             return self.dataset.slice(split)
         if path is not None:
-            with reading(Path(path)):
-                text = Path(path).read_bytes()
+            text = read_file(Path(path), self.config.data.binary)
         assert text is not None
         whole = Text.from_text(self.vocabulary, text)
         return TextSlice(whole, 0, len(whole))

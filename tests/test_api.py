@@ -1,6 +1,7 @@
 """What a Python user calls gives what the commands give, and leaves the process as it found it."""
 
 import contextlib
+import gzip
 import json
 import shutil
 import subprocess
@@ -120,6 +121,12 @@ def test_exactly_one_text_is_scored(lm, tmp_path):
     path.write_bytes(text)
     scores = [lm.score(text=text), lm.score(text=text.decode()), lm.score(path=path), lm.score(path=str(path))]
     assert len({score.tally for score in scores}) == 1 and scores[0].tally.count == 700
+    packed = tmp_path / "text.gz"
+    packed.write_bytes(gzip.compress(text))
+    assert lm.score(path=packed).tally == scores[0].tally
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(rnnlm.UserError, match="is no text but PNG"):
+        lm.score(path=path)
     one_lane = lm.score(text=text, protocol=rnnlm.EvalProtocol(lanes=1))
     assert lm.bpc(text) == one_lane.tally.bpc
     for wrong in ({}, {"split": "test", "text": "a"}, {"text": "a", "path": path}):
@@ -380,6 +387,8 @@ def test_steps_agree_with_scores(lm):
 def test_wrong_types_get_a_sentence(run, tmp_path):
     lm = rnnlm.load(run[0])
     assert lm.score("test", protocol="windows").tally.count == lm.score("test").tally.count
+    assert lm.score("test", protocol="carry") == lm.score("test")
+    assert lm.score("test", protocol="records").protocol.separator == "\n"
     for call, complaint in (
         (lambda: rnnlm.train("configs/base.py", tmp_path / "x"), "a Config, a ConfigDict .* or a dict, not str"),
         (lambda: rnnlm.compare([]), "nothing to compare"),

@@ -1,7 +1,8 @@
 """Define flags that several verbs share, and build what they ask for."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -117,7 +118,9 @@ def protocol_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("warmup", None, warmup, lower_bound=0, flag_values=values)
     flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
-    flags.DEFINE_integer("stride", None, "windows: how many of them count; half unless given", flag_values=values)
+    flags.DEFINE_integer(
+        "stride", None, "windows: how many of them count; half unless given", lower_bound=1, flag_values=values
+    )
     text_flag(values, "separator", None, "records: the symbol that ends one; data.separator of the run or a line break")
 
 
@@ -125,22 +128,17 @@ def given_protocol(values: flags.FlagValues, config: "Config") -> "EvalProtocol"
     """Build the protocol that the flags name, by default the run's. Raises UserError for flags of another protocol."""
     from rnnlm.evaluation.protocol import EvalProtocol
 
-    defaults = EvalProtocol.of_run(config)
-    name = "carry" if values.dynamic else values.protocol or defaults.name
+    defaults = EvalProtocol.of_run(config, "carry" if values.dynamic else values.protocol or "")
+    name = defaults.name
     takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
     takes["records"] = (*takes["carry"], "separator")
     for flag in ("lanes", "warmup", "window", "stride", "separator"):
         if values[flag].value is not None and flag not in takes[name]:
             raise UserError(f"--{flag} is not for --protocol={name}, which takes {', '.join(takes[name])}.")
-    lanes = defaults.lanes if values.lanes is None else values.lanes
-    warmup = defaults.warmup if values.warmup is None else values.warmup
-    if name == "windows":
-        window = EvalProtocol.window if values.window is None else values.window
-        if values.stride == 0:
-            raise UserError("--stride=0 is impossible: at least one symbol of a window counts.")
-        return EvalProtocol("windows", values.lanes or 0, 0, window, values.stride or 0)
-    separator = values.separator if values.separator is not None else defaults.separator or "\n"
-    return EvalProtocol(name, lanes, warmup, separator=separator if name == "records" else "")
+    given: dict[str, Any] = {flag: values[flag].value for flag in takes[name] if values[flag].value is not None}
+    if "window" in given:
+        defaults = replace(defaults, window=given["window"], stride=0)  # half of it
+    return replace(defaults, **given)
 
 
 def adaptation_flags(values: flags.FlagValues) -> None:

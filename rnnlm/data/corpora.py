@@ -95,6 +95,17 @@ def from_files(files: str, binary: bool = False) -> Corpus:
     return open_packed(name, found, [""] * len(found) if binary else check_files(found, name))
 
 
+def read_file(path: Path, binary: bool) -> bytes:
+    """Read one file whole, unpacked if it is compressed, unless `binary` takes it as it is.
+
+    Raises UserError if it is no text, is damaged or cannot be read.
+    """
+    kind = "" if binary else check_files([path], str(path))[0]
+    if kind:
+        refuse_foreign([path], [kind], str(path))
+    return b"".join(unpack(path, kind))
+
+
 def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
     """Open files joined, those unpacked that are compressed, which is written once into the cache.
 
@@ -109,7 +120,7 @@ def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
         refuse_foreign(files, kinds, name)
         size = 0
         for path, kind in zip(files, kinds, strict=True):
-            for chunk in unpack(path, kind) if kind else chunks(path):
+            for chunk in unpack(path, kind):
                 size += len(chunk)
                 yield chunk
             file_ends.append(size)

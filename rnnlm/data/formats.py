@@ -107,7 +107,7 @@ def refuse_foreign(files: Sequence[Path], kinds: Sequence[str], name: str) -> No
     """Raise UserError that names the files that are no text, also once unpacked by their `kinds` of compression."""
     refused = []
     for path, kind in zip(files, kinds, strict=True):
-        found = foreign(next(unpack(path, kind), b"")[:HEAD_BYTES] if kind else read_head(path))
+        found = foreign(next(unpack(path, kind), b"")[:HEAD_BYTES])
         if found:
             refused.append((path, f"{found} in {kind}" if kind else found))
     if refused:
@@ -128,10 +128,14 @@ def describe_refused(refused: list[tuple[Path, str]], count: int, name: str) -> 
 
 
 def unpack(path: Path, kind: str) -> Iterator[bytes]:
-    """Yield the unpacked bytes of a compressed file, about CHUNK_BYTES at a time, of all its parts one after another.
+    """Yield the unpacked bytes of a file, about CHUNK_BYTES at a time, of all its parts one after another.
 
-    Raises UserError if the file cannot be read, ends early or is damaged.
+    `kind` says how it is compressed, empty if it is not. Raises UserError if the file cannot be read, ends early or is
+    damaged.
     """
+    if not kind:
+        yield from chunks(path)
+        return
     stream = UNPACKERS[kind](path)
     while True:
         try:

@@ -52,10 +52,16 @@ class EvalProtocol:
             raise UserError("The protocol records, and no other one, takes a separator: the symbol that ends a record.")
 
     @classmethod
-    def of_run(cls, config: Config) -> "EvalProtocol":
-        """Return the protocol by which a run is read where no other is asked for: records where it has a separator."""
-        name = "records" if config.data.separator else "carry"
-        return cls(name, config.eval.lanes, config.eval.warmup, separator=config.data.separator)
+    def of_run(cls, config: Config, name: str = "") -> "EvalProtocol":
+        """Return the protocol of that name as a run reads by it; unless given, records where the run has a separator.
+
+        A run without a separator reads records as lines.
+        """
+        name = name or ("records" if config.data.separator else "carry")
+        if name == "windows":
+            return cls(name)
+        separator = config.data.separator or "\n" if name == "records" else ""
+        return cls(name, config.eval.lanes, config.eval.warmup, separator=separator)
 
     def resolve(self, symbols: int) -> "EvalProtocol":
         """Choose the lanes for a number of symbols; one lane needs no warm-up."""
