@@ -8,16 +8,16 @@ which the program behaved before it had the key. An existing key never changes i
 import dataclasses
 import difflib
 import functools
-import json
 import math
 import operator
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rnnlm.errors import UserError
+from rnnlm.schema import Section, at_least, build, copy_sections, fields, key, section, type_name, within
 
 VERSION = 2
 """Version of saved configs. 1, which they did not carry, had `model.forget_bias` and `sample.prime`."""
@@ -64,41 +64,11 @@ ALIASES = {
 MAX_SEED = 2**32 - 1
 
 
-def key(
-    default: Any, about: str, before: Any = dataclasses.MISSING, follows: str = "", choices: tuple[Any, ...] = ()
-) -> Any:
-    """Declare a key: its default, its unit and reason in words, and its allowed values if they are few.
-
-    A key that was added after version 1 states `before`, the value that configs without it mean. One that `follows`
-    another key of its section has that one's value unless it is set.
-    """
-    metadata = {"about": about, "before": before, "follows": follows, "choices": choices}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
-    return dataclasses.field(default=None if follows else default, metadata=metadata)
-
-
-class Section:
-    """Check the values of one section of a config when it is made. Raises UserError for an impossible value."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            follows = field.metadata.get("follows")
-            if follows and getattr(self, field.name) is None:
-                object.__setattr__(self, field.name, getattr(self, follows))
-            value, choices = getattr(self, field.name), field.metadata.get("choices")
-            if choices and value not in choices:
-                name = next(name for name, other, _ in fields() if other is field)
-                raise UserError(f"{name} is {value!r}: expected one of {', '.join(map(str, choices))}.")
-        self.check()
-
-    def check(self) -> None:
-        """Raise UserError for a value out of range, or for values that exclude each other."""
-
-
 @dataclass(frozen=True)
 class DataConfig(Section):
     """Choose the text, its split and its symbols."""
+
+    prefix = "data."
 
     corpus: str = key("", "a name that `rnnlm data` lists; empty: stdlib, where data.files names no text either")
     files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
@@ -140,6 +110,8 @@ class DataConfig(Section):
 class LSTMOptions(Section):
     """Choose the options of the cell `lstm`."""
 
+    prefix = "model.lstm."
+
     forget_bias: float = key(1.0, "initial bias of the forget gate, so that a cell remembers before it has learned to")
     biases: int = key(1, "bias vectors; 2 as in char-rnn, PyTorch and cuDNN", before=1, choices=(1, 2))
 
@@ -151,6 +123,8 @@ class LSTMOptions(Section):
 @dataclass(frozen=True)
 class ModelConfig(Section):
     """Choose the network: its cell, its sizes, dropout and dtype."""
+
+    prefix = "model."
 
     cell: str = key("lstm", "a name in rnnlm/cells, or package.module:Name of a cell of one's own")
     layers: int = key(2, "recurrent layers")
@@ -195,6 +169,8 @@ class ModelConfig(Section):
 @dataclass(frozen=True)
 class TrainConfig(Section):
     """Choose the batches, windows and steps of training."""
+
+    prefix = "train."
 
     batch: int = key(50, "lanes, over all devices together")
     window: int = key(50, "time steps between carry hand-overs (truncated BPTT)")
@@ -246,6 +222,8 @@ class TrainConfig(Section):
 class OptimConfig(Section):
     """Choose the optimizer, its learning rate, clipping and averaging."""
 
+    prefix = "optim."
+
     name: str = key("adam", "update rule", choices=("adam", "adamw", "rmsprop", "sgd"))
     learning_rate: float = key(2e-3, "peak of the learning rate")
     schedule: str = key(
@@ -291,6 +269,8 @@ class OptimConfig(Section):
 class EvalConfig(Section):
     """Choose the validation during training, and the lanes and warm-up that `rnnlm eval` uses by default."""
 
+    prefix = "eval."
+
     every: int = key(500, "steps between validations; 0: never")
     lanes: int = key(0, "lanes read side by side; 0: chosen by the length of the split")
     warmup: int = key(512, "symbols that a lane reads before those that it scores, to build up its carry")
@@ -305,6 +285,8 @@ class EvalConfig(Section):
 class CheckpointConfig(Section):
     """Choose when checkpoints are saved, and how many are kept."""
 
+    prefix = "checkpoint."
+
     every: int = key(500, "steps between checkpoints")
     keep: int = key(2, "latest checkpoints that are kept; the best by validation bpc is kept besides")
 
@@ -316,6 +298,8 @@ class CheckpointConfig(Section):
 @dataclass(frozen=True)
 class SampleConfig(Section):
     """Choose the samples that are drawn during training."""
+
+    prefix = "sample."
 
     every: int = key(500, "steps between samples; 0: never")
     length: int = key(300, "symbols of a sample, without its prompt")
@@ -335,15 +319,12 @@ class SampleConfig(Section):
 class LogConfig(Section):
     """Choose how often metrics are logged."""
 
+    prefix = "log."
+
     every: int = key(50, "steps between rows of metrics.jsonl")
 
     def check(self) -> None:
         at_least("log.every", self.every, 1)
-
-
-def section(cls: type) -> Any:
-    """Declare a section of the config with its defaults."""
-    return dataclasses.field(default_factory=cls)
 
 
 @dataclass(frozen=True)
@@ -363,7 +344,7 @@ class Config(Section):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """Read a config that a person gives; a missing key has its default. Raises UserError that names the key."""
-        return typing.cast(Config, build(cls, rename_keys(values)))
+        return typing.cast(Config, build(cls, rename_keys(values), unknown_key_message))
 
     @classmethod
     def from_saved(cls, values: Mapping[str, Any]) -> "Config":
@@ -390,36 +371,6 @@ class Config(Section):
             raise UserError("train.freeze names all modules, which leaves none to train: leave one out.")
 
 
-def build(cls: type, values: Mapping[str, Any], prefix: str = "", saved: bool = False) -> Any:
-    """Make a section from its dict. Raises UserError for a key or a value that it does not take.
-
-    A missing key has its default or, where `saved`, the value that it had before it existed; one that version 1 had
-    must be there.
-    """
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        if name not in hints:
-            raise UserError(unknown_key_message(f"{prefix}{name}", [prefix + field for field in hints]))
-    made = {}
-    for field in dataclasses.fields(cls):
-        name, kind = field.name, hints[field.name]
-        if dataclasses.is_dataclass(kind):
-            value = values.get(name, {})
-            if not isinstance(value, Mapping):
-                raise UserError(f"{prefix}{name} is {value!r}, but it is a section with keys of its own.")
-            made[name] = build(typing.cast(type, kind), value, f"{prefix}{name}.", saved)
-        elif name in values:
-            made[name] = coerce(prefix + name, values[name], kind)
-        elif saved and field.metadata["before"] is dataclasses.MISSING:
-            raise UserError(
-                f"The saved config has no {prefix}{name}: restore it from a copy of the run; or if the key is new, "
-                "declare with before= what runs without it mean."
-            )
-        elif saved:
-            made[name] = field.metadata["before"]
-    return cls(**made)
-
-
 def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
     """Make a config, or the section with that prefix, from what was saved. Raises UserError for a newer version."""
     values = dict(values)
@@ -437,19 +388,7 @@ def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
         data["corpus"] = ""  # earlier versions saved the default beside data.files, where it meant nothing
     for name in prefix.split(".")[:-1]:
         nested = nested[name]
-    return build(cls, nested, prefix, saved=True)
-
-
-def compact(section: Section) -> dict[str, Any]:
-    """Return the values of a section but for those that `build_saved` fills in when they are missing."""
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(section):  # type: ignore[arg-type]
-        value = getattr(section, field.name)
-        if isinstance(value, Section):
-            values[field.name] = compact(value)
-        elif value != field.metadata["before"]:
-            values[field.name] = value
-    return values
+    return build(cls, nested, unknown_key_message, prefix, saved=True)
 
 
 def rename_keys(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -495,50 +434,11 @@ def both_names(old: str, new: str) -> UserError:
     return UserError(f"{old} is the old name of {new}, and both are set: leave out {old}.")
 
 
-def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy nested dicts, so that the copy can be changed."""
-    return {name: copy_sections(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-
-
-def coerce(name: str, value: Any, kind: Any) -> Any:
-    """Return the value as the type of its key, where nothing is lost by it. Raises UserError."""
-    if kind == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(word for item in value for word in item.split(",") if word)  # an override is one item with commas
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(coerce(name, item, typing.get_args(kind)[0]) for item in value)
-    if typing.get_origin(kind) is dict and isinstance(value, Mapping):
-        return json_dict(name, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise UserError(f"{name} is {value!r} ({type(value).__name__}), but it takes {type_name(kind)}.")
-
-
-def json_dict(name: str, value: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a dict as it comes back from JSON, tuples as lists, so that a resumed run has an equal one.
-
-    Raises UserError for what JSON does not hold.
-    """
-    try:
-        copy = json.loads(json.dumps(copy_sections(value)))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name} is kept as JSON, which does not hold it ({error}).") from None
-    if set(copy) != set(value):
-        raise UserError(f"{name} has keys that are no text: {', '.join(map(repr, value))}.")
-    return typing.cast(dict[str, Any], copy)
-
-
-def type_name(kind: Any) -> str:
-    """Return the type of a key as config.py spells it."""
-    return str(kind).replace("typing.", "") if typing.get_origin(kind) else str(kind.__name__)
-
-
 def unknown_key_message(name: str, known: list[str]) -> str:
     """Say that a key does not exist, and suggest the one that other programs call so, or the nearest one."""
     word = name.rpartition(".")[2].lower()
     aliases = [key for key, words in ALIASES.items() if word in words.split()]
-    elsewhere = [key for key, _, _ in fields() if key.rpartition(".")[2] == word and key != name]
+    elsewhere = [key for key, _, _ in fields(Config) if key.rpartition(".")[2] == word and key != name]
     near = aliases or (elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.5))
     hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
     if aliases and "epoch" in word:
@@ -546,20 +446,10 @@ def unknown_key_message(name: str, known: list[str]) -> str:
     return f"There is no config key {name}; {hint}"
 
 
-def fields(cls: type = Config, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Yield (dotted name, field, type) of every key, in order."""
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from fields(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, field, hints[field.name]
-
-
 def default_values() -> list[tuple[str, Any]]:
     """Return (dotted name, default) of every key."""
     defaults = Config()
-    return [(name, operator.attrgetter(name)(defaults)) for name, _, _ in fields()]
+    return [(name, operator.attrgetter(name)(defaults)) for name, _, _ in fields(Config)]
 
 
 def default_config() -> Any:
@@ -567,7 +457,7 @@ def default_config() -> Any:
     from ml_collections import ConfigDict
 
     config = ConfigDict(Config().as_dict())
-    for name, field, _ in fields():
+    for name, field, _ in fields(Config):
         if follows := field.metadata["follows"]:
             section = functools.reduce(operator.getitem, name.split(".")[:-1], config)
             section[field.name] = section.get_ref(follows).identity()
@@ -577,7 +467,7 @@ def default_config() -> Any:
 def describe_keys() -> str:
     """Return the name, default, allowed values, unit and reason of each key, in lines of at most 120 characters."""
     defaults, lines = dict(default_values()), []
-    for name, field, kind in fields():
+    for name, field, kind in fields(Config):
         follows = field.metadata["follows"]
         default = f"(follows {follows})" if follows else repr(defaults[name])
         head = f"{f'{name} = {default}':42} "
@@ -586,36 +476,3 @@ def describe_keys() -> str:
             about = f"{' | '.join(map(str, choices)) or type_name(kind)}: {about}"
         lines += textwrap.wrap(head + about, 120, subsequent_indent=" " * 43)
     return "\n".join(lines)
-
-
-def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Return (key, value in a, value in b) for each key in which two configs differ."""
-    found = []
-    for name in sorted(a.keys() | b.keys()):
-        x, y = a.get(name), b.get(name)
-        if isinstance(x, dict) and isinstance(y, dict):
-            found += differences(x, y, f"{prefix}{name}.")
-        elif x != y:
-            found.append((prefix + name, x, y))
-    return found
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return (key, value) for each entry, keys as "model.hidden"."""
-    flat: list[tuple[str, Any]] = []
-    for name, value in config.items():
-        flat += flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return flat
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Raise UserError unless the value is finite and not below `least`."""
-    if not least <= value < math.inf:
-        expected = f"at least {least}" if math.isfinite(value) else f"a finite number from {least} up"
-        raise UserError(f"{name}={value} is impossible: it must be {expected}.")
-
-
-def within(name: str, value: float, low: float, high: float) -> None:
-    """Raise UserError unless low <= value < high."""
-    if not low <= value < high:
-        raise UserError(f"{name}={value} is impossible: it must be at least {low} and below {high}.")

@@ -9,8 +9,9 @@ from configs import base
 from rnnlm import api
 from rnnlm.commands import overrides
 from rnnlm.commands.overrides import apply_overrides
-from rnnlm.config import Config, default_values, describe_keys, differences, fields
+from rnnlm.config import Config, default_values, describe_keys
 from rnnlm.errors import UserError
+from rnnlm.schema import differences, fields
 from tests.conftest import ROOT, tiny
 
 
@@ -32,7 +33,7 @@ def test_base_holds_every_key_and_survives_json():
 def test_each_key_states_its_reason_and_the_value_of_older_configs():
     """Keys of version 1 have no `before`, since every saved config has them; later ones must."""
     first = set(json.loads((ROOT / "tests/fixtures/config_keys_version_1.json").read_text()))
-    for name, field, _ in fields():
+    for name, field, _ in fields(Config):
         assert field.metadata["about"]
         assert (field.metadata["before"] is dataclasses.MISSING) == (name in first), name
 

@@ -10,8 +10,9 @@ from absl import flags
 
 from rnnlm.commands.config_file import load_config
 from rnnlm.commands.escapes import unescape
-from rnnlm.config import RENAMED, TEXTS, flatten, rename_in_place, unknown_key_message
+from rnnlm.config import RENAMED, TEXTS, rename_in_place, unknown_key_message
 from rnnlm.errors import UserError
+from rnnlm.schema import flatten
 
 RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
 """Old names of flags, which keep working."""

@@ -28,6 +28,7 @@ from rnnlm.evaluation.tally import Tally
 from rnnlm.runs import checkpoint
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices
+from rnnlm.schema import compact
 
 Progress = Callable[[float], None]
 """Receives the share that is done, from 0 to 1."""
@@ -176,7 +177,7 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
     if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
         raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
     updates = coder.lane_length(symbols, lanes) // segment
-    sections = {"model": configs.compact(config.model), "optim": configs.compact(config.optim)}
+    sections = {"model": compact(config.model), "optim": compact(config.optim)}
     numbers = {"seed": config.seed, "segment": segment, "updates": updates, "version": configs.VERSION}
     return {"online": sections | numbers}
 

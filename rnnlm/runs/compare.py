@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnlm.config import Config, flatten
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import Blocks
@@ -14,6 +14,7 @@ from rnnlm.runs.layout import Row, RunDir, RunInfo, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import parse_protocol, read_results, row_blocks
 from rnnlm.runs.trust import check_trust
+from rnnlm.schema import flatten
 
 WARM = 512
 """Warm-up symbols from which on lanes read side by side give the bpc of one lane, to 1e-3."""

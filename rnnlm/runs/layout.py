@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnlm.config import CHANGEABLE, Config, differences
+from rnnlm.config import CHANGEABLE, Config
 from rnnlm.data.corpora import Corpus, Origin
 from rnnlm.data.locate import find_corpus
 from rnnlm.data.splits import Dataset, Offsets, open_dataset
@@ -14,6 +14,7 @@ from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.files import reading, write_atomic
 from rnnlm.runs.provenance import provenance
+from rnnlm.schema import differences
 
 Row = dict[str, Any]
 """A JSON object."""

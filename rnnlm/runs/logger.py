@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rnnlm.config import flatten
 from rnnlm.files import reading, sync_folder, write_atomic, writing
 from rnnlm.runs.layout import Row, RunDir, write_json
 from rnnlm.runs.metrics import read_rows, validation_scores
+from rnnlm.schema import flatten
 
 # tensorboardX imports PyTorch where it finds it, which takes a second and serves nothing here.
 torch = sys.modules.get("torch")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnlm.config import fields, flatten
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
 from rnnlm.runs.columns import MOST_OF_NAME, shorten
 from rnnlm.runs.compare import Run, rank
+from rnnlm.schema import fields, flatten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def axis_names(x: str) -> list[str]:
     Raises UserError for more than two names, and for one that is neither a cost nor a config key.
     """
     names = x.split(",")
-    known = [*COSTS, *(name for name, _, _ in fields())]
+    known = [*COSTS, *(name for name, _, _ in fields(Config))]
     if len(names) > 2:
         raise UserError(f"--x={x} has {len(names)} names: give one for the axis and at most one for the colour.")
     for name in names:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnlm.cells import Params
-from rnnlm.config import Config, ModelConfig, Section, flatten
+from rnnlm.config import Config, ModelConfig
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import Row, load_run
 from rnnlm.runs.params import load_params, params_template
+from rnnlm.schema import Section, flatten
 
 ONLY_DRAWS = {"lstm.forget_bias"}
 """Options of cells that say how params are drawn, and nothing about what is computed with them."""
