@@ -10,6 +10,7 @@ from rnnlm.commands import main, overrides
 from rnnlm.commands.config_file import load_config
 from rnnlm.config import Config
 from rnnlm.errors import UserError
+from rnnlm.schema import fields
 from tests.conftest import ROOT
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -143,7 +144,7 @@ def test_epochs_are_explained(capsys):
 
 
 def test_each_alias_stands_for_one_key_and_is_none_itself():
-    known = {name for name, _, _ in keys.fields()}
+    known = {name for name, _, _ in fields(Config)}
     words = [word for line in keys.ALIASES.values() for word in line.split()]
     assert set(keys.ALIASES) <= known and len(words) == len(set(words))
     assert not set(words) & {name.rpartition(".")[2] for name in known}
