@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror or error}).") from error
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """Return the digest of a file in hexadecimal. Raises UserError if it cannot be read."""
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextlib.contextmanager

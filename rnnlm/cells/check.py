@@ -16,7 +16,7 @@ LANES = 2
 
 
 @contextlib.contextmanager
-def blaming(name: str) -> Iterator[None]:
+def name_cell_in_errors(name: str) -> Iterator[None]:
     """Turn any error of the block into a UserError that names the cell and the line of its module."""
     try:
         yield
@@ -37,7 +37,7 @@ def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike
     The functions of the cell are traced at the given widths; nothing is computed.
     """
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    with blaming(name):
+    with name_cell_in_errors(name):
         declared, states = cell.params(inputs, hidden), cell.carry(hidden)
         for param, (shape, init) in declared.items():
             drawn = jax.eval_shape(lambda key, init=init, shape=shape: init(key, shape), key)

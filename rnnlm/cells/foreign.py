@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Param, Params, State
-from rnnlm.cells.check import blaming
+from rnnlm.cells.check import name_cell_in_errors
 from rnnlm.errors import UserError
 
 
@@ -34,12 +34,12 @@ def _load_cell(name: str, options_json: str) -> Cell:
     options, found = json.loads(options_json), import_name(name)
     is_flax = inspect.isclass(found) and issubclass(found, nn.RNNCellBase)
     if callable(found) and not is_flax and not isinstance(found, type):
-        with blaming(name):
+        with name_cell_in_errors(name):
             found = found(options)
     elif options:
         raise UserError(f"model.cell={name} takes no model.options: leave them out.")
     if is_flax:
-        with blaming(name):
+        with name_cell_in_errors(name):
             return FlaxAdapter(name, cast(Any, found)).to_cell()
     if not isinstance(found, Cell):
         what = found.__name__ if isinstance(found, type) else type(found).__name__

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnlm.data.published import file_digest
-from rnnlm.files import cache_dir, write_cached, writing, writing_cache
+from rnnlm.files import cache_dir, file_digest, write_cached, writing, writing_cache
 
 CONTENTS = {
     "corpora": "downloaded texts",
@@ -31,7 +30,7 @@ PART_SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class Made:
+class CachedText:
     """Hold a text that was made: its path, digest, and the byte offsets at which its files end."""
 
     path: Path
@@ -44,7 +43,7 @@ def text_path(folder: str, sha256: str) -> Path:
     return cache_dir() / folder / f"{sha256}.txt"
 
 
-def make_once(folder: str, recipe: object, make: Callable[[list[int]], Iterator[bytes]]) -> Made:
+def make_once(folder: str, recipe: object, make: Callable[[list[int]], Iterator[bytes]]) -> CachedText:
     """Make a text and write it into a folder of the cache, unless it was made by the same recipe before.
 
     `make` yields the text and appends to its argument where files end. The recipe, which JSON can hold, says all that
@@ -54,7 +53,7 @@ def make_once(folder: str, recipe: object, make: Callable[[list[int]], Iterator[
     index = cache_dir() / folder / f"{key}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # what is not there or damaged is made again
         saved = json.loads(index.read_text())
-        made = Made(text_path(folder, saved["sha256"]), saved["sha256"], saved["file_ends"])
+        made = CachedText(text_path(folder, saved["sha256"]), saved["sha256"], saved["file_ends"])
         if made.path.exists() and file_digest(made.path, "sha256") == made.sha256:
             return made
     digest = hashlib.sha256()
@@ -68,7 +67,7 @@ def make_once(folder: str, recipe: object, make: Callable[[list[int]], Iterator[
     part = index.with_suffix(f".{os.getpid()}.part")
     try:
         write_cached(part, hashed())
-        made = Made(text_path(folder, digest.hexdigest()), digest.hexdigest(), file_ends)
+        made = CachedText(text_path(folder, digest.hexdigest()), digest.hexdigest(), file_ends)
         with writing_cache(), writing(made.path):
             part.replace(made.path)
     finally:

@@ -1,21 +1,20 @@
 """Corpora: published texts by name and own files, found on this machine or downloaded, and checked by digest."""
 
 import hashlib
-import itertools
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rnnlm.config import DataConfig
-from rnnlm.data.cache import make_once, text_path
+from rnnlm.data.cache import make_once
 from rnnlm.data.formats import check_files, refuse_foreign, unpack
-from rnnlm.data.patterns import absolute, list_files
-from rnnlm.data.published import SOURCES, fetch, file_digest, find_local, verify
+from rnnlm.data.patterns import list_files, make_absolute
+from rnnlm.data.published import SOURCES, fetch, find_local, verify
 from rnnlm.data.shuffle import join_pieces, separator_bytes, shuffle_text
 from rnnlm.data.text import chunks
 from rnnlm.errors import UserError
-from rnnlm.files import reading, write_cached
+from rnnlm.files import file_digest, reading
 
 NAMES = (*SOURCES, "stdlib")
 DEFAULT = "stdlib"
@@ -26,8 +25,8 @@ DEFAULT = "stdlib"
 class Origin:
     """Tell of which files a text was made if it is not simply these joined, and how.
 
-    `size` and `sha256` are of the files as they lie on the disk, joined; `path` is that of one file, or of several
-    joined. `unpacked` counts those that were compressed. `text_sha256` is of the text before it was shuffled.
+    `size` and `sha256` are of the files as they lie on the disk, joined; `path` is that of one file, or of the text
+    of several. `unpacked` counts those that were compressed. `text_sha256` is of the text before it was shuffled.
     """
 
     path: str
@@ -59,7 +58,7 @@ class Corpus:
 def resolve(config: DataConfig) -> DataConfig:
     """Make the patterns of `data.files` absolute and name the corpus, so that a saved config stays valid elsewhere."""
     if config.files:
-        return replace(config, files=absolute(config.files))
+        return replace(config, files=make_absolute(config.files))
     return replace(config, corpus=config.corpus or DEFAULT)
 
 
@@ -118,12 +117,8 @@ def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
 
     def make(file_ends: list[int]) -> Iterator[bytes]:
         refuse_foreign(files, kinds, name)
-        size = 0
-        for path, kind in zip(files, kinds, strict=True):
-            for chunk in unpack(path, kind):
-                size += len(chunk)
-                yield chunk
-            file_ends.append(size)
+        yield from join_files(files, kinds, file_ends)
+        refuse_changed(name, files_digest(files), sha256)
 
     made = make_once("unpacked", ["unpacked", sha256, sizes], make)
     path = str(files[0] if len(files) == 1 else made.path)
@@ -144,11 +139,12 @@ def shuffle(whole: Corpus, config: DataConfig) -> Corpus:
             "data.shuffle=records and data.separator, or name several files."
         )
     recipe = ["shuffled", whole.sha256, whole.file_ends, by, separator.hex(), seed]
-    made = make_once(
-        "shuffled",
-        recipe,
-        lambda ends: join_pieces(shuffle_text(whole.path, whole.file_ends, by, separator, seed, ends)),
-    )
+
+    def make(file_ends: list[int]) -> Iterator[bytes]:
+        yield from join_pieces(shuffle_text(whole.path, whole.file_ends, by, separator, seed, file_ends))
+        refuse_changed(whole.name, file_digest(whole.path, "sha256"), whole.sha256)
+
+    made = make_once("shuffled", recipe, make)
     origin = whole.origin or Origin(str(whole.path), len(whole.file_ends), whole.size, whole.sha256)
     origin = replace(origin, text_sha256=whole.sha256, shuffle=by, separator=config.separator, seed=seed)
     return replace(open_file(whole.name, made.path, made.sha256), origin=origin, file_ends=tuple(made.file_ends))
@@ -181,11 +177,30 @@ def concatenate(name: str, files: list[Path], sha256: str = "") -> Corpus:
 
     `sha256` is the digest of the joined text, if that is known.
     """
-    sha256 = sha256 or files_digest(files)
-    path = text_path("joined", sha256)
-    if not path.exists() or file_digest(path, "sha256") != sha256:
-        write_cached(path, (chunk for file in files for chunk in chunks(file)))
-    return replace(open_file(name, path, sha256), file_ends=tuple(itertools.accumulate(file_sizes(files))))
+    sizes, sha256 = file_sizes(files), sha256 or files_digest(files)
+
+    def make(file_ends: list[int]) -> Iterator[bytes]:
+        yield from join_files(files, [""] * len(files), file_ends)
+        refuse_changed(name, files_digest(files), sha256)
+
+    joined = make_once("joined", ["joined", sha256, sizes], make)
+    return replace(open_file(name, joined.path, sha256), file_ends=tuple(joined.file_ends))
+
+
+def join_files(files: Sequence[Path], kinds: Sequence[str], file_ends: list[int]) -> Iterator[bytes]:
+    """Yield the bytes of files, unpacked by their `kinds` of compression, and append to `file_ends` where each ends."""
+    size = 0
+    for path, kind in zip(files, kinds, strict=True):
+        for chunk in unpack(path, kind):
+            size += len(chunk)
+            yield chunk
+        file_ends.append(size)
+
+
+def refuse_changed(name: str, now: str, before: str) -> None:
+    """Raise UserError if files had another digest when they were read again."""
+    if now != before:
+        raise UserError(f"The files of {name} changed while they were read: run the command again.")
 
 
 def file_sizes(files: Sequence[Path]) -> list[int]:

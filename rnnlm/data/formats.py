@@ -60,14 +60,14 @@ NAMED = 3
 """Files that are named where files are refused."""
 
 
-def compression(head: bytes) -> str:
+def detect_compression(head: bytes) -> str:
     """Return by which of `COMPRESSED` a file is compressed that begins with some bytes; empty if by none."""
     return find_format(COMPRESSED, head)
 
 
-def foreign(head: bytes) -> str:
+def detect_foreign(head: bytes) -> str:
     """Return what a file that begins with some bytes is if it is no text: a format or "NUL bytes"; empty for text."""
-    return find_format(FORMATS, head) or compression(head) or ("NUL bytes" if b"\0" in head else "")
+    return find_format(FORMATS, head) or detect_compression(head) or ("NUL bytes" if b"\0" in head else "")
 
 
 def find_format(formats: dict[str, bytes], head: bytes) -> str:
@@ -86,16 +86,16 @@ def check_files(files: Sequence[Path], name: str) -> list[str]:
     kinds, sound = [], True
     for path in files:
         head = read_head(path)
-        kinds.append(compression(head))
-        sound = sound and bool(kinds[-1] or not foreign(head))
+        kinds.append(detect_compression(head))
+        sound = sound and bool(kinds[-1] or not detect_foreign(head))
     if not sound:
         refuse_foreign(files, kinds, name)
     return kinds
 
 
-def compressions(files: Sequence[Path]) -> list[str]:
+def detect_compressions(files: Sequence[Path]) -> list[str]:
     """Return how each file is compressed, empty where it is not. Raises UserError if one cannot be read."""
-    return [compression(read_head(path)) for path in files]
+    return [detect_compression(read_head(path)) for path in files]
 
 
 def read_head(path: Path) -> bytes:
@@ -107,7 +107,7 @@ def refuse_foreign(files: Sequence[Path], kinds: Sequence[str], name: str) -> No
     """Raise UserError that names the files that are no text, also once unpacked by their `kinds` of compression."""
     refused = []
     for path, kind in zip(files, kinds, strict=True):
-        found = foreign(next(unpack(path, kind), b"")[:HEAD_BYTES])
+        found = detect_foreign(next(unpack(path, kind), b"")[:HEAD_BYTES])
         if found:
             refused.append((path, f"{found} in {kind}" if kind else found))
     if refused:

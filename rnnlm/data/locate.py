@@ -19,8 +19,8 @@ from rnnlm.data.corpora import (
     open_packed,
     shuffle,
 )
-from rnnlm.data.formats import compressions
-from rnnlm.data.patterns import any_match, matches, patterns
+from rnnlm.data.formats import detect_compressions
+from rnnlm.data.patterns import any_match, find_matches, split_patterns
 from rnnlm.data.published import search_dirs
 from rnnlm.errors import UserError
 from rnnlm.files import reading
@@ -51,7 +51,7 @@ def find_corpus(config: DataConfig, known: Corpus, near: Sequence[Path] = (), da
     else:
         raise UserError(
             f"The run's text {known.name} ({known.size:,} bytes, sha256 {known.sha256}) is no longer at "
-            f"{place(known)}, nor near the run folder: say where it is with --data=PATH."
+            f"{config.files or original_path(known)}, nor near the run folder: say where it is with --data=PATH."
         )
     if corpus.sha256 != known.sha256:
         what = "its text" if corpus.origin else str(corpus.path)
@@ -62,8 +62,8 @@ def find_corpus(config: DataConfig, known: Corpus, near: Sequence[Path] = (), da
     return corpus
 
 
-def place(known: Corpus) -> str:
-    """Return where a text was, or the files of which it was made."""
+def original_path(known: Corpus) -> str:
+    """Return where a text was, or the file of which it was made."""
     return known.origin.path if known.origin else str(known.path)
 
 
@@ -82,7 +82,9 @@ def open_known(config: DataConfig, known: Corpus, files: list[Path]) -> Corpus |
 
 def remake(config: DataConfig, name: str, origin: Origin | None, files: list[Path]) -> Corpus:
     """Unpack files that are compressed, and shuffle their text as that of a run was. Raises UserError."""
-    whole = open_packed(name, files, compressions(files) if origin is None or origin.unpacked else [""] * len(files))
+    whole = open_packed(
+        name, files, detect_compressions(files) if origin is None or origin.unpacked else [""] * len(files)
+    )
     if origin is None or origin.shuffle == "none":
         return whole
     order = replace(config, shuffle=origin.shuffle, shuffle_seed=origin.seed, separator=origin.separator)
@@ -99,7 +101,7 @@ def open_given(config: DataConfig, known: Corpus, data: str) -> Corpus:
     if sha256 == known.sha256:
         return replace(open_files(known.name, files, sha256), origin=known.origin)
     origin = known.origin
-    if any(compressions(files)) or (origin and origin.shuffle != "none"):
+    if any(detect_compressions(files)) or (origin and origin.shuffle != "none"):
         corpus = remake(config, known.name, origin and replace(origin, unpacked=1), files)
         if corpus.sha256 == known.sha256:
             return corpus
@@ -112,9 +114,9 @@ def open_given(config: DataConfig, known: Corpus, data: str) -> Corpus:
 def list_given(data: str) -> list[Path]:
     """List the files that --data names. Raises UserError if there are none."""
     files: list[Path] = []
-    for pattern in patterns(data):
+    for pattern in split_patterns(data):
         with reading(Path(pattern)):
-            files += sorted(matches(pattern))
+            files += sorted(find_matches(pattern))
     if not files:
         raise UserError(f"--data={data} names no file: give the file, folder or glob of the run's text.")
     return files
@@ -127,7 +129,7 @@ def files_of_size(names: Sequence[str], sizes: set[int]) -> list[Path]:
     with contextlib.suppress(OSError):  # what cannot be listed does not match
         for pattern in names:
             found = []
-            for path in matches(pattern):
+            for path in find_matches(pattern):
                 total += path.stat().st_size
                 if total > max(sizes):
                     return []
@@ -140,14 +142,14 @@ def candidates(config: DataConfig, known: Corpus, near: Sequence[Path]) -> Itera
     """Yield the patterns of each place where a text may lie, the likeliest first."""
     if known.origin:  # the text itself, before the files of which it would have to be made
         yield from ([str(known.path)], [str(text_path(known.path.parent.name, known.sha256))])
-    source = [place(known)]
-    named = [patterns(config.files), source] if config.files else [source]
+    source = [original_path(known)]
+    named = [split_patterns(config.files), source] if config.files else [source]
     yield from named
     for folder in near:
         for names in named:
             yield from relocate(folder, names)
     for folder in search_dirs():
-        yield [str(folder / Path(place(known)).name)]
+        yield [str(folder / Path(original_path(known)).name)]
     yield [str(text_path("joined", known.sha256))]
 
 

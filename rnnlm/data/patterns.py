@@ -9,12 +9,12 @@ from rnnlm.errors import UserError
 from rnnlm.files import raise_error, reading
 
 
-def absolute(files: str) -> str:
+def make_absolute(files: str) -> str:
     """Make the patterns of `data.files` absolute, so that they stay valid in another working directory."""
-    return ",".join(os.path.abspath(Path(pattern).expanduser()) for pattern in patterns(files))
+    return ",".join(os.path.abspath(Path(pattern).expanduser()) for pattern in split_patterns(files))
 
 
-def patterns(files: str) -> list[str]:
+def split_patterns(files: str) -> list[str]:
     """Split the value of `data.files` at its commas. Raises UserError for an empty name."""
     found = [pattern.strip() for pattern in files.split(",")] if files else []
     if not all(found):
@@ -28,9 +28,9 @@ def list_files(files: str) -> list[Path]:
     Raises UserError if a pattern names no file, or if a folder cannot be listed.
     """
     found: list[Path] = []
-    for pattern in patterns(files):
+    for pattern in split_patterns(files):
         try:
-            paths = sorted(matches(pattern))
+            paths = sorted(find_matches(pattern))
         except OSError as error:
             raise UserError(f"{error.filename or pattern} could not be read ({error.strerror or error}).") from error
         if not paths:
@@ -42,10 +42,10 @@ def list_files(files: str) -> list[Path]:
 def any_match(files: str) -> bool:
     """Return whether one of the patterns in data.files names a file. Raises UserError if a folder cannot be listed."""
     with reading(Path(files)):
-        return any(any(matches(pattern)) for pattern in patterns(files))
+        return any(any(find_matches(pattern)) for pattern in split_patterns(files))
 
 
-def matches(pattern: str) -> Iterator[Path]:
+def find_matches(pattern: str) -> Iterator[Path]:
     """Yield the files of one pattern, unsorted: a file, a folder (all files below it) or a glob. Raises OSError."""
     path = Path(pattern).expanduser()
     found: Iterable[Path] = [path]

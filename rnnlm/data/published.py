@@ -1,7 +1,6 @@
 """Published texts: found on this machine or downloaded, and checked by size and digest."""
 
 import contextlib
-import hashlib
 import http.client
 import os
 import urllib.request
@@ -13,7 +12,7 @@ from typing import IO
 
 from rnnlm.data.text import CHUNK_BYTES
 from rnnlm.errors import UserError
-from rnnlm.files import cache_dir, make_folder, reading, writing, writing_cache
+from rnnlm.files import cache_dir, file_digest, make_folder, writing, writing_cache
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,3 @@ def verify(path: Path, source: Source, what: str, advice: str) -> None:
     digest = file_digest(path, algorithm)
     if digest != expected:
         raise UserError(f"{what} has the {algorithm} {digest}, but the published text has {expected}: {advice}.")
-
-
-def file_digest(path: Path, algorithm: str) -> str:
-    """Return the digest of a file in hexadecimal. Raises UserError if it cannot be read."""
-    with reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

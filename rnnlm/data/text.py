@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnlm.data.cache import make_once
 from rnnlm.data.vocabulary import Vocabulary, code_points, decode_utf8
 from rnnlm.errors import UserError
-from rnnlm.files import cache_dir, reading, write_cached
+from rnnlm.files import reading
 
 CHUNK_BYTES = 1 << 20
 """Bytes that are read from a file at a time."""
@@ -82,11 +83,13 @@ def open_text(path: Path, sha256: str, vocabulary: Vocabulary) -> Text:
     if vocabulary.kind != "char" or all(code < 128 for code in vocabulary.codes):
         return Text(vocabulary, memory_map(path, np.uint8), vocabulary.table[:256])
     dtype = np.uint16 if len(vocabulary) <= 2**16 else np.uint32
+
+    def encode(_: list[int]) -> Iterator[bytes]:
+        return (vocabulary.encode_codes(chunk).astype(dtype).tobytes() for chunk in characters(path))
+
     codes = hashlib.sha256(repr(vocabulary.codes).encode()).hexdigest()
-    encoded = cache_dir() / "char" / f"{sha256[:32]}-{codes[:16]}.u{8 * dtype().itemsize}"
-    if not encoded.exists():
-        write_cached(encoded, (vocabulary.encode_codes(chunk).astype(dtype).tobytes() for chunk in characters(path)))
-    return Text(vocabulary, memory_map(encoded, dtype), None)
+    encoded = make_once("char", ["char", sha256, codes, dtype().itemsize], encode)
+    return Text(vocabulary, memory_map(encoded.path, dtype), None)
 
 
 def memory_map(path: Path, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

@@ -29,7 +29,7 @@ def lock_run_dir(folder: Path) -> AbstractContextManager[object]:
     try:
         make_folder(folder)
         held = lock.acquire(blocking=False)
-        path.write_text(json.dumps(holder()) + "\n")
+        path.write_text(json.dumps(describe_process()) + "\n")
         return held
     except Timeout:
         raise UserError(
@@ -47,7 +47,7 @@ def lock_run_dir(folder: Path) -> AbstractContextManager[object]:
         raise UserError(f"--workdir={folder} cannot be written ({error.strerror}): name another folder.") from None
 
 
-def holder() -> dict[str, str | int]:
+def describe_process() -> dict[str, str | int]:
     """Describe this process and the time for the lock file."""
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
 

@@ -124,7 +124,7 @@ def refuse_other_model(theirs: ModelConfig, ours: ModelConfig) -> None:
     Dropout, the dtype of products, and how params are drawn may differ.
     """
     by_sizes = bool(theirs.sizes or ours.sizes)
-    there, here = architecture(theirs, by_sizes), architecture(ours, by_sizes)
+    there, here = list_architecture(theirs, by_sizes), list_architecture(ours, by_sizes)
     for name in [*there, *here]:
         if there.get(name) != here.get(name):
             raise UserError(
@@ -133,7 +133,7 @@ def refuse_other_model(theirs: ModelConfig, ours: ModelConfig) -> None:
             )
 
 
-def architecture(config: ModelConfig, by_sizes: bool) -> dict[str, Any]:
+def list_architecture(config: ModelConfig, by_sizes: bool) -> dict[str, Any]:
     """Return the keys of a model that its params depend on; options of other cells than its own are left out."""
     values: dict[str, Any] = {"cell": config.cell}
     values |= {"sizes": config.hidden_sizes} if by_sizes else {"layers": config.layers, "hidden": config.hidden}

@@ -9,8 +9,9 @@ import pytest
 import rnnlm
 from rnnlm.commands import main
 from rnnlm.config import DataConfig
-from rnnlm.data import cache
+from rnnlm.data import cache, corpora
 from rnnlm.data.splits import open_dataset
+from rnnlm.errors import UserError
 from tests.conftest import make_text
 
 
@@ -71,10 +72,21 @@ def test_files_that_are_being_written_are_left_alone(place):
 
 
 def test_an_open_text_survives_cleaning(tmp_path, place):
-    dataset = open_dataset(fill(tmp_path, place))
+    config = fill(tmp_path, place)
+    dataset = open_dataset(config)
     rnnlm.clean_cache()
-    assert len(dataset.text.units) and int(dataset.text.encode(dataset.text.units[:0].astype("int64")).sum()) == 0
-    assert bytes(dataset.text.units[:10])
+    raw = {name: b"".join(dataset.slice(name).raw()) for name in dataset.splits}
+    again = open_dataset(config)
+    assert raw == {name: b"".join(again.slice(name).raw()) for name in again.splits} and len(raw["train"]) > 1000
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path, place):
+    files = [tmp_path / name for name in ("a.txt", "b.gz")]
+    files[0].write_bytes(b"some text\n")
+    files[1].write_bytes(gzip.compress(b"more text\n"))
+    with pytest.raises(UserError, match="The files of both changed while they were read"):
+        corpora.concatenate("both", files, "0" * 64)
+    assert not list(place.rglob("*.txt"))
 
 
 def test_a_damaged_index_is_made_again(tmp_path, place):

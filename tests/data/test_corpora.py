@@ -164,7 +164,7 @@ def test_own_files(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="has an empty name in it"):
             from_files(gap)
     monkeypatch.chdir(folder)
-    assert corpora.absolute("b.txt, deep/*.md") == f"{folder}/b.txt,{folder}/deep/*.md"
+    assert corpora.make_absolute("b.txt, deep/*.md") == f"{folder}/b.txt,{folder}/deep/*.md"
     for empty in (f"{folder}/empty", f"{folder}/empty,{folder}/empty"):
         with pytest.raises(UserError, match="empty: give"):
             from_files(empty)

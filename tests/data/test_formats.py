@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rnnlm.config import DataConfig
 from rnnlm.data import formats
 from rnnlm.data.corpora import from_files, open_corpus
-from rnnlm.data.formats import compression, foreign, unpack
+from rnnlm.data.formats import detect_compression, detect_foreign, unpack
 from rnnlm.errors import UserError
 from tests.conftest import make_text
 
@@ -47,7 +47,7 @@ def test_every_compression_that_is_recognized_has_an_unpacker():
 def test_a_compressed_file_of_several_parts_is_unpacked(folder, kind, parts):
     path = folder / f"{kind}.parts"
     path.write_bytes(b"".join(map(PACK[kind], parts)))
-    assert compression(path.read_bytes()) == kind
+    assert detect_compression(path.read_bytes()) == kind
     assert b"".join(unpack(path, kind)) == b"".join(parts)
 
 
@@ -103,7 +103,7 @@ def test_large_texts_are_unpacked_in_chunks(folder):
     ],
 )
 def test_formats_are_told_by_their_first_bytes(data, kind):
-    assert foreign(data) == kind
+    assert detect_foreign(data) == kind
 
 
 def test_bytecode_and_tar_are_told(tmp_path):
@@ -112,7 +112,7 @@ def test_bytecode_and_tar_are_told(tmp_path):
 
     (tmp_path / "module.py").write_text("x = 1\n")
     compiled = py_compile.compile(str(tmp_path / "module.py"), str(tmp_path / "module.pyc"))
-    assert foreign((tmp_path / "module.pyc").read_bytes()) == "Python bytecode", compiled
+    assert detect_foreign((tmp_path / "module.pyc").read_bytes()) == "Python bytecode", compiled
     assert importlib.util.MAGIC_NUMBER[2:] == b"\r\n"
     with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "module.py", "module.py")

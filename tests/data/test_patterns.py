@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rnnlm.data.patterns import list_files, matches
+from rnnlm.data.patterns import find_matches, list_files
 from rnnlm.errors import UserError
 from tests.conftest import ROOT
 
@@ -32,7 +32,7 @@ def tree(tmp_path, monkeypatch):
 def test_globs_are_those_of_the_glob_module(tree, pattern):
     pattern = pattern.replace("{t}", str(tree))
     expected = {path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
-    found = [str(path) for path in matches(pattern)]
+    found = [str(path) for path in find_matches(pattern)]
     assert set(found) == expected and len(found) == len(expected)
 
 
@@ -48,9 +48,9 @@ def test_links_that_lead_back_are_not_followed(tree):
         (tree / f"a/self{i}").symlink_to(".")
     (tree / "other/there").symlink_to("../a")
     (tree / "a/b/loop").symlink_to("loop")
-    assert sorted(map(str, matches("a/**/*.md"))) == ["a/b/c/3.md"]
+    assert sorted(map(str, find_matches("a/**/*.md"))) == ["a/b/c/3.md"]
     assert len(list_files("a")) == 6
-    assert sorted(map(str, matches("other/**/*.txt"))) == [
+    assert sorted(map(str, find_matches("other/**/*.txt"))) == [
         "other/7.txt", "other/there/1.txt", "other/there/b/2.txt", "other/there/b[x]/6.txt",
     ]  # fmt: skip
     with pytest.raises(UserError, match="no file is there"):
