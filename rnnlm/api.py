@@ -1,6 +1,7 @@
 """Train and compare runs, score baselines, configure jax, compress without a trained model: the API besides `load`."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from rnnlm.runtime import devices, parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.devices import configure as configure
 from rnnlm.runtime.signals import Signals
-from rnnlm.training import loop
+from rnnlm.training import resume
 
 ConfigLike: TypeAlias = Config | ConfigDict | Mapping[str, object]
 """A config in any of its forms: read by `as_config`."""
@@ -58,10 +59,11 @@ def train(
     else:
         settings = as_config(config)
     # The run is continued from any working directory.
-    settings = replace(settings, data=resolve(settings.data))
+    parent = settings.train.init_from and os.path.abspath(Path(settings.train.init_from).expanduser())
+    settings = replace(settings, data=resolve(settings.data), train=replace(settings.train, init_from=parent))
     devices.ensure_configured(settings.train.batch // settings.train.accumulate)
     devices.check_lanes(settings.train)
-    return loop.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))
+    return resume.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))
 
 
 def as_config(config: ConfigLike) -> Config:

@@ -174,7 +174,7 @@ class TrainConfig(Section):
 
     batch: int = key(50, "lanes, over all devices together")
     window: int = key(50, "time steps between carry hand-overs (truncated BPTT)")
-    steps: int = key(10_000, "windows to train on")
+    steps: int = key(0, "windows to train on; 0: 10,000, or as many as train.minutes come to")
     minutes: float = key(
         0.0,
         "in place of steps: how long to train; the speed of the first seconds turns it into a number of steps, which "
@@ -203,7 +203,7 @@ class TrainConfig(Section):
         for name in ("batch", "window", "accumulate"):
             at_least(f"train.{name}", getattr(self, name), 1)
         at_least("train.minutes", self.minutes, 0)
-        at_least("train.steps", self.steps, 0 if self.minutes else 1)
+        at_least("train.steps", self.steps, 0)
         if self.batch % self.accumulate:
             raise UserError(
                 f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal pieces: "

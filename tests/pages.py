@@ -78,7 +78,7 @@ def apply_changes(page: Path, tree: Path) -> None:
 def shrink(config: Any) -> Any:
     """Return a config with small sizes and few steps."""
     model, train = config.model, config.train
-    steps = train.steps if train.steps <= 12 else 6 + 6 * (train.steps >= 20_000)
+    steps = train.steps if 0 < train.steps <= 12 else 6 + 6 * (train.steps >= 20_000)
     steps, minutes = 0 if train.minutes else steps, min(train.minutes, 0.01)
     return replace(
         config,

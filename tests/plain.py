@@ -3,6 +3,7 @@
 import jax
 
 from rnnlm.cells import Carry, Cell, Params
+from rnnlm.cells.cell import one_step
 from rnnlm.nn import scan
 
 
@@ -13,6 +14,6 @@ def scan_steps(
     recurrence = scan.Recurrence(cell, hidden, dtype)
 
     def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
-        return scan.one_step(recurrence, params, scan.reset(recurrence, carry, inputs[1]), inputs[0])[:2]
+        return one_step(cell, params, scan.reset(recurrence, carry, inputs[1]), inputs[0], dtype)[:2]
 
     return jax.lax.scan(step, carry, (u_TBG, reset_TB))

@@ -115,7 +115,7 @@ def test_base_prints_every_key():
         ("model.dtype", "float16", "expected one of float32, bfloat16"),
         ("train.remat", 20, "train.window=50 cannot be cut into chunks of train.remat=20 steps"),
         ("train.accumulate", 3, "train.batch=50 cannot be cut into train.accumulate=3"),
-        ("train.steps", 0, "train.steps=0"),
+        ("train.steps", -1, "train.steps=-1"),
         ("optim.learning_rate", -1.0, "not a positive number"),
         ("optim.learning_rate", float("inf"), "not a positive number"),
         ("optim.clip_norm", float("inf"), "must be a finite number from 0 up"),

@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from rnnlm.errors import UserError
+from rnnlm.product import product
 
 Params = dict[str, Any]
 """A PyTree of params: those of a layer are arrays by name, those of a model are layers by name."""
@@ -55,7 +56,7 @@ class Cell:
           for no randomness; such a cell is differentiated by autodiff of the scan.
 
     The output is carry[0], or output(params, carry, u_BG, dtype) for the step form. `gates` takes the arguments of
-    update or step and returns the activations of the gates.
+    update, or of step but for the keys, and returns the activations of the gates, each [B, H].
     """
 
     params: Callable[[int, int], dict[str, Param]]
@@ -99,6 +100,41 @@ class Cell:
         return tuple(
             jnp.broadcast_to(jnp.asarray(s.start, s.dtype), (lanes, *s.shape)) for s in self.carry(hidden).values()
         )
+
+
+def one_step(
+    cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: DTypeLike, keys_B: jax.Array | None = None
+) -> tuple[Carry, jax.Array, jax.Array | None]:
+    """Run one step: -> (carry, output h_BH, pre-activations a_BA, or None for a cell of the step form)."""
+    u_BG = add_bias(params, u_BG)
+    if cell.step is not None:
+        carry = cell.step(params, before, u_BG, dtype, *((keys_B,) if cell.random else ()))
+        return carry, cell.output(params, carry, u_BG, dtype) if cell.output else carry[0], None
+    assert cell.mix is not None and cell.update is not None
+    a_BA = cell.mix(u_BG, product(before[0], params["W_h"], dtype))
+    carry = cell.update(vectors_of(params), before, a_BA)
+    return carry, carry[0], a_BA
+
+
+def read_gates(
+    cell: Cell, params: Params, before: Carry, u_BG: jax.Array, a_BA: jax.Array | None, dtype: DTypeLike
+) -> Gates:
+    """Return the activations of the gates in a step, with `a_BA` as `one_step` returns it; empty if none has a name."""
+    if cell.gates is None:
+        return {}
+    if cell.step is not None:
+        return cell.gates(params, before, add_bias(params, u_BG), dtype)
+    return cell.gates(vectors_of(params), before, a_BA)
+
+
+def vectors_of(params: Params) -> Params:
+    """Return the params that `Cell.update` takes: all but W_x, W_h and b."""
+    return {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
+
+
+def add_bias(params: Params, u_BG: jax.Array) -> jax.Array:
+    """Add the bias to the projected input, if the cell has one."""
+    return u_BG + params["b"][None, :] if "b" in params else u_BG
 
 
 @lru_cache

@@ -3,13 +3,14 @@
 import contextlib
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Cell
+from rnnlm.cells.cell import Carry, Cell, Gates, Params, one_step, read_gates
 from rnnlm.errors import UserError
 
 LANES = 2
@@ -48,12 +49,8 @@ def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike
         params = {param: jax.ShapeDtypeStruct(p.shape, jnp.float32) for param, p in declared.items()}
         before = tuple(jax.ShapeDtypeStruct((LANES, *s.shape), s.dtype) for s in states.values())
         width = declared["W_x"].shape[-1] if "W_x" in declared else inputs
-        after, output = jax.eval_shape(
-            lambda params, before, u_BG: one_step(cell, params, before, u_BG, dtype),
-            params,
-            before,
-            jax.ShapeDtypeStruct((LANES, width), jnp.float32),
-        )
+        u_BG = jax.ShapeDtypeStruct((LANES, width), jnp.float32)
+        after, output, gates = jax.eval_shape(partial(run_step, cell, dtype), params, before, u_BG)
         if not isinstance(after, tuple) or len(after) != len(states):
             raise UserError(
                 f"model.cell={name} returns {describe(after)} from a step: expected a tuple of the {len(states)} "
@@ -61,21 +58,19 @@ def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike
             )
         for (state, declared_state), got in zip(states.items(), after, strict=True):
             expect(name, f"{state} after a step", got, (LANES, *declared_state.shape), declared_state.dtype)
+        if not jnp.issubdtype(output.dtype, jnp.floating):
+            raise UserError(f"model.cell={name} has the output as {describe(output)}: expected a floating-point array.")
         expect(name, "the output", output, (LANES, hidden), output.dtype)
+        for gate, got in gates.items():
+            expect(name, f"the gate {gate}", got, (LANES, hidden), got.dtype)
 
 
-def one_step(cell: Cell, params: Any, before: Any, u_BG: Any, dtype: DTypeLike) -> tuple[Any, Any]:
-    """Run a step as the scan does: -> (what the cell returns as its carry, the output)."""
-    u_BG = u_BG + params["b"][None] if "b" in params else u_BG
-    if cell.step is None:
-        assert cell.mix is not None and cell.update is not None
-        a_BA = cell.mix(u_BG, before[0] @ params["W_h"])
-        vectors = {param: p for param, p in params.items() if param not in ("W_x", "W_h", "b")}
-        after = cell.update(vectors, before, a_BA)
-    else:
-        after = cell.step(params, before, u_BG, dtype, *((None,) if cell.random else ()))
-    is_tuple = isinstance(after, tuple) and after
-    return after, (cell.output(params, after, u_BG, dtype) if cell.output else after[0] if is_tuple else before[0])
+def run_step(
+    cell: Cell, dtype: DTypeLike, params: Params, before: Carry, u_BG: jax.Array
+) -> tuple[Carry, jax.Array, Gates]:
+    """Run a step without randomness: -> (what the cell returns as its carry, the output, the gates)."""
+    after, output, a_BA = one_step(cell, params, before, u_BG, dtype)
+    return after, output, read_gates(cell, params, before, u_BG, a_BA, dtype)
 
 
 def expect(name: str, what: str, got: Any, shape: tuple[int, ...], dtype: DTypeLike) -> None:

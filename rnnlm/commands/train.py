@@ -41,9 +41,11 @@ def main(argv: list[str]) -> int:
 
     result = api.train(config, workdir, data=values.data)
     if result is not None and parallel.is_main():
-        valid = "" if result["valid_bpc"] is None else f"  valid {result['valid_bpc']:.4f} bpc"
+        if result["valid_bpc"] is not None:
+            read = f"{result['valid_count']:,} symbols, {result['valid_protocol']}"
+            print(f"valid {result['valid_bpc']:.4f} bpc ({read})")
         warning = f"  {result['warning']}" if result["warning"] else ""
-        print(f"done: step {result['step']}{valid}  {result['seconds']:.1f} s  run folder {workdir}{warning}")
+        print(f"done: step {result['step']}  {result['seconds']:.1f} s  run folder {workdir}{warning}")
     return 0
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Params
+from rnnlm.cells.cell import Carry, Cell, Gates, Params, one_step, read_gates, vectors_of
 from rnnlm.product import flat, product
 
 Residuals = tuple[Params, Carry, jax.Array, jax.Array]
@@ -66,13 +66,8 @@ def trace(
 
     def step(carry: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, tuple[jax.Array, Carry, Gates]]:
         before = reset(recurrence, carry, inputs[1])
-        carry, h_BH, a_BA = one_step(recurrence, params, before, inputs[0])
-        gates: Gates = {}
-        if cell.gates and cell.step:
-            gates = cell.gates(params, before, add_bias(params, inputs[0]), dtype)
-        elif cell.gates:
-            gates = cell.gates(vectors_of(params), before, a_BA)
-        return carry, (h_BH, carry, gates)
+        carry, h_BH, a_BA = one_step(cell, params, before, inputs[0], dtype)
+        return carry, (h_BH, carry, read_gates(cell, params, before, inputs[0], a_BA, dtype))
 
     carry, (h_TBH, carry_TB, gates_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
     return carry, h_TBH, carry_TB, gates_TB
@@ -123,31 +118,6 @@ def cast_recurrent(recurrence: Recurrence, params: Params) -> Params:
     return params | {name: params[name].astype(recurrence.dtype) for name in names}
 
 
-def vectors_of(params: Params) -> Params:
-    """Return the params that `Cell.update` takes: all but W_x, W_h and b."""
-    return {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
-
-
-def add_bias(params: Params, u_BG: jax.Array) -> jax.Array:
-    """Add the bias to the projected input, if the cell has one."""
-    return u_BG + params["b"][None, :] if "b" in params else u_BG
-
-
-def one_step(
-    recurrence: Recurrence, params: Params, before: Carry, u_BG: jax.Array, keys_B: jax.Array | None = None
-) -> tuple[Carry, jax.Array, jax.Array | None]:
-    """Run one step: -> (carry, output h_BH, pre-activations a_BA, or None for a cell of the step form)."""
-    cell, dtype = recurrence.cell, recurrence.dtype
-    u_BG = add_bias(params, u_BG)
-    if cell.step is not None:
-        carry = cell.step(params, before, u_BG, dtype, *((keys_B,) if cell.random else ()))
-        return carry, cell.output(params, carry, u_BG, dtype) if cell.output else carry[0], None
-    assert cell.mix is not None and cell.update is not None
-    a_BA = cell.mix(u_BG, product(before[0], params["W_h"], dtype))
-    carry = cell.update(vectors_of(params), before, a_BA)
-    return carry, carry[0], a_BA
-
-
 def _scan_plain(
     recurrence: Recurrence,
     params: Params,
@@ -163,7 +133,7 @@ def _scan_plain(
         t, u_BG, reset_B = inputs
         keys = None if keys_B is None else jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
         before = reset(recurrence, unpack(packed, carry), reset_B)
-        after, h_BH, _ = one_step(recurrence, cast, before, u_BG, keys)
+        after, h_BH, _ = one_step(recurrence.cell, cast, before, u_BG, recurrence.dtype, keys)
         return pack(after), h_BH
 
     packed, h_TBH = jax.lax.scan(step, pack(carry), (jnp.arange(len(u_TBG)), u_TBG, reset_TB))
@@ -178,7 +148,7 @@ def _scan(
 
     def step(packed: Carry, inputs: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
         before = reset(recurrence, unpack(packed, carry), inputs[1])
-        after, h_BH, _ = one_step(recurrence, cast, before, inputs[0])
+        after, h_BH, _ = one_step(recurrence.cell, cast, before, inputs[0], recurrence.dtype)
         return pack(after), h_BH
 
     packed, h_TBH = jax.lax.scan(step, pack(carry), (u_TBG, reset_TB))
@@ -195,7 +165,7 @@ def _scan_fwd(
     ) -> tuple[Carry, tuple[jax.Array, Carry, jax.Array | None]]:
         # The residual is the carry before the step; that after it would be updated in place, which is slow (`pack`).
         before = reset(recurrence, carry, inputs[1])
-        carry, h_BH, a_BA = one_step(recurrence, cast, before, inputs[0])
+        carry, h_BH, a_BA = one_step(recurrence.cell, cast, before, inputs[0], recurrence.dtype)
         return carry, (h_BH, before, a_BA)
 
     carry, (h_TBH, before_TB, a_TBA) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
@@ -269,7 +239,7 @@ def _back_through_steps(
     """Differentiate any cell: the reverse scan stores each step's cotangents, and one VJP of the params follows it."""
 
     def run(params: Params, before: Carry, u_BG: jax.Array) -> tuple[Carry, jax.Array]:
-        return one_step(recurrence, params, before, u_BG)[:2]
+        return one_step(recurrence.cell, params, before, u_BG, recurrence.dtype)[:2]
 
     def step(
         dcarry: Carry, inputs: tuple[jax.Array, Carry, jax.Array, jax.Array]

@@ -31,17 +31,17 @@ finally:
 class RunLogger:
     """Log a run from `step` on, and drop the rows and samples of later steps that a run cut off has left.
 
-    Only the main process of a run writes: `write` is false in the others. `scores` holds the validation bpc by step, in
-    one dict that changes with the rows; `train_bpc` is that of the last row of training. Raises UserError and
-    WriteError.
+    Only the main process of a run writes: `write` is false in the others. `validations` are the rows of validations,
+    and `scores` holds their bpc by step, in one dict that changes with them; `train_bpc` is that of the last row of
+    training. Raises UserError and WriteError.
     """
 
     def __init__(self, folder: Path, step: int, write: bool):
         self.folder, self.write = RunDir(folder), write
         earlier, size = read_rows(self.folder.metrics, step)
         self._began = time.perf_counter() - (earlier[-1]["seconds"] if earlier else 0.0)
-        self._validations = [row for row in earlier if "valid_bpc" in row]
-        self.scores: dict[int, float] = validation_scores(self._validations)
+        self.validations = [row for row in earlier if "valid_bpc" in row]
+        self.scores: dict[int, float] = validation_scores(self.validations)
         self.train_bpc: float | None = next((row["bpc"] for row in reversed(earlier) if "bpc" in row), None)
         if write:
             self._path = self.folder.metrics
@@ -70,9 +70,9 @@ class RunLogger:
     def write_row(self, values: Row) -> None:
         """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""
         if "valid_bpc" in values:
-            self._validations.append(values)
+            self.validations.append(values)
             self.scores.clear()
-            self.scores.update(validation_scores(self._validations))
+            self.scores.update(validation_scores(self.validations))
         self.train_bpc = values.get("bpc", self.train_bpc)
         if self.write:
             with writing(self._path):

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from rnnlm.errors import UserError
 from rnnlm.files import reading
 from rnnlm.runs.layout import Row
 
@@ -11,22 +12,34 @@ from rnnlm.runs.layout import Row
 def read_rows(path: Path, last: float = math.inf) -> tuple[list[Row], int]:
     """Read the rows of steps up to `last`: -> (rows, the bytes that they take in the file).
 
-    A last line that was cut off does not count, and a missing file has no rows. Raises UserError if it cannot be read.
+    A last line that was cut off does not count, and a missing file has no rows. Raises UserError if the file cannot be
+    read, or if an earlier line is no row.
     """
     rows: list[Row] = []
     size = 0
     with reading(path):
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    for line in lines:
-        try:
-            row = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            row = None
+    for number, line in enumerate(lines, 1):
+        row = parse_row(line)
+        if row is None and number < len(lines):
+            raise UserError(
+                f"Line {number} of {path} is damaged: restore the file from a copy, or remove this line, whose metrics "
+                "are lost."
+            )
         if row is None or row["step"] > last:
             break
         rows.append(row)
         size += len(line)
     return rows, size
+
+
+def parse_row(line: bytes) -> Row | None:
+    """Parse a line of metrics.jsonl; None if it is no whole row."""
+    try:
+        row = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def validation_scores(rows: list[Row]) -> dict[int, float]:

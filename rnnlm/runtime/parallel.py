@@ -9,6 +9,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -146,6 +147,15 @@ def same_everywhere(value: object) -> bool:
     """Return whether all processes of the run pass values of equal repr. Raises UserError as `any_process` does."""
     digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest(), np.uint8)
     return bool(np.all(gather_from_processes(digest) == digest))
+
+
+def refuse_difference(workdir: Path, what: str, value: object) -> None:
+    """Raise UserError if the processes of the run have different values of `what`."""
+    if not same_everywhere(value):
+        raise UserError(
+            f"The processes of this run have different {what}: start all of them with the same command, with "
+            f"{workdir} on a disk that they share."
+        )
 
 
 def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:

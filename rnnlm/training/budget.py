@@ -1,7 +1,6 @@
 """Turn `train.minutes` into a number of steps, by the speed of steps whose results are thrown away.
 
-The steps of the run itself begin from its first state, so that a schedule that depends on their number is the same
-from the first step on.
+The run itself starts afresh after the measurement, so that its schedule knows the number of steps from the first one.
 """
 
 import time
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from rnnlm.config import Config, TrainConfig
+from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.generation.sampler import SamplingOptions
@@ -26,43 +25,42 @@ from rnnlm.training.step import state_to_devices, state_to_host
 if TYPE_CHECKING:
     from rnnlm.training.loop import Trainer
 
+DEFAULT_STEPS = 10_000
+"""Steps of a run whose config says neither steps nor minutes."""
 MEASURED_SECONDS = 5.0
 """Seconds for which steps are measured, and at most a twentieth of the run."""
 MEASURED_STEPS = 5
-"""The least number of them."""
+"""Fewest steps that are measured."""
 VALIDATED_SECONDS = 5.0
 """Seconds after which a validation is cut off, and the rest of it estimated."""
 
 
 def keep_steps(workdir: Path, saved: Config | None, given: Config) -> Config:
-    """Return the config with the steps to which an earlier start has turned `train.minutes`; 0 where none has.
+    """Return the config with its number of steps, or with 0 where `train.minutes` is still to become one.
 
     `saved` is the config of the folder's run, None if it holds none. Raises UserError where steps and minutes are both
     set, and where the minutes are not those of the run.
     """
     minutes, steps = given.train.minutes, given.train.steps
-    if not minutes:
-        return given
-    unset = steps in (0, TrainConfig.steps)
-    if saved is None and not unset:
+    if minutes and saved is None and steps:
         raise UserError(
             f"train.steps={steps} and train.minutes={minutes:g} are both set: choose one and set the other to 0."
         )
-    if saved is not None and minutes != saved.train.minutes:
+    if minutes and saved is not None and minutes != saved.train.minutes:
         raise UserError(
             f"{workdir} holds a run of {saved.train.steps:,} steps, whose number minutes do not change any more: leave "
             "out train.minutes, and set train.steps to lengthen it."
         )
-    if not unset:
-        return given
-    return replace(given, train=replace(given.train, steps=0 if saved is None else saved.train.steps))
+    if not steps:
+        steps = (saved.train.steps if saved else 0) if minutes else DEFAULT_STEPS
+    return replace(given, train=replace(given.train, steps=steps))
 
 
 def measure_steps(trainer: "Trainer", began: float) -> int:
     """Measure how many steps fit into `train.minutes` since `began`, a reading of time.perf_counter().
 
     Subtracted are the time until now, the compilation of the run's own step, and the time of validations, samples and
-    checkpoints, each of which is tried once here. All processes return the same number.
+    checkpoints, which are tried here. All processes return the same number.
     """
     config, seconds = trainer.config, 60 * trainer.config.train.minutes
     vocab = len(trainer.dataset.text.vocabulary)
@@ -81,7 +79,7 @@ def measure_steps(trainer: "Trainer", began: float) -> int:
             metrics = following
         jax.block_until_ready(metrics)
         step = (time.perf_counter() - begin) / count
-        count = max(MEASURED_STEPS, most(int(min(MEASURED_SECONDS, seconds / 20) / step)))
+        count = max(MEASURED_STEPS, max_of_processes(int(min(MEASURED_SECONDS, seconds / 20) / step)))
 
     saving, validation, sampling = save_seconds(trainer, train_state), 0.0, 0.0
     if config.eval.every and "valid" in trainer.dataset.splits:
@@ -92,7 +90,12 @@ def measure_steps(trainer: "Trainer", began: float) -> int:
     saves = max(1 / every for every in (config.checkpoint.every, config.eval.every) if every)
     share = validation / (config.eval.every or 1) + sampling / (config.sample.every or 1) + saving * saves
     steps = int((left - validation - sampling - saving) / (step + share))
-    steps = least(max(1, steps))
+    if steps < 1:
+        trainer.console.warn(
+            f"train.minutes={config.train.minutes:g} is less than compiling, validating and sampling take: the run has "
+            "one step. Give more minutes in a new folder."
+        )
+    steps = min_of_processes(max(1, steps))
     trainer.console.say(
         f"train.minutes={config.train.minutes:g}: {steps:,} steps, at {1000 * step:,.1f} ms a step and "
         f"{share / (step + share):.0%} of the time for validations, samples and checkpoints"
@@ -101,7 +104,10 @@ def measure_steps(trainer: "Trainer", began: float) -> int:
 
 
 def save_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
-    """Return the seconds that copying and hashing a state takes; it is written while the training goes on."""
+    """Return the seconds that copying and hashing a state takes.
+
+    It is hashed and written while the training goes on, but on a CPU hashing takes its time from the steps.
+    """
     begin = time.perf_counter()
     checkpoint.digests(named_leaves(state_to_host(trainer.config.model, train_state)))
     return time.perf_counter() - begin
@@ -134,11 +140,11 @@ def sample_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
     return (time.perf_counter() - begin) * len(c.temperatures) * c.length / drawn
 
 
-def most(number: int) -> int:
+def max_of_processes(number: int) -> int:
     """Return the largest of the processes' numbers."""
     return int(parallel.gather_from_processes(np.array(number)).max())
 
 
-def least(number: int) -> int:
+def min_of_processes(number: int) -> int:
     """Return the smallest of the processes' numbers."""
     return int(parallel.gather_from_processes(np.array(number)).min())

@@ -11,8 +11,7 @@ from typing import NoReturn
 import jax
 
 from rnnlm.config import Config
-from rnnlm.data.patterns import any_match
-from rnnlm.data.splits import Dataset, open_dataset
+from rnnlm.data.splits import Dataset
 from rnnlm.data.vocabulary import to_bytes
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError, WriteError
@@ -25,18 +24,14 @@ from rnnlm.generation.stepper import Stepper
 from rnnlm.nn import model
 from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
-from rnnlm.runs.layout import Row, RunInfo
-from rnnlm.runs.lock import lock_run_dir
+from rnnlm.runs.layout import Row
 from rnnlm.runs.logger import RunLogger
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
-from rnnlm.runtime.signals import Signals
-from rnnlm.training import budget, footprint, optim
+from rnnlm.training import optim
 from rnnlm.training.divergence import DivergenceWatch
 from rnnlm.training.gap import explain_gap
-from rnnlm.training.parent import open_parent
-from rnnlm.training.resume import describe_changes, refuse_difference, refuse_shorter, start_or_resume
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import Metrics, Window, state_to_host, train_step
 
@@ -67,6 +62,13 @@ class Trainer:
         self.checkpoints: Checkpoints | None = None  # only the main process writes them
         self.failure: WriteError | None = None
 
+    def with_steps(self, steps: int) -> "Trainer":
+        """Return the trainer of a run of so many steps, which compiles no evaluation and no sampling again."""
+        config = replace(self.config, train=replace(self.config.train, steps=steps))
+        trainer = Trainer(config, self.workdir, self.dataset, self.console, self.on_row)
+        trainer.evaluator, trainer.sampler = self.evaluator, self.sampler
+        return trainer
+
     def describe(self) -> str:
         """Say what is trained on what, in one line."""
         text, info = self.dataset.text, self.run_info
@@ -91,7 +93,7 @@ class Trainer:
                         make_folder(self.folder)
                     self.checkpoints = Checkpoints(self.folder, self.config.checkpoint.keep, self.logger.scores)
                     stack.callback(self.checkpoints.close)
-            refuse_difference(self.folder, "metrics", self.logger.scores)
+            parallel.refuse_difference(self.workdir, "metrics", self.logger.scores)
             if save_first:
                 self.save(first, state)
             stack.callback(self.console.done)
@@ -288,6 +290,8 @@ class Trainer:
             "parameters": self.run_info["parameters"],
             "seconds": self.logger.seconds_at(time.perf_counter()),
             "valid_bpc": scores.get(step),
+            "valid_count": None if step not in scores else self.logger.validations[-1]["valid_count"],
+            "valid_protocol": None if step not in scores else self.logger.validations[-1]["valid_protocol"],
             "best_step": best_step,
             "best_valid_bpc": None if best_step is None else scores[best_step],
             "warning": self.watch.verdict(step, self.logger.train_bpc, scores.get(step)),
@@ -301,84 +305,11 @@ class Trainer:
         """Warn where the validation split is likely another kind of text than the training split."""
         rows, _ = read_rows(layout.RunDir(self.workdir).metrics, step)
         files = len(self.dataset.corpus.file_ends)
-        said = explain_gap(self.config.data, files, rows, self.run_info["symbols_per_step"])
-        if said:
-            self.console.warn(said)
+        explanation = explain_gap(self.config.data, files, rows, self.run_info["symbols_per_step"])
+        if explanation:
+            self.console.warn(explanation)
 
     def speed(self, step: int, clock: float) -> float:
         """Return symbols per second since `self.clock` was set; `clock` is a reading of time.perf_counter()."""
         first, start = self.clock
         return (step - first) * self.run_info["symbols_per_step"] / max(1e-9, clock - start)
-
-
-def train(
-    config: Config,
-    workdir: Path,
-    signals: Signals,
-    console: Console,
-    on_row: Callable[[Row], None] | None = None,
-    data: str = "",
-) -> Row | None:
-    """Start the run of a folder, or resume it: -> its result, or None if a signal stopped it.
-
-    The main process passes each row of metrics.jsonl to `on_row`. `data` is the path of the text of a resumed run, if
-    it has moved. Raises UserError, with nothing written, if the folder holds a run of another config or text.
-    """
-    began = time.perf_counter()
-    folder = layout.RunDir(workdir).checkpoints
-    with parallel.sync_errors():
-        existing, config, dataset = open_run(workdir, config, data)
-        trainer = Trainer(config, workdir, dataset, console, on_row)
-        parent = None
-        if config.train.init_from and not checkpoint.steps(folder):
-            parent = open_parent(config, workdir, dataset.text.vocabulary, console.warn)
-        footprint.refuse_too_large(config, len(dataset.text.vocabulary), trainer.optimizer)
-    with signals as stop, contextlib.ExitStack() as stack:  # from the first file on, a signal saves
-        with parallel.sync_errors():
-            if parallel.is_main():
-                stack.enter_context(lock_run_dir(workdir))
-        console.say(trainer.describe())
-        try:
-            if not config.train.steps:
-                console.say(f"train.minutes={config.train.minutes:g}: measuring the speed")
-                config = replace(config, train=replace(config.train, steps=budget.measure_steps(trainer, began)))
-                trainer = Trainer(config, workdir, dataset, console, on_row)
-            first, state = start_or_resume(config, dataset, trainer.optimizer, folder, console, parent)
-            if parent:
-                console.say(parent.describe())
-            elif existing:
-                for line in describe_changes(existing.config, config, first, trainer.windows.steps_per_epoch):
-                    console.say(line)
-            with parallel.sync_errors():
-                if parallel.is_main():
-                    start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
-                    record = parent.record if parent else existing and existing.parent
-                    info = trainer.run_info | ({"parent": record} if record else {})
-                    layout.write_run_info(workdir, config, dataset, info, start)
-            return trainer.run(first, state, stop, save_first=parent is not None)
-        except WriteError as error:
-            last_good = checkpoint.last_good(folder)
-            raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error
-
-
-def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, Config, Dataset]:
-    """Open what a folder holds and the text to train on: -> (its run or None, the config with its steps, the text).
-
-    Raises UserError if the folder holds a run of another config or text, or files that are no run's.
-    """
-    existing = layout.find_run(workdir)
-    config = budget.keep_steps(workdir, existing.config if existing else None, config)
-    checkpoint.refuse_file(layout.RunDir(workdir).checkpoints)
-    if existing is None:
-        layout.refuse_foreign_files(workdir)
-        if data:
-            raise UserError(
-                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
-                "data.files of its config."
-            )
-        return None, config, open_dataset(config.data)
-    layout.refuse_other(workdir, existing.config, config)
-    refuse_shorter(workdir, checkpoint.steps(layout.RunDir(workdir).checkpoints), config.train.steps)
-    if config.data.files != existing.config.data.files and any_match(config.data.files):
-        data = data or config.data.files
-    return existing, config, existing.open_dataset(data)

@@ -1,5 +1,8 @@
 """Start or resume a run: all of its processes begin with the same state, or none begins."""
 
+import contextlib
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,15 +11,100 @@ import numpy as np
 import optax
 
 from rnnlm.config import Config
-from rnnlm.data.splits import Dataset
-from rnnlm.errors import UserError
-from rnnlm.runs import checkpoint, restore
+from rnnlm.data.patterns import any_match
+from rnnlm.data.splits import Dataset, open_dataset
+from rnnlm.errors import UserError, WriteError
+from rnnlm.runs import checkpoint, layout, restore
+from rnnlm.runs.layout import Row, RunInfo
+from rnnlm.runs.lock import lock_run_dir
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
-from rnnlm.training import optim, state
-from rnnlm.training.parent import Parent
+from rnnlm.runtime.signals import Signals
+from rnnlm.training import budget, footprint, optim, state
+from rnnlm.training.loop import Trainer
+from rnnlm.training.parent import Parent, open_parent
 from rnnlm.training.state import TrainState
 from rnnlm.training.step import state_to_devices
+
+
+def train(
+    config: Config,
+    workdir: Path,
+    signals: Signals,
+    console: Console,
+    on_row: Callable[[Row], None] | None = None,
+    data: str = "",
+) -> Row | None:
+    """Start the run of a folder, or resume it: -> its result, or None if a signal stopped it.
+
+    The main process passes each row of metrics.jsonl to `on_row`. `data` is the path of the text of a resumed run, if
+    it has moved. Raises UserError, with nothing written, if the folder holds a run of another config or text.
+    """
+    began = time.perf_counter()
+    folder = layout.RunDir(workdir).checkpoints
+    with parallel.sync_errors():
+        existing, config, dataset = open_run(workdir, config, data)
+        trainer = Trainer(config, workdir, dataset, console, on_row)
+        saved, parent = checkpoint.steps(folder), None
+        if config.train.init_from and not saved:
+            parent = open_parent(config, workdir, dataset.text.vocabulary, console.warn)
+        footprint.refuse_too_large(config, len(dataset.text.vocabulary), trainer.optimizer)
+    with signals as stop, contextlib.ExitStack() as stack:  # from the first file on, a signal saves
+        with parallel.sync_errors():
+            if parallel.is_main():
+                stack.enter_context(lock_run_dir(workdir))
+                refuse_changed(workdir, existing, saved)
+        console.say(trainer.describe())
+        try:
+            if not config.train.steps:
+                console.say(f"train.minutes={config.train.minutes:g}: measuring the speed")
+                trainer = trainer.with_steps(budget.measure_steps(trainer, began))
+                config = trainer.config
+            first, state = start_or_resume(config, dataset, trainer.optimizer, folder, console, parent)
+            if parent:
+                console.say(parent.describe())
+            elif existing:
+                for line in describe_changes(existing.config, config, first, trainer.windows.steps_per_epoch):
+                    console.say(line)
+            with parallel.sync_errors():
+                if parallel.is_main():
+                    start = {"step": first, "devices": parallel.device_names(), "processes": parallel.processes()}
+                    record = parent.record if parent else existing and existing.parent
+                    info = trainer.run_info | ({"parent": record} if record else {})
+                    layout.write_run_info(workdir, config, dataset, info, start)
+            return trainer.run(first, state, stop, save_first=parent is not None)
+        except WriteError as error:
+            last_good = checkpoint.last_good(folder)
+            raise UserError(f"{error} {last_good} Once it can be written, the same command goes on.") from error
+
+
+def refuse_changed(workdir: Path, existing: RunInfo | None, saved: Sequence[int]) -> None:
+    """Raise UserError if a folder no longer has the run and the checkpoints that were read before it was locked."""
+    if layout.find_run(workdir) != existing or checkpoint.steps(layout.RunDir(workdir).checkpoints) != saved:
+        raise UserError(f"Another process has trained in {workdir} meanwhile: run the command again to go on from it.")
+
+
+def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, Config, Dataset]:
+    """Open what a folder holds and the text to train on: -> (its run or None, the config with its steps, the text).
+
+    Raises UserError if the folder holds a run of another config or text, or files that are no run's.
+    """
+    existing = layout.find_run(workdir)
+    config = budget.keep_steps(workdir, existing.config if existing else None, config)
+    checkpoint.refuse_file(layout.RunDir(workdir).checkpoints)
+    if existing is None:
+        layout.refuse_foreign_files(workdir)
+        if data:
+            raise UserError(
+                f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
+                "data.files of its config."
+            )
+        return None, config, open_dataset(config.data)
+    layout.refuse_other(workdir, existing.config, config)
+    refuse_shorter(workdir, checkpoint.steps(layout.RunDir(workdir).checkpoints), config.train.steps)
+    if config.data.files != existing.config.data.files and any_match(config.data.files):
+        data = data or config.data.files
+    return existing, config, existing.open_dataset(data)
 
 
 def start_or_resume(
@@ -37,10 +125,12 @@ def start_or_resume(
         initial_state = create(parent.adopt) if parent else create()
         steps = checkpoint.steps(checkpoints_dir)[::-1]
     # The path of the text may differ between machines; the text must not.
-    refuse_difference(checkpoints_dir, "configs", replace(config, data=replace(config.data, corpus="", files="")))
-    refuse_difference(checkpoints_dir, "texts", dataset.corpus.sha256)
-    refuse_difference(checkpoints_dir, "checkpoints", steps)
-    refuse_difference(checkpoints_dir, "params to begin with", parent and parent.record["params"])
+    workdir = checkpoints_dir.parent
+    without_path = replace(config, data=replace(config.data, corpus="", files=""))
+    parallel.refuse_difference(workdir, "configs", without_path)
+    parallel.refuse_difference(workdir, "texts", dataset.corpus.sha256)
+    parallel.refuse_difference(workdir, "checkpoints", steps)
+    parallel.refuse_difference(workdir, "params to begin with", parent and parent.record["params"])
     if not steps:
         return 0, state_to_devices(config.model, initial_state)
     step, tree = restore.load(checkpoints_dir, steps, console.warn, every_process=True)
@@ -50,15 +140,6 @@ def start_or_resume(
             restore.quarantine(checkpoints_dir, step)
         console.say(f"going on from step {step}")
     return step, state_to_devices(config.model, restored)
-
-
-def refuse_difference(checkpoints_dir: Path, what: str, value: object) -> None:
-    """Raise UserError if the processes of the run have different values of `what`."""
-    if not parallel.same_everywhere(value):
-        raise UserError(
-            f"The processes of this run have different {what}: start all of them with the same command, with "
-            f"{checkpoints_dir.parent} on a disk that they share."
-        )
 
 
 def refuse_shorter(workdir: Path, saved: list[int], steps: int) -> None:

@@ -62,7 +62,6 @@ def test_it_is_resumed_by_the_same_command_and_by_its_folder(timed, tmp_path, te
     monkeypatch.setattr(budget, "measure_steps", lambda *_: pytest.fail("measured again"))
     for name, given in {
         "command": config(text_file, train__steps=0, train__minutes=MINUTES),
-        "default": config(text_file, train__steps=10_000, train__minutes=MINUTES),
         "folder": None,
     }.items():
         run = shutil.copytree(timed, tmp_path / name)
@@ -99,8 +98,9 @@ def test_steps_and_minutes_exclude_each_other_in_a_new_run(tmp_path, text_file):
     with pytest.raises(UserError, match="train.steps=30 and train.minutes=2 are both set: choose one"):
         api.train(config(text_file, train__minutes=2.0), tmp_path / "run", show=False)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match="train.steps=0 is impossible"):
-        tiny(train__steps=0)
+    with pytest.raises(UserError, match="train.steps=10000 and train.minutes=2 are both set"):
+        api.train(config(text_file, train__steps=10_000, train__minutes=2.0), tmp_path / "run", show=False)
+    assert budget.keep_steps(tmp_path, None, tiny(train__steps=0)).train.steps == 10_000
 
 
 @pytest.mark.slow
