@@ -59,10 +59,10 @@ class Ppmd:
             command = ["7z", "a", "-bd", "-m0=PPMd:o=8:mem=256m", "out.7z", "text"]
             done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             if done.returncode:
-                said = " ".join(done.stderr.split())[:120]
+                message = " ".join(done.stderr.split())[:120]
                 raise UserError(
-                    f"7z failed with exit status {done.returncode} ({said or 'no message'}): it needs 256 MiB of memory"
-                    f" and room for the text in {tempfile.gettempdir()}; set TMPDIR for another folder."
+                    f"7z failed with exit status {done.returncode} ({message or 'no message'}): it needs 256 MiB of "
+                    f"memory and room for the text in {tempfile.gettempdir()}; set TMPDIR for another folder."
                 )
             return (Path(folder) / "out.7z").read_bytes()
 

@@ -81,5 +81,4 @@ def open_text(values: flags.FlagValues) -> "Dataset":
         return dataset
     split_spec, symbols = values.split_spec or DataConfig.split, values.symbols or DataConfig.symbols
     config = DataConfig(values.corpus, values.files, split_spec, symbols, binary=values.binary)
-    config.check()
     return open_dataset(config)

@@ -37,9 +37,6 @@ def main(argv: list[str]) -> int:
     workdirs = parse("compare", values, argv, positional=1000)
     if not workdirs:
         raise UserError("Name the run folders to compare, as in rnnlm compare runs/a runs/b.")
-    if values.plot and Path(values.plot).suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"--plot={values.plot} is no figure: give a name that ends in .png, .svg or .pdf.")
-
     if values.x and not values.plot:
         raise UserError(f"--x={values.x} is for a plot: add --plot=bpc.png.")
 

@@ -86,8 +86,8 @@ def describe_failure(file: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
         what = "it ends the program by sys.exit"
     else:
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
-        what = f"{type(error).__name__}: {said.strip().splitlines()[-1] if said.strip() else 'without a message'}"
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        what = f"{type(error).__name__}: {message.strip().splitlines()[-1] if message.strip() else 'without a message'}"
     return f"--config={file} is no sound config file ({place}{what}): fix it, or name one like configs/quickstart.py."
 
 

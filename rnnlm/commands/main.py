@@ -112,8 +112,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def describe_out_of_memory(verb: str, error: BaseException) -> str:
     """Say that memory is used up, how much more was asked for where the error tells, and what takes less."""
-    asked = re.search(r"(\d+) bytes", str(error))
-    size = f" ({int(asked[1]) / 1e9:,.1f} GB more were asked for)" if asked else ""
+    requested = re.search(r"(\d+) bytes", str(error))
+    size = f" ({int(requested[1]) / 1e9:,.1f} GB more were asked for)" if requested else ""
     return f"The memory is used up{size}: {SMALLER.get(verb, 'use a machine with more')}."
 
 

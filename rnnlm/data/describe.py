@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rnnlm.config import DataConfig
 from rnnlm.data import corpora, published, splits, text
 from rnnlm.data.patterns import any_match
 from rnnlm.errors import UserError
@@ -46,7 +47,7 @@ def describe_text(name: str | Path, binary: bool = False) -> Row:
         "sha256": corpus.sha256,
         "symbols": symbols,
         "no_char": no_char,
-        "splits": {spec: splits.split_offsets(spec, corpus) for spec in [*specs, "0.9/0.05/0.05"]},
+        "splits": {spec: splits.split_offsets(spec, corpus) for spec in [*specs, DataConfig.split]},
     }
 
 

@@ -81,5 +81,5 @@ def leads_back(top: str, folder: str) -> bool:
     """Return whether a folder below `top` is a link to one of the folders on the way to it."""
     if not os.path.islink(folder):
         return False
-    way = Path(folder).relative_to(top).parents
-    return os.path.realpath(folder) in {os.path.realpath(Path(top, part)) for part in way}
+    ancestors = Path(folder).relative_to(top).parents
+    return os.path.realpath(folder) in {os.path.realpath(Path(top, part)) for part in ancestors}

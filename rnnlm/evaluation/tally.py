@@ -160,11 +160,6 @@ class Blocks:
         size = max(self.size, other.size)
         return Blocks(self.coarsen(size).nats - other.coarsen(size).nats, self.count, size)
 
-    def paired_difference(self, other: "Blocks") -> tuple[float, float | None]:
-        """Return (own bpc minus the other's on the same symbols, its standard error over pairs of blocks)."""
-        difference = self.difference(other)
-        return difference.tally.bpc, difference.stderr()
-
 
 def nats(logits_BTV: jax.Array, y_BT: jax.Array) -> jax.Array:
     """Return -ln p(y) for each position: [B, T], float32."""

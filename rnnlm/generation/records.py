@@ -58,7 +58,9 @@ class RecordSampler:
         self.separator = vocabulary.separator
 
     def stream(self, prompt: str, length: int, options: SamplingOptions, streams: int) -> Iterator[tuple[bytes, bool]]:
-        """Yield records without end, and whether each was cut; they do not depend on the streams drawn side by side.
+        """Yield records without end, and whether each was cut.
+
+        But for rounding they do not depend on the streams drawn side by side.
 
         A record begins with the prompt, and is cut where no separator is among the `length` symbols drawn after it.
         Raises UserError for a prompt with a separator.
@@ -95,10 +97,11 @@ class RecordSampler:
         train: Callable[[], Iterable[bytes]] | None,
         progress: Callable[[float], None],
     ) -> Records:
-        """Draw `num` records; only such as are not in the training split where `train` returns its chunks.
+        """Draw `num` records.
 
-        At most LIMIT times as many are drawn in all. The split is read once for each wave of records that are drawn to
-        make up the number; in memory are one of its chunks and the records of a wave.
+        If `train` is given, it returns the chunks of the training split, and records found there are left out; at most
+        LIMIT times `num` are drawn in all. The split is read once for each wave of records that are drawn to make up
+        the number; in memory are one of its chunks and the records of a wave.
         """
         streams = max(1, min(STREAMS, num, NOISE // (CHUNK * len(self.vocabulary))))
         stream, limit = self.stream(prompt, length, options, streams), LIMIT * num
@@ -119,7 +122,7 @@ class RecordSampler:
 
 
 def find_records(records: set[bytes], chunks: Iterable[bytes], separator: bytes) -> set[bytes]:
-    """Return those of some records that a text has, whose chunks are read once."""
+    """Return the records that occur in a text, which is read chunk by chunk once."""
     found: set[bytes] = set()
     rest, most = b"", 1 + max(map(len, records), default=0)
     for chunk in chunks:

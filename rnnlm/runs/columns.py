@@ -14,7 +14,9 @@ HEADINGS = {
     "worse_by": "worse by",
     "symbols_per_second": "symbols/s",
 }
+"""Headings of the columns that are not headed by their own name."""
 FIRST = ("run", "bpc", "worse_by", "interval")
+"""Columns that are given room first; after them come the config keys in which the runs differ, and then LAST."""
 LAST = (
     "bpc_interval",
     "parameters",
@@ -27,7 +29,7 @@ LAST = (
     "source",
     "protocol",
 )
-"""Columns in the order in which they are given room; the config keys in which the runs differ come in between."""
+"""Columns in the order in which they are given the room that is left."""
 MOST_OF_NAME = 18
 """Characters of a run's name where there is not room for all columns."""
 GAP = 3

@@ -65,6 +65,7 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
     """
     from matplotlib.figure import Figure
 
+    check_figure(path)
     key = rank(runs)[0].comparison_key
     names = axis_names(x) if x else []
     if names:
@@ -82,6 +83,12 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:], dpi=150)
     write_atomic(path, [image.getvalue()])
+
+
+def check_figure(path: Path) -> None:
+    """Raise UserError unless a plot can have the name."""
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"The plot {path} is no figure: give a name that ends in .png, .svg or .pdf.")
 
 
 def label_points(ax: "Axes", runs: Sequence[Run], cost: str) -> None:

@@ -9,7 +9,7 @@ protocol       the protocol in words, which are not to be parsed
 protocol_name  carry, windows, records or dynamic
 lanes, warmup  stretches that were read side by side (dynamic: streams), and symbols read before each
 window, stride symbols of a window and how many of them count; null but for windows
-separator      the symbol that ends a record; null but for records
+separator      the symbol that ends a record; null but for records, and dynamic on a run of records
 dynamic        null but for dynamic: {method, segment, learning_rate, decay, normalize (rms only), streams}
 count          symbols scored
 nats           their cost, the sum of -ln p

@@ -19,7 +19,8 @@ ROWS = 20
 def early_gap(rows: Sequence[Row], symbols_per_step: int) -> tuple[float, float, float] | None:
     """Return (epoch, training bpc, validation bpc) of the last validation within EPOCHS if their gap is large.
 
-    The training bpc is the mean of the ROWS rows before it: while a model learns, too high rather than too low.
+    The training bpc is the mean of the ROWS rows before it. That overestimates the present cost while a model learns,
+    so the gap is rather underestimated.
     """
     found: tuple[float, float, float] | None = None
     recent: list[float] = []

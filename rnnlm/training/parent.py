@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,9 @@ from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import Row, load_run
 from rnnlm.runs.params import load_params, params_template
 from rnnlm.schema import Section, flatten
+
+Axes: TypeAlias = dict[str, Any]
+"""A PyTree like params with the axis of each array that holds one entry a symbol, -1 for none."""
 
 ONLY_DRAWS = {"lstm.forget_bias"}
 """Options of cells that say how params are drawn, and nothing about what is computed with them."""
@@ -36,7 +39,7 @@ class Parent:
     vocab: int
     old_ids: NDArray[np.int64]
     new_ids: NDArray[np.int64]
-    symbol_axes: Any
+    symbol_axes: Axes
     record: Row
 
     def adopt(self, drawn: Params) -> Params:
@@ -100,13 +103,13 @@ def match_symbols(old: Vocabulary, new: Vocabulary) -> tuple[NDArray[np.int64], 
     return old_ids[shared < limit], new_ids[shared < limit]
 
 
-def find_symbol_axes(config: ModelConfig, vocab: int) -> Any:
+def find_symbol_axes(config: ModelConfig, vocab: int) -> Axes:
     """Find the axis of each param that holds one entry a symbol, -1 for none: a PyTree like the params.
 
     It is the axis that is longer in a model with one more symbol. Raises UserError where it holds other things, too.
     """
 
-    def find(shape: Any, longer: Any) -> int:
+    def find(shape: jax.ShapeDtypeStruct, longer: jax.ShapeDtypeStruct) -> int:
         axes = [i for i, (a, b) in enumerate(zip(shape.shape, longer.shape, strict=True)) if a != b]
         if any(shape.shape[i] != vocab for i in axes) or len(axes) > 1:
             raise UserError(
@@ -115,7 +118,8 @@ def find_symbol_axes(config: ModelConfig, vocab: int) -> Any:
             )
         return axes[0] if axes else -1
 
-    return jax.tree.map(find, params_template(config, vocab), params_template(config, vocab + 1))
+    axes: Axes = jax.tree.map(find, params_template(config, vocab), params_template(config, vocab + 1))
+    return axes
 
 
 def refuse_other_model(theirs: ModelConfig, ours: ModelConfig) -> None:

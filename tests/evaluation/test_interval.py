@@ -55,8 +55,9 @@ def test_a_shift_of_all_costs_is_known_exactly():
     nats = np.random.default_rng(0).normal(1_000.0, 30.0, 50)
     blocks, shifted = Blocks(nats, 50_000), Blocks(nats + 100.0, 50_000)
     assert shifted.stderr() == pytest.approx(blocks.stderr())
-    difference, error = shifted.paired_difference(blocks)
-    assert difference == pytest.approx(0.1 / NATS_PER_BIT) and error == pytest.approx(0, abs=1e-12)
+    difference = shifted.difference(blocks)
+    assert difference.tally.bpc == pytest.approx(0.1 / NATS_PER_BIT)
+    assert difference.stderr() == pytest.approx(0, abs=1e-12)
 
 
 def test_without_enough_blocks_there_is_none_and_a_reason():
