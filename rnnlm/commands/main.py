@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"rnnlm {rnnlm.__version__}")
         return 0
-    with signals.interruptible():
+    with signals.interruptible(interrupted_message(argv[0])):
         return run_verb(*argv)
 
 
@@ -97,12 +97,18 @@ def run_verb(name: str, *argv: str) -> int:
         return 2
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or signals.interrupted:
-            print(f"rnnlm: interrupted{INTERRUPTED.get(name, '')}", file=sys.stderr)
-            return 130
+            signals.end_interrupt()
+            sys.stderr.write(interrupted_message(name))
+            return signals.INTERRUPTED
         if is_out_of_memory(error):
             print(f"rnnlm: {describe_out_of_memory(name, error)}", file=sys.stderr)
             return 2
         raise
+
+
+def interrupted_message(name: str) -> str:
+    """Return the line that a verb prints where Ctrl-C ends it."""
+    return f"rnnlm: interrupted{INTERRUPTED.get(name, '')}\n"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,21 +1,32 @@
 """Turn SIGTERM and Ctrl-C into a question that a loop can ask."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import NoReturn
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ends."""
+
+REPEAT_SECONDS = 1.0
+"""Seconds after which a KeyboardInterrupt that has not ended the command is raised again."""
 
 interrupted = False
 """Whether Ctrl-C has come within `interruptible`."""
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Remember a Ctrl-C within the context, which raises KeyboardInterrupt as ever.
+def interruptible(message: str) -> Iterator[None]:
+    """Let a Ctrl-C within the context end the command, whatever it is doing.
 
-    That exception alone does not do: an import or a callback under way may turn it into another one, or swallow it.
+    While a module is imported, the handler writes the message and ends the process: an exception there may crash native
+    code or be swallowed. Else it raises KeyboardInterrupt, again and again until `end_interrupt` is called, since a
+    callback under way may swallow one or turn it into another exception.
     """
     global interrupted
     interrupted = False
@@ -23,18 +34,42 @@ def interruptible() -> Iterator[None]:
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    handler = partial(_interrupt, message)
+    alarm = signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
+        end_interrupt()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, alarm)
         interrupted = False
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def end_interrupt() -> None:
+    """Raise no further KeyboardInterrupt for a Ctrl-C that has come."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _interrupt(message: str, number: int, frame: FrameType | None) -> NoReturn:
     global interrupted
+    if is_importing(frame):
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os.write(sys.stderr.fileno(), message.encode())
+        os._exit(INTERRUPTED)
     interrupted = True
+    signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS)
     raise KeyboardInterrupt
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Return whether one of the frames from this one up is of Python's import system."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Signals:

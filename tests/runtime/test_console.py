@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT, environment, start
+from tests.conftest import ROOT, environment, start, train
 
 BAR = """
 from rnnlm.runtime.console import Console
@@ -96,7 +96,7 @@ def test_a_ctrl_c_that_a_callback_swallows_is_remembered():
     code = """
 import os, signal, sys
 from rnnlm.runtime import signals
-with signals.interruptible():
+with signals.interruptible("interrupted\\n"):
     try:
         os.kill(os.getpid(), signal.SIGINT)
     except KeyboardInterrupt:
@@ -106,11 +106,50 @@ with signals.interruptible():
             sys.exit("began")
     except KeyboardInterrupt:
         print("ended")
-with signals.interruptible(), signals.Signals() as stop:
+with signals.interruptible("interrupted\\n"), signals.Signals() as stop:
     print(stop())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "ended\nFalse\n"), done.stderr
+
+
+def test_a_swallowed_ctrl_c_comes_again_until_the_command_ends():
+    code = """
+import os, signal, time
+from rnnlm.runtime import signals
+signals.REPEAT_SECONDS = 0.05
+with signals.interruptible("interrupted\\n"):
+    for i in range(3):
+        try:
+            os.kill(os.getpid(), signal.SIGINT) if i == 0 else time.sleep(60)
+        except KeyboardInterrupt:
+            print(i)
+    signals.end_interrupt()
+    time.sleep(0.2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n1\n2\n", "")
+
+
+def test_ctrl_c_while_a_module_is_imported_ends_the_process(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    code = "from rnnlm.runtime import signals\nwith signals.interruptible('interrupted\\n'):\n    import slow"
+    path = environment() | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_ends_a_command_with_one_sentence(tmp_path, text_file):
+    train(tmp_path / "run", text_file, "--config.train.steps=5")
+    for i in range(50):
+        process = start("sample", f"--workdir={tmp_path / 'run'}", "--length=10000000", "--seed=0")
+        time.sleep(0.1 + 0.05 * i)  # after Python itself has started
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (130, "rnnlm: interrupted\n"), f"after {0.1 + 0.05 * i:.2f} s: {err}"
 
 
 def test_trials_are_a_line_in_ten_seconds_where_there_is_no_terminal(capsys):
