@@ -436,14 +436,28 @@ def both_names(old: str, new: str) -> UserError:
 
 def unknown_key_message(name: str, known: list[str]) -> str:
     """Say that a key does not exist, and suggest the one that other programs call so, or the nearest one."""
-    word = name.rpartition(".")[2].lower()
-    aliases = [key for key, words in ALIASES.items() if word in words.split()]
-    elsewhere = [key for key, _, _ in fields(Config) if key.rpartition(".")[2] == word and key != name]
-    near = aliases or (elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, known, n=1, cutoff=0.5))
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}."
-    if aliases and "epoch" in word:
+    near, word = nearest_key(name, known), last_word(name)
+    hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}."
+    if near == "train.steps" and "epoch" in word:
         hint += " It counts windows of train.batch x train.window symbols; `rnnlm train` says how many are an epoch."
     return f"There is no config key {name}; {hint}"
+
+
+def nearest_key(name: str, known: list[str]) -> str:
+    """Return the key that other programs call so, or the one of the nearest name; "" if none is near."""
+    word, names = last_word(name), [key for key, _, _ in fields(Config)]
+    aliases = [key for key, words in ALIASES.items() if word in words.split()]
+    elsewhere = [key for key in names if last_word(key) == word and key != name]
+    if aliases or len(elsewhere) == 1:
+        return (aliases or elsewhere)[0]
+    near = difflib.get_close_matches(word, map(last_word, known), n=1, cutoff=0.5)
+    alike = [key for key in known if near and last_word(key) == near[0]]
+    return max(alike, key=lambda key: difflib.SequenceMatcher(None, name, key).ratio(), default="")
+
+
+def last_word(name: str) -> str:
+    """Return the last part of a key in lower case, such as hidden for model.hidden."""
+    return name.rpartition(".")[2].lower()
 
 
 def default_values() -> list[tuple[str, Any]]:

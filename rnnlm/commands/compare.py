@@ -11,6 +11,7 @@ from absl import flags
 from rnnlm.commands.flags import data_flag, trust_flag
 from rnnlm.commands.overrides import parse
 from rnnlm.errors import UserError
+from rnnlm.files import check_writable
 
 if TYPE_CHECKING:
     from rnnlm.runs.layout import Row
@@ -34,15 +35,20 @@ def main(argv: list[str]) -> int:
     x = "what to plot bpc against: a config key, parameters, flops, seconds or symbols; a second one is the colour"
     flags.DEFINE_string("x", "", x, flag_values=values)
     trust_flag(values)
-    workdirs = parse("compare", values, argv, positional=1000)
+    workdirs = parse("compare", values, argv, positional=1000, usage="DIR DIR ...")
     if not workdirs:
         raise UserError("Name the run folders to compare, as in rnnlm compare runs/a runs/b.")
     if values.x and not values.plot:
         raise UserError(f"--x={values.x} is for a plot: add --plot=bpc.png.")
 
+    if values.plot:
+        check_writable(Path(values.plot), "--plot")
+
     from rnnlm import api
     from rnnlm.runs import columns, compare, plot
 
+    if values.plot:
+        plot.check_figure(Path(values.plot))
     if values.x:
         plot.axis_names(values.x)
     symbols = values.symbols_from, values.symbols_to
@@ -55,13 +61,14 @@ def main(argv: list[str]) -> int:
         flat = [[join(value) for value in row.values()] for row in rows]
         csv.writer(sys.stdout, lineterminator="\n").writerows([list(rows[0]), *flat])
     elif values.format == "md":
+        print(f"{', '.join(runs[0].title)}\n")
         header, *lines = columns.format_rows(rows)
         for line in (header, ["---"] * len(header), *lines):
             print(f"| {' | '.join(line)} |")
         if starred:
             print(f"\n{STAR}")
     else:
-        print_table(rows, ", ".join(runs[0].comparison_key), values.wide, STAR if starred else "")
+        print_table(rows, ", ".join(runs[0].title), values.wide, STAR if starred else "")
     if values.plot:
         plot.plot(runs, Path(values.plot), values.x)
     return 0
@@ -88,7 +95,7 @@ def print_table(rows: list["Row"], title: str, wide: bool, note: str) -> None:
     for line in lines:
         table.add_row(*map(Text, line))
     console.print(table)
-    left_out = len(rows[0]) - len(header)
+    left_out = len(columns.column_names(rows)) - len(header)
     if left_out:
         print(f"{left_out} columns more with --wide, or in a pipe")
     if note:

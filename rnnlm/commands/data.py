@@ -13,7 +13,9 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_bool("clean", False, "remove from the cache what can be made again", flag_values=values)
     flags.DEFINE_bool("binary", False, "take files as they are, as data.binary does", flag_values=values)
-    rest = parse("data", values, argv, positional=sys.maxsize)  # a shell has replaced a glob by its files
+    rest = parse(
+        "data", values, argv, positional=sys.maxsize, usage="[NAME | PATH ...]"
+    )  # a shell has replaced a glob by its files
     if values.clean and rest:
         raise UserError(f"--clean cleans the whole cache: leave out {rest[0]!r}.")
     if values.binary and not rest:

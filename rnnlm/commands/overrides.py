@@ -31,12 +31,19 @@ def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int 
     try:
         rest: list[str] = values(["rnnlm", *rename_flags(values, argv)])[1:]
     except (flags.Error, ValueError) as error:
-        raise UserError(f"{' '.join(str(error).split()).rstrip('.')}. rnnlm {verb} --help lists the flags.") from None
+        raise UserError(f"{describe_flag_error(error)}. rnnlm {verb} --help lists the flags.") from None
     if len(rest) > positional:
         raise UserError(f"{rest[positional]!r} was not expected: flags are written --name=value.")
     if "trust_code" in values and values.trust_code:
         sys.path.insert(0, os.getcwd())  # where `rnnlm train --config` finds modules, too
     return rest
+
+
+def describe_flag_error(error: Exception) -> str:
+    """Return what absl says of a flag, with Python's words for a number that is none put plainly."""
+    text = " ".join(str(error).split()).rstrip(".")
+    text = re.sub(r"invalid literal for int\(\) with base 10: .*", "expected a whole number", text)
+    return re.sub(r"could not convert string to float: .*", "expected a number", text)
 
 
 def format_help(values: flags.FlagValues) -> str:
@@ -55,22 +62,23 @@ def format_help(values: flags.FlagValues) -> str:
 def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
     """Write flags as they are defined: --symbols-from as --symbols_from, old names as new ones.
 
-    Raises UserError where a flag is given under its old and its new name.
+    Raises UserError where a flag is given twice, or under its old and its new name.
     """
-    words, given = [], set[str]()
+    words, given = [], dict[str, str]()
     for word in argv:
         name, equals, value = word.partition("=")
         if name.startswith("--"):
-            name = name[2:].replace("-", "_")
-            given.add(name)
-            new = RENAMED_FLAGS.get(name, name)
-            if new != name and new in values:
-                name = new
+            old = name[2:].replace("-", "_")
+            new = RENAMED_FLAGS.get(old, old)
+            name = new if new in values else old
+            if name in given and given[name] != old:
+                former = given[name] if old == name else old
+                raise UserError(f"--{former} is the old name of --{name}: give one of them.")
+            if name in given:
+                raise UserError(f"--{name} is given twice: leave out one of them.")
+            given[name] = old
             word = f"--{name}{equals}{value}"
         words.append(word)
-    for old, new in RENAMED_FLAGS.items():
-        if {old, new} <= given and new in values:
-            raise UserError(f"--{old} is the old name of --{new}: give one of them.")
     return words
 
 

@@ -43,7 +43,9 @@ def main(argv: list[str]) -> int:
     if result is not None and parallel.is_main():
         if result["valid_bpc"] is not None:
             read = f"{result['valid_count']:,} symbols, {result['valid_protocol']}"
-            print(f"valid {result['valid_bpc']:.4f} bpc ({read})")
+            better = result["best_valid_bpc"] < result["valid_bpc"]
+            best = f", best {result['best_valid_bpc']:.4f} at step {result['best_step']}" if better else ""
+            print(f"valid {result['valid_bpc']:.4f} bpc ({read}){best}")
         warning = f"  {result['warning']}" if result["warning"] else ""
         print(f"done: step {result['step']}  {result['seconds']:.1f} s  run folder {workdir}{warning}")
     return 0

@@ -49,9 +49,11 @@ def find_corpus(config: DataConfig, known: Corpus, near: Sequence[Path] = (), da
     if (not config.files and (config.corpus or DEFAULT) in NAMES) or any_match(config.files):
         corpus = open_corpus(replace(config, shuffle_seed=known.origin.seed if known.origin else 0))
     else:
+        where = config.files or original_path(known)
+        gone = "is another one now" if Path(where).is_file() else "is no longer there"
         raise UserError(
-            f"The run's text {known.name} ({known.size:,} bytes, sha256 {known.sha256}) is no longer at "
-            f"{config.files or original_path(known)}, nor near the run folder: say where it is with --data=PATH."
+            f"The run's text {known.name} ({known.size:,} bytes, sha256 {known.sha256}) was {where}, which {gone}, and "
+            "is not near the run folder: say where it is with --data=PATH."
         )
     if corpus.sha256 != known.sha256:
         what = "its text" if corpus.origin else str(corpus.path)

@@ -10,6 +10,7 @@ Lines = list[list[str]]
 """A heading and the rows below it, a text for each column."""
 HEADINGS = {
     "bpc_interval": "+- 95 %",
+    "difference": "its +-",
     "interval": "95 % interval",
     "worse_by": "worse by",
     "symbols_per_second": "symbols/s",
@@ -30,6 +31,8 @@ LAST = (
     "protocol",
 )
 """Columns in the order in which they are given the room that is left."""
+TITLE = ("text", "split", "scored")
+"""Entries that are equal in all rows and stand in the title."""
 MOST_OF_NAME = 18
 """Characters of a run's name where there is not room for all columns."""
 GAP = 3
@@ -43,6 +46,8 @@ def format_rows(rows: list[Row]) -> Lines:
         "bpc_interval": lambda v: f"{(v[1] - v[0]) / 2:.4f}",
         "worse_by": lambda v: f"{v:.4f}",
         "stderr": lambda v: f"{v:.4f}",
+        "parameters": lambda v: f"{v:,}",
+        "symbols": lambda v: f"{v:,}",
         "parent": lambda v: Path(v).name,
         "flops": lambda v: f"{v:.2e}",
         "seconds": lambda v: f"{v:,.0f}",
@@ -55,9 +60,17 @@ def format_rows(rows: list[Row]) -> Lines:
             return f"{value:.4f}" + ("*" if row["source"] == "validation" else "")
         if value is None or name in forms:
             return "" if value is None else forms[name](value)
+        if isinstance(value, list | tuple):
+            return ",".join(map(str, value)) or "none"
         return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
-    return [[HEADINGS.get(name, name) for name in rows[0]], *([cell(row, name) for name in row] for row in rows)]
+    names = column_names(rows)
+    return [[HEADINGS.get(name, name) for name in names], *([cell(row, name) for name in names] for row in rows)]
+
+
+def column_names(rows: list[Row]) -> list[str]:
+    """Return the names of the columns of a table."""
+    return [name for name in rows[0] if name not in TITLE]
 
 
 def fit_rows(rows: list[Row], width: int) -> Lines:
@@ -66,12 +79,12 @@ def fit_rows(rows: list[Row], width: int) -> Lines:
     All columns are there if they fit. Else keys lose their section, columns without a value are left out, and half of
     the interval of a difference stands beside it.
     """
-    columns = dict(zip(rows[0], map(list, zip(*format_rows(rows), strict=True)), strict=True))
+    columns = dict(zip(column_names(rows), map(list, zip(*format_rows(rows), strict=True)), strict=True))
     if table_width(columns.values()) <= width:
         return [list(line) for line in zip(*columns.values(), strict=True)]
     columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
     halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
-    columns["interval"] = [HEADINGS["bpc_interval"], *("" if half is None else f"{half:.4f}" for half in halves)]
+    columns["interval"] = [HEADINGS["difference"], *("" if half is None else f"{half:.4f}" for half in halves)]
     keys = [name for name in columns if name not in FIRST + LAST]
     short = [name.rpartition(".")[2] for name in keys]
     for name, last in zip(keys, short, strict=True):

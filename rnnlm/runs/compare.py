@@ -37,6 +37,8 @@ class Run:
     validation: bool = False
     parent: str = ""
     """The checkpoint that the run began with, as DIR@STEP; "" for none."""
+    text: str = ""
+    """The name of the run's text."""
 
     @property
     def bpc(self) -> float:
@@ -63,6 +65,12 @@ class Run:
             f"symbols {row['symbols'][0]}..{row['symbols'][1]} ({row['kind']})",
             f"protocol {protocol_key(row)}",
         )
+
+    @property
+    def title(self) -> tuple[str, ...]:
+        """Return the comparison key in words for people, with the name of the text."""
+        corpus, *others = self.comparison_key
+        return (f"{self.text} ({corpus})", *others)
 
 
 def protocol_key(row: Row) -> str:
@@ -106,6 +114,8 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
     check_trust(workdir, run.config.model, trust_code)
     result = find_result(run, split, symbols, protocol)
     if result is None:
+        if split not in run.splits:
+            raise UserError(f"{workdir} has no split {split!r}: it has {', '.join(run.splits)} (--split).")
         rows, scored = read_results(run), scored_symbols(run, split, symbols)
         have = sorted({f"{r['split']} {r['symbols'][0]}..{r['symbols'][1]} {protocol_key(r)}" for r in rows})
         raise UserError(
@@ -119,7 +129,8 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
     seconds = logged[-1]["seconds"] if logged else None
     parent = "{path}@{step}".format(**run.parent) if run.parent else ""
     no_blocks = result["blocks"] is None
-    return Run(str(workdir), run.config, result, run.parameters, trained, flops, seconds, no_blocks, parent)
+    amounts = run.parameters, trained, flops, seconds
+    return Run(str(workdir), run.config, result, *amounts, no_blocks, parent, run.corpus.name)
 
 
 def scored_symbols(run: RunInfo, split: str, symbols: tuple[int, int]) -> list[int]:
@@ -184,7 +195,8 @@ def table(runs: Sequence[Run]) -> list[Row]:
 
     `worse_by` is the paired difference from the best run in bpc, `interval` its 95 % confidence interval, and
     `bpc_interval` that of the bpc itself. `source` is eval, or validation where the bpc is that of the last validation
-    of the training; this has no intervals. A row has the `parent` that the run began with where some run has one.
+    of the training; this has no intervals. `scored` are the [from, to) of the symbols of the split. A row has the
+    `parent` that the run began with where some run has one.
     """
     ranked = rank(runs)
     flat = [dict(flatten(run.config.as_dict())) for run in ranked]
@@ -211,6 +223,9 @@ def table(runs: Sequence[Run]) -> list[Row]:
                 "step": run.result["step"],
                 **({"parent": run.parent or None} if any(other.parent for other in ranked) else {}),
                 "source": "validation" if run.validation else "eval",
+                "text": run.text,
+                "split": run.result["split"],
+                "scored": run.result["symbols"],
                 **{name: values.get(name) for name in differing},
             }
         )

@@ -226,6 +226,8 @@ def write_json(path: Path, value: Row) -> None:
 
 def read_json(path: Path) -> Row:
     """Read a JSON object of a run folder. Raises UserError if there is no such file or it holds none."""
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder {path.parent}: name the folder of a training run.")
     if not path.exists():
         raise UserError(
             f"{path.parent} holds no whole run: it has no {path.name}. Name the folder of a training run, or "

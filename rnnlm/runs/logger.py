@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlm.files import reading, sync_folder, write_atomic, writing
-from rnnlm.runs.layout import Row, RunDir, write_json
+from rnnlm.runs.layout import Row, RunDir, read_json, write_json
 from rnnlm.runs.metrics import read_rows, validation_scores
 from rnnlm.schema import flatten
 
@@ -66,6 +66,14 @@ class RunLogger:
     def seconds_at(self, clock: float) -> float:
         """Return the run's seconds at a reading of time.perf_counter(), earlier starts counted to their last row."""
         return clock - self._began
+
+    def seconds_of(self, step: int) -> float:
+        """Return the run's seconds at its last step: those that result.json has if it says so already, else now."""
+        if self.folder.result.exists():
+            earlier = read_json(self.folder.result)
+            if earlier.get("step") == step:
+                return float(earlier["seconds"])
+        return self.seconds_at(time.perf_counter())
 
     def write_row(self, values: Row) -> None:
         """Append a row, which has a step, to metrics.jsonl and mirror its numbers as scalars. Raises WriteError."""

@@ -1,6 +1,5 @@
 """Plot the bpc of runs against what they cost, or against keys of their configs."""
 
-import difflib
 import io
 import math
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnnlm.config import Config
+from rnnlm.config import Config, nearest_key
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
 from rnnlm.runs.columns import MOST_OF_NAME, shorten
@@ -51,8 +50,8 @@ def axis_names(x: str) -> list[str]:
         raise UserError(f"--x={x} has {len(names)} names: give one for the axis and at most one for the colour.")
     for name in names:
         if name not in known and not name.startswith("model.options."):
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else " (python configs/base.py prints the keys)."
+            near = nearest_key(name, known)
+            hint = f"; did you mean {near}?" if near else " (python configs/base.py prints the keys)."
             raise UserError(f"--x={name} is no config key, nor one of {', '.join(COSTS)}{hint}")
     return names
 
@@ -66,7 +65,7 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
     from matplotlib.figure import Figure
 
     check_figure(path)
-    key = rank(runs)[0].comparison_key
+    title = rank(runs)[0].title
     names = axis_names(x) if x else []
     if names:
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -79,7 +78,7 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
             plot_groups(ax, runs, name)
             label_points(ax, runs, name)
     axes[0].set_ylabel("bits per character, 95 % interval")
-    figure.suptitle(", ".join(key[:2]) + "\n" + ", ".join(key[2:]), fontsize=9)
+    figure.suptitle(", ".join(title[:2]) + "\n" + ", ".join(title[2:]), fontsize=9)
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:], dpi=150)
     write_atomic(path, [image.getvalue()])
@@ -119,7 +118,9 @@ def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") ->
         points = [(x, run) for x, run in zip(places, runs, strict=True) if value_of(run, colour) == value]
         x, bpc = [x for x, _ in points], [run.bpc for _, run in points]
         error = [run.interval or 0.0 for _, run in points]
-        ax.errorbar(x, bpc, yerr=error, fmt="o", capsize=3, color=shade, label=f"{value}" if colour else None)
+        ax.errorbar(
+            x, bpc, yerr=error, fmt="o", capsize=3, color=shade, label=describe_value(value) if colour else None
+        )
         if not categories and name != "seconds":
             draw_trend(ax, x, bpc, shade, law=power_law(x, bpc) if name in LAW_COSTS else None)
     if any(ax.get_legend_handles_labels()):
@@ -148,7 +149,7 @@ def set_scale(ax: "Axes", places: Sequence[float], categories: Sequence[Any], co
     from matplotlib import ticker
 
     if categories:
-        ax.set_xticks(range(len(categories)), [f"{category}" for category in categories])
+        ax.set_xticks(range(len(categories)), [describe_value(category) for category in categories])
         return
     at = np.array(sorted(set(places)))
     logarithmic = at.size > 0 and at[0] > 0 and (cost or at[-1] >= 10 * at[0])
@@ -171,6 +172,12 @@ def value_of(run: Run, name: str) -> Any:
         return getattr(run, name)
     value = dict(flatten(run.config.as_dict())).get(name)
     return tuple(value) if isinstance(value, list) else value
+
+
+def describe_value(value: Any) -> str:
+    """Return a value of a config key in words: the items of a tuple with commas, and "none" for an empty one."""
+    words = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+    return words or "none"
 
 
 def is_number(value: Any) -> bool:

@@ -30,12 +30,15 @@ def load(
     """Load the first of the wanted steps that is sound: -> (step, leaves by name in the present layout).
 
     A `group`, such as "params", restricts to its leaves what is read and checked. Damaged checkpoints are reported and
-    skipped. With `every_process`, all processes of the run call this with the
-    same steps and get the same checkpoint. Raises UserError if none is sound, if one cannot be read but is not proven
-    damaged, or if processes read different leaves.
+    skipped. With `every_process`, all processes of the run call this with the same steps and get the same checkpoint.
+    Raises UserError if none is sound, if one cannot be read but is not proven damaged, or if processes read different
+    leaves.
     """
     if not wanted:
-        raise UserError(f"There is no checkpoint in {folder}: train first (rnnlm train --workdir=...).")
+        raise UserError(
+            f"There is no checkpoint in {folder}: wait for the first one if the run is training, else go on with it "
+            "(rnnlm train --workdir=...)."
+        )
     for i, step in enumerate(wanted):
         path, tree, fault = folder / str(step), None, ""
         leaf_digests: dict[str, str] = {}

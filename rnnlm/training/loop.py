@@ -245,7 +245,7 @@ class Trainer:
             self.checkpoints.wait()
         raise UserError(
             f"{finding}: the run has diverged. {checkpoint.last_good(self.folder)} Train in a new folder with a lower "
-            "optim.learning_rate or a lower optim.clip_norm."
+            f"optim.learning_rate or {'a lower' if self.config.optim.clip_norm else 'an'} optim.clip_norm."
         )
 
     def validate(self, step: int, state: TrainState, stop: Callable[[], bool]) -> bool:
@@ -281,14 +281,13 @@ class Trainer:
 
     def result(self, step: int) -> Row:
         """Return the result of the run at its last step, and write it to result.json."""
-        scores = self.logger.scores
-        best_step = self.best_step()
+        scores, best_step = self.logger.scores, self.best_step()
         result = {
             "step": step,
             "epoch": step / self.windows.steps_per_epoch,
             "symbols": step * self.run_info["symbols_per_step"],
             "parameters": self.run_info["parameters"],
-            "seconds": self.logger.seconds_at(time.perf_counter()),
+            "seconds": self.logger.seconds_of(step),
             "valid_bpc": scores.get(step),
             "valid_count": None if step not in scores else self.logger.validations[-1]["valid_count"],
             "valid_protocol": None if step not in scores else self.logger.validations[-1]["valid_protocol"],

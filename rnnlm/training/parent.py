@@ -68,6 +68,8 @@ def open_parent(config: Config, workdir: Path, vocabulary: Vocabulary, report: C
         folder, step = split_step(config.train.init_from)
         if folder.resolve() == workdir.resolve():
             raise UserError("it is the run's own folder: name another run.")
+        if not folder.exists() and "@" in folder.name:
+            raise UserError(f"there is no folder {folder}: after DIR@ comes best, latest or the number of a step.")
         run = load_run(folder)
         refuse_other_model(run.config.model, config.model)
         loaded_step, params = load_params(run, step, report)

@@ -17,6 +17,7 @@ from rnnlm.errors import UserError, WriteError
 from rnnlm.runs import checkpoint, layout, restore
 from rnnlm.runs.layout import Row, RunInfo
 from rnnlm.runs.lock import lock_run_dir
+from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
 from rnnlm.runtime.signals import Signals
@@ -101,10 +102,34 @@ def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, 
             )
         return None, config, open_dataset(config.data)
     layout.refuse_other(workdir, existing.config, config)
-    refuse_shorter(workdir, checkpoint.steps(layout.RunDir(workdir).checkpoints), config.train.steps)
-    if config.data.files != existing.config.data.files and any_match(config.data.files):
+    saved = checkpoint.steps(layout.RunDir(workdir).checkpoints)
+    refuse_lost(existing, saved)
+    refuse_shorter(workdir, saved, config.train.steps)
+    if config.data.files != existing.config.data.files:
+        if not any_match(config.data.files):
+            raise UserError(
+                f"data.files={config.data.files} names no file, and {workdir} has a text already "
+                f"({existing.config.data.files}): leave it out, or say where that text lies now."
+            )
         data = data or config.data.files
+    # How the files were opened is a matter of the run's text, which is what it was.
+    config = replace(config, data=replace(config.data, binary=existing.config.data.binary))
     return existing, config, existing.open_dataset(data)
+
+
+def refuse_lost(run: RunInfo, saved: Sequence[int]) -> None:
+    """Raise UserError if a run without checkpoints must have had some, so that it does not begin anew unasked."""
+    run_dir = layout.RunDir(run.folder)
+    if saved:
+        return
+    rows, _ = read_rows(run_dir.metrics)
+    reached = rows[-1]["step"] if rows else 0
+    # The first checkpoint is on the disk before the second one is begun.
+    if run_dir.result.exists() or reached > 2 * run.config.checkpoint.every:
+        raise UserError(
+            f"{run.folder} holds a run that was at step {reached:,}, but no checkpoint of it: restore "
+            f"{run_dir.checkpoints.name}/ from a copy, or name a new folder."
+        )
 
 
 def start_or_resume(
@@ -138,7 +163,8 @@ def start_or_resume(
         restored = restore.restore_into(initial_state, tree, str(checkpoints_dir / str(step)))
         if parallel.is_main():
             restore.quarantine(checkpoints_dir, step)
-        console.say(f"going on from step {step}")
+        done = step >= config.train.steps
+        console.say(f"all {step:,} steps are made" if done else f"going on from step {step}")
     return step, state_to_devices(config.model, restored)
 
 

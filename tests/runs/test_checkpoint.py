@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(full_state, other, comp
 
 
 def test_an_empty_folder_says_to_train_first(tmp_path):
-    with pytest.raises(UserError, match="no checkpoint in .*: train first"):
+    with pytest.raises(UserError, match="no checkpoint in .*: wait for the first one"):
         load(tmp_path, checkpoint.steps(tmp_path), pytest.fail)
 
 

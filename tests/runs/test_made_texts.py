@@ -81,7 +81,7 @@ def test_a_run_moved_with_its_files_makes_its_text_anew(home, kind):
     assert check(home / "new/runs/a").corpus.origin.sha256 == saved["origin"]["sha256"]
     shutil.rmtree(cache_dir())
     (home / "new/texts").rename(home / "far")
-    with pytest.raises(UserError, match=r"is no longer at .*: say where it is with --data=PATH"):
+    with pytest.raises(UserError, match=r"no longer there, .*: say where it is with --data=PATH"):
         layout.load_run(home / "new/runs/a").open_dataset()
     check(home / "new/runs/a", str(home / "far"))
     shutil.rmtree(cache_dir())

@@ -94,7 +94,7 @@ def test_a_fine_tuned_run_is_resumed_without_its_parent(folder, tmp_path):
 @pytest.mark.parametrize(
     "overrides, complaint",
     [
-        ({"train__init_from": "nowhere"}, "train.init_from=.*nowhere: .*nowhere holds no whole run"),
+        ({"train__init_from": "nowhere"}, "train.init_from=.*nowhere: There is no folder .*nowhere"),
         ({"train__init_from": "old@7"}, "has no checkpoint 7: it has best, latest and 5, 10"),
         ({"train__init_from": "new"}, "it is the run's own folder"),
         ({"model__cell": "gru"}, "model.cell is 'lstm', but 'gru' here"),
