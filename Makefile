@@ -4,12 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 
-.PHONY: run test pytest test-slow bench lint types lock clean
+.PHONY: install run test pytest test-slow bench lint types lock clean
+
+install: $(VENV)/installed
 
 run: $(VENV)/installed
 	$(BIN)/rnnlm train --config=configs/quickstart.py --workdir=$(RUN)
 	$(BIN)/rnnlm eval --workdir=$(RUN) --split=test --compressors
-	$(BIN)/rnnlm sample --workdir=$(RUN) --prompt="    def " --length=450 --temperature=0.7 --seed=0
+	@echo; echo "once more on the first 100,000 bytes, where the model goes on learning while it reads:"
+	$(BIN)/rnnlm eval --workdir=$(RUN) --split=test --symbols_to=100000 --compressors \
+	  --dynamic=rms --learning_rate=1.6e-4 --decay=2e-3
+	@echo; echo "and what it writes:"
+	$(BIN)/rnnlm sample --workdir=$(RUN) --prompt='class Parser:\n    def parse(self, text):\n        ' \
+	  --length=450 --temperature=0.7 --top_p=0.9 --seed=0
 	@echo "run folder: $(RUN)   (tensorboard --logdir $(RUN))"
 
 test: lint types pytest

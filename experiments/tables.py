@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "experiments" / "001_compression" / "results.jsonl"
 QUICK = ROOT / "experiments" / "quick.jsonl"
+DEFAULTS = ROOT / "experiments" / "002_defaults" / "results.jsonl"
 COVERAGE = ROOT / "experiments" / "coverage.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
@@ -235,6 +236,49 @@ def passages() -> Table:
     return rows
 
 
+def trials(key: str, text: str, reading: str = "1 lane") -> dict[float, list[Row]]:
+    """Return the results of a text by the value of a key, those of a value by seed."""
+    rows = [row for row in lines(DEFAULTS) if (row["key"], row["text"], row["reading"]) == (key, text, reading)]
+    return {value: [row for row in rows if row["value"] == value] for value in sorted({row["value"] for row in rows})}
+
+
+def drop_state() -> Table:
+    """Make the table of bpc by train.drop_state, of the whole split, of its worst symbols, and of other readings."""
+    header = [
+        "text, symbols",
+        "drop_state",
+        "bpc by seed",
+        "mean",
+        "worst 10,000 symbols",
+        "64 lanes",
+        "windows of 512",
+    ]
+    rows = []
+    for text in ("tiny-shakespeare", "standard library", "War and Peace"):
+        for value, scores in trials("train.drop_state", text).items():
+            others = [trials("train.drop_state", text, reading)[value] for reading in ("64 lanes", "windows")]
+            worst = max(
+                row["worst_nats"] * row["bpc"] / row["nats"] * row["count"] / row["worst_count"] for row in scores
+            )
+            seeds = ", ".join(f"{row['bpc']:.4f}" for row in scores)
+            cells = [f"{text}, {scores[0]['count']:,}", f"{value:g}", seeds, f"{mean_bpc(scores):.4f}", f"{worst:.3f}"]
+            rows.append([*cells, *(f"{mean_bpc(other):.4f}" for other in others)])
+    return [header, *rows]
+
+
+def decay_vectors() -> Table:
+    """Make the table of bpc by optim.decay_vectors."""
+    rows = [["optim.decay_vectors", "seed 0", "seed 1", "seed 2", "mean"]]
+    for value, scores in trials("optim.decay_vectors", "tiny-shakespeare").items():
+        rows.append([f"{value}", *(f"{row['bpc']:.4f}" for row in scores), f"{mean_bpc(scores):.4f}"])
+    return rows
+
+
+def mean_bpc(scores: list[Row]) -> float:
+    """Return the mean bpc of results of equally many symbols."""
+    return sum(row["bpc"] for row in scores) / len(scores)
+
+
 GENERATORS = (
     models,
     files,
@@ -248,6 +292,8 @@ GENERATORS = (
     reading,
     coverage,
     passages,
+    drop_state,
+    decay_vectors,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 

@@ -194,7 +194,7 @@ class TrainConfig(Section):
         "in few large chunks; the numbers stay the same but for the masks of dropout_mask=step",
     )
     drop_state: float = key(
-        0.0,
+        0.01,
         "probability that a lane is reset at the start of a window (lamb's drop_state_probability); at 0 a lane is "
         "reset once an epoch, and a model that hardly learns to start may fall into a state that it never leaves",
     )

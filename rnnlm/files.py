@@ -129,7 +129,7 @@ def check_writable(path: Path, flag: str, *sources: Path) -> None:
 def check_absent(path: Path, flag: str, force: bool) -> None:
     """Raise UserError if a file has the path, unless it may be replaced; pipes and devices are written to."""
     if path.is_file() and not force:
-        raise UserError(f"{flag}={path} exists, and is kept: give --force to replace it, or name another file.")
+        raise UserError(f"{path} exists, and is kept: give --force to replace it, or name another file ({flag}).")
 
 
 def cache_dir() -> Path:

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 CONFIGS = {
     "tiny-shakespeare": "configs/tinyshakespeare.py",
-    "standard library": "configs/quickstart.py",
+    "standard library": "experiments/002_defaults/stdlib.py",
     "War and Peace": "experiments/002_defaults/warpeace.py",
 }
 READINGS = {"1 lane": ["--lanes=1"], "64 lanes": ["--lanes=64"], "windows": ["--protocol=windows"]}

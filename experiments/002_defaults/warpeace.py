@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     """Return the config."""
     config = quickstart.get_config()
     config.data.corpus = "warpeace"
+    config.data.shuffle = "none"
     config.data.split = "0.8/0.1/0.1"
     config.model.layers = 2
     config.train.steps = 6000

@@ -15,8 +15,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       train a model; without --config continue the run that DIR holds
   rnnlm eval --workdir=DIR --split=test [--json]
       bits per character on a split of the text
-  rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S [--top_k=K] [--top_p=P] [--num=N]
-      text, shown as it is drawn; --records=N [--novel]: whole records, such as names
+  rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S
+      text, shown as it is drawn; --records=N [--novel]: whole records
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
       compress a file with the model; with --online no trained model is needed
   rnnlm decompress OUT.rnz --workdir=DIR -o FILE
@@ -28,7 +28,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
   rnnlm data [NAME | PATH | --clean]
       list the corpora, describe one or files of your own, or clean the cache
 
-rnnlm VERB --help lists the flags of a verb; `python configs/base.py` prints every config key; rnnlm --version."""
+rnnlm VERB --help lists the flags of a verb, `python configs/base.py` prints
+every config key, and rnnlm --version the version."""
 
 VERBS = {
     "train": "train.main",

@@ -1,5 +1,6 @@
 """Describe the corpora, and one of them or one's own files: bytes, digest, symbols, splits."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,11 @@ def open_text(name: str, binary: bool) -> corpora.Corpus:
     if name in corpora.NAMES:
         return corpora.by_name(name)
     if not any_match(name) and not Path(name).exists():
-        raise UserError(
-            f"There is no corpus {name!r} and no such file: choose one of {', '.join(corpora.NAMES)}, or name files, a "
-            "folder or a glob."
+        if set(name.split(",")) <= set(corpora.NAMES):
+            raise UserError(f"Corpora are described one at a time: name one of {name.replace(',', ', ')}.")
+        near = difflib.get_close_matches(name, corpora.NAMES, n=1)
+        hint = (
+            f"did you mean {near[0]}?" if near else f"choose one of {', '.join(corpora.NAMES)}, or name your own files."
         )
+        raise UserError(f"There is no corpus {name!r} and no such file: {hint}")
     return corpora.from_files(name, binary)

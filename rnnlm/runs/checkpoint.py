@@ -92,16 +92,16 @@ class Checkpoints:
             temporary_path_class=DurablePath,
             multiprocessing_options=alone,
         )
-        # `save` makes the one copy that arrays and digests are written from.
-        arrays = ocp.type_handlers.create_type_handler_registry(
-            (np.ndarray, ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False))
-        )
-        state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, type_handler_registry=arrays)
-        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        handlers.add("state", ocp.args.PyTreeSave, state)
-        handlers.add("meta", DigestSave, DigestHandler(multiprocessing_options=alone))
         with contextlib.ExitStack() as stack:
             stack.enter_context(silence_orbax())
+            # `save` makes the one copy that arrays and digests are written from.
+            arrays = ocp.type_handlers.create_type_handler_registry(
+                (np.ndarray, ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False))
+            )
+            state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone, type_handler_registry=arrays)
+            handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+            handlers.add("state", ocp.args.PyTreeSave, state)
+            handlers.add("meta", DigestSave, DigestHandler(multiprocessing_options=alone))
             try:  # the manager also lists the folder
                 self._manager = ocp.CheckpointManager(folder.absolute(), options=options, handler_registry=handlers)
             except OSError as error:

@@ -118,14 +118,15 @@ def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, 
 
 
 def refuse_lost(run: RunInfo, saved: Sequence[int]) -> None:
-    """Raise UserError if a run without checkpoints must have had some, so that it does not begin anew unasked."""
+    """Raise UserError if metrics.jsonl is damaged, or if a run without checkpoints must have had some.
+
+    So it does not begin anew unasked.
+    """
     run_dir = layout.RunDir(run.folder)
-    if saved:
-        return
     rows, _ = read_rows(run_dir.metrics)
     reached = rows[-1]["step"] if rows else 0
     # The first checkpoint is on the disk before the second one is begun.
-    if run_dir.result.exists() or reached > 2 * run.config.checkpoint.every:
+    if not saved and (run_dir.result.exists() or reached > 2 * run.config.checkpoint.every):
         raise UserError(
             f"{run.folder} holds a run that was at step {reached:,}, but no checkpoint of it: restore "
             f"{run_dir.checkpoints.name}/ from a copy, or name a new folder."

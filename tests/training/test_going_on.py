@@ -12,6 +12,7 @@ from rnnlm.errors import UserError
 from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import RunDir, load_run
 from rnnlm.runs.params import candidate_steps
+from rnnlm.training import resume
 from tests.conftest import leaves, rows, same_bits, tiny
 
 COSINE = {"train__steps": 20, "optim__schedule": "cosine", "optim__final": 0.02}
@@ -51,6 +52,59 @@ def test_a_run_is_not_shortened_below_the_step_that_it_has_reached(run, text_fil
     with pytest.raises(UserError, match="is at step 20 already, beyond train.steps=10: give at least 20"):
         train(run, text_file, train__steps=10)
     assert contents(run) == before
+
+
+def test_a_finished_run_stays_as_it_is(run, text_file, capsys):
+    before = (run / "result.json").read_text()
+    train(run, text_file)
+    assert (run / "result.json").read_text() == before and "all 20 steps are made" in capsys.readouterr().out
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(run, text_file):
+    shutil.rmtree(run / "checkpoints")
+    before = contents(run)
+    with pytest.raises(UserError, match="a run that was at step 20, but no checkpoint of it: restore checkpoints/"):
+        train(run, text_file)
+    assert contents(run) == before
+
+
+def test_a_damaged_row_of_metrics_is_named_and_no_other_is_lost(run, text_file):
+    path = run / "metrics.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for damaged in (b"{\n", b"[]\n", b"{}\n", b'{"step": 3'):
+        path.write_bytes(b"".join([lines[0], damaged, *lines[2:]]) if damaged.endswith(b"\n") else whole + damaged)
+        if damaged.endswith(b"\n"):
+            before = contents(run)
+            with pytest.raises(UserError, match=f"Line 2 of {path} is damaged"):
+                train(run, text_file, train__steps=30)
+            assert contents(run) == before
+        else:  # what a kill leaves
+            train(run, text_file)
+            assert path.read_bytes() == whole
+
+
+def test_a_text_that_is_not_there_is_refused_and_the_manner_of_opening_it_kept(run, tmp_path, text_file):
+    before = contents(run)
+    with pytest.raises(UserError, match="names no file, and .* has a text already .*: leave it out"):
+        train(run, text_file, data__files=str(tmp_path / "mistyped.txt"), train__steps=30)
+    assert contents(run) == before
+    train(run, text_file, data__binary=True, train__steps=30)
+    assert load_run(run).config.data.binary is False
+
+
+def test_a_folder_in_which_another_process_has_trained_meanwhile_is_refused(run, text_file, monkeypatch):
+    read = resume.footprint.refuse_too_large  # the last thing before the folder is locked
+
+    def train_too(*arguments):
+        monkeypatch.setattr(resume.footprint, "refuse_too_large", read)
+        train(run, text_file, train__steps=25)
+        read(*arguments)
+
+    monkeypatch.setattr(resume.footprint, "refuse_too_large", train_too)
+    with pytest.raises(UserError, match="Another process has trained in .* meanwhile"):
+        train(run, text_file, train__steps=30)
+    assert checkpoint.steps(RunDir(run).checkpoints)[-1] == 25
 
 
 def test_lengthening_tells_both_rates_and_optim_steps_keeps_the_schedule(run, tmp_path, text_file, capsys):
