@@ -154,15 +154,17 @@ def training() -> Table:
 
 def results() -> Table:
     """Make the table of results: those of the configs' docstrings, and the experiment's."""
-    rows = [["text, split", "bpc, ± 95 %", "protocol", "parameters", "hardware", "training", "config"]]
+    rows = [["text, split", "symbols", "bpc, ± 95 %", "protocol", "parameters", "hardware", "training", "config"]]
     for row in lines(QUICK):
-        cells = [f"{row['text']}, {row['split']}", f"{row['bpc']:.3f}", row["protocol"], f"{row['parameters']:,}"]
+        cells = [f"{row['text']}, {row['split']}", f"{row['count']:,}", bits(row), row["protocol"]]
+        cells.append(f"{row['parameters']:,}")
         rows.append([*cells, row["hardware"], duration(row["seconds"]), f"`{row['config']}`"])
     for text, name in TEXTS.items():
         run = results_of("train", text)[-1]
         for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms")):
             scores = [row for row in results_of(what, text, split="test") if row["protocol"].startswith(protocol)]
-            cells = [f"{name}, test", bits(scores[-1]), protocol, f"{run['parameters']:,}"]
+            count = f"{scores[-1]['count']:,}"
+            cells = [f"{name}, test", count, bits(scores[-1]), protocol, f"{run['parameters']:,}"]
             rows.append([*cells, HARDWARE, duration(run["seconds"]), f"`{CONFIG}`"])
     return rows
 

@@ -107,7 +107,9 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
         (texts / source.file).write_bytes(text)
         digest = "sha256:" + hashlib.sha256(text).hexdigest()
         patch.setitem(published.SOURCES, name, replace(source, size=len(text), digest=digest))
-    (texts / "module.py").write_bytes(text)
+    modules = [texts / f"module_{i:02}.py" for i in range(20)]
+    for i, module in enumerate(modules):
+        module.write_bytes(text[i * len(text) // 20 : (i + 1) * len(text) // 20])
     (place / "elsewhere" / "input.txt").write_bytes(text)
     for i in range(2):
         (place / "notes" / f"{i}.md").write_bytes(make_text(4_000, seed=i))
@@ -117,7 +119,7 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.chdir(place)
     patch.setattr(sys, "path", [str(place), *sys.path])
     patch.setenv("RNNLM_DATA_DIR", str(texts))
-    patch.setattr(corpora, "stdlib_files", lambda root: [texts / "module.py"])
+    patch.setattr(corpora, "stdlib_files", lambda root: modules)
     patch.setattr(dynamic, "TUNED_SEGMENTS", (20,))
     as_config = api.as_config
     patch.setattr(api, "as_config", lambda config: shrink(as_config(config)))
@@ -177,7 +179,8 @@ def run_command(words: list[str]) -> None:
     if check:
         check(words)
     elif words[0] == "rnnlm":
-        devices = ["--cpu_devices=1"] if words[1] in ("train", "eval", "sample", "compress", "decompress") else []
+        computes = words[1] in ("train", "eval", "sample", "compress", "decompress")
+        devices = ["--cpu_devices=1"] if computes and not any("--cpu_devices" in word for word in words) else []
         run_rnnlm([*words[1:], *devices])
     elif words[0] == "python":
         with pytest.MonkeyPatch.context() as patch:
@@ -216,7 +219,8 @@ def check_install(words: list[str]) -> None:
 
 def check_processes(words: list[str]) -> None:
     """Check flags and config of a training in several processes, whose number is refused here before it begins."""
-    error = run_rnnlm([*words[words.index("rnnlm") + 1 :], "--process=9"], code=2)
+    given = [word for word in words[words.index("rnnlm") + 1 :] if not word.startswith("--process=")]
+    error = run_rnnlm([*given, "--process=9"], code=2)
     assert "processes are numbered from 0" in error, error
 
 

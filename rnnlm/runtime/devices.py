@@ -136,8 +136,6 @@ def tune_malloc() -> None:
 
 def enable_compilation_cache() -> None:
     """Have jax keep compiled programs in the user's cache folder, unless jax's own environment variables are set."""
-    # A program that cannot be read or kept there is compiled again.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     with contextlib.suppress(RuntimeError):  # no home, no cache
         # A folder for each kind of CPU, since what was compiled for one may not run on another that shares the home.
         settings = {

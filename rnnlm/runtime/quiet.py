@@ -15,6 +15,11 @@ LOCK = threading.Lock()
 users = 0
 """How many callers want silence, in all threads: the first installs the hooks, the last removes them."""
 hooks = contextlib.ExitStack()
+IGNORED = (
+    r"coroutine '.*(is_path_finalized|_coro_with_registration|metadata)' was never awaited",
+    "Error (reading|writing) persistent compilation cache entry",  # the program is compiled again
+)
+"""Warnings that tell a user nothing, as regular expressions."""
 LINGER = 5.0
 """Seconds after a failure in which late reports come."""
 
@@ -79,10 +84,9 @@ def install_hooks(stack: contextlib.ExitStack) -> None:
     sys.excepthook, sys.unraisablehook = on_exception, on_unraisable
     stack.callback(restore_hook, "excepthook", on_exception, excepthook)
     stack.callback(restore_hook, "unraisablehook", on_unraisable, unraisablehook)
-    warnings.filterwarnings(
-        "ignore", r"coroutine '.*(is_path_finalized|_coro_with_registration|metadata)' was never awaited"
-    )
-    stack.callback(remove_filter, warnings.filters[0])
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
+        stack.callback(remove_filter, warnings.filters[0])
 
 
 def restore_hook(name: str, installed: object, before: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from rnnlm.config import Config
-from rnnlm.data.patterns import any_match
+from rnnlm.data.patterns import any_match, make_absolute
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.errors import UserError, WriteError
 from rnnlm.runs import checkpoint, layout, restore
@@ -105,7 +105,7 @@ def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, 
     saved = checkpoint.steps(layout.RunDir(workdir).checkpoints)
     refuse_lost(existing, saved)
     refuse_shorter(workdir, saved, config.train.steps)
-    if config.data.files != existing.config.data.files:
+    if config.data.files not in (existing.config.data.files, make_absolute(existing.config.data.files)):
         if not any_match(config.data.files):
             raise UserError(
                 f"data.files={config.data.files} names no file, and {workdir} has a text already "
