@@ -2,6 +2,10 @@
 
     rnnlm train --config=configs/charrnn.py --workdir=runs/charrnn
 
+It reaches 2.317 bpc (1.606 nats) on the validation split, the last 55,770 characters, at step 6,000, and overfits after
+that: 2.462 at the end. It takes 11.5 minutes on 2 cores of an AMD EPYC that multiply float32 matrices at 201 GFLOP/s
+together (JAX 0.10.2) and also ran other work; undisturbed, a step takes 27 ms, which makes 9.6 minutes.
+
 `decay_after` is 9 where char-rnn has learning_rate_decay_after=10: there the rate of the first 10 epochs is the peak,
 and it is multiplied by 0.97 when epoch 10 and each later one ends. char-rnn's gradient is the sum over the 50 time
 steps and here it is their mean, so `clip_value` and `eps` are divided by 50.
@@ -28,6 +32,7 @@ def get_config() -> ConfigDict:
 
     config.train.batch = config.train.window = 50
     config.train.steps = 21_192  # 50 epochs of 423.84 windows
+    config.train.drop_state = 0.0
 
     config.optim.name = "rmsprop"
     config.optim.learning_rate = 2e-3

@@ -62,7 +62,7 @@ def bits(row: Row) -> str:
         half = row["interval"][1] - row["bpc"]
     elif row.get("stderr"):
         half = row["stderr"] * stdtrit(math.ceil(row["count"] / 10_000) - 1, 0.975)
-    return f"{row['bpc']:.4f}" + (f" ± {half:.4f}" if half else "")
+    return f"{row['bpc']:.4f} ± {half:.4f}" if half else f"{row['bpc']:.3f}"
 
 
 def models() -> Table:
