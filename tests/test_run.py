@@ -289,6 +289,7 @@ def test_eval_sample_and_load_agree(uninterrupted, text_file):
     np.testing.assert_array_equal(first, lm.step("t"))
 
 
+@pytest.mark.slow
 def test_evaluations_are_appended_and_stay(tmp_path, text_file):
     workdir = tmp_path / "run"
     train(workdir, text_file)

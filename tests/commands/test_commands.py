@@ -198,6 +198,7 @@ def test_a_text_that_moved_is_named_by_a_flag(run, tmp_path, text_file):
     assert "--data is for the text of a run" in rnnlm("baseline", f"--files={moved}", f"--data={moved}", code=2)
 
 
+@pytest.mark.slow
 def test_a_run_is_continued_by_its_folder_alone(run, tmp_path, text_file):
     folder = shutil.copytree(run, tmp_path / "run")
     rnnlm("train", f"--workdir={folder}")
