@@ -122,6 +122,7 @@ def test_settings_are_tuned_once_and_taken_by_who_needs_them(run, tmp_path):
     assert "leave out --decay" in rnnlm("eval", f"--workdir={run}", "--dynamic=rms", "--tune", "--decay=0", code=2)
 
 
+@pytest.mark.slow
 def test_dynamic_evaluation_is_recorded_and_compared(run):
     static = json.loads(rnnlm("eval", f"--workdir={run}", "--lanes=1", "--json"))
     args = ("eval", f"--workdir={run}", "--dynamic=sgd", "--json")
