@@ -157,7 +157,8 @@ def test_runs_are_compared_only_by_the_same_symbols(run, tmp_path, text_file):
     assert {row["model.hidden"] for row in rows} == {12, 20} and {row["train.steps"] for row in rows} == {30, 60}
     found = list(csv.DictReader(io.StringIO(rnnlm("compare", str(run), str(other), "--format=csv"))))
     assert [float(row["bpc"]) for row in found] == [row["bpc"] for row in rows]
-    table = rnnlm("compare", str(run), str(other), "--format=md").splitlines()
+    title, _, *table = rnnlm("compare", str(run), str(other), "--format=md").splitlines()
+    assert "split test of 0.8/0.1/0.1, symbols 0..600" in title
     assert len(table) == 4 and table[0].startswith("| run | bpc |")
     assert f"{rows[0]['bpc']:.4f}" in rnnlm("compare", str(run), str(other))
     rnnlm("eval", f"--workdir={other}", "--json", "--symbols-to=300")
