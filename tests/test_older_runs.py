@@ -32,7 +32,10 @@ def run(tmp_path, request):
     return tmp_path / request.param, EXPECTED[request.param]
 
 
-@pytest.mark.parametrize("run", EXPECTED, indirect=True)
+LONG = [pytest.param(name, marks=pytest.mark.slow) if name == "lstm_4_layers" else name for name in EXPECTED]
+
+
+@pytest.mark.parametrize("run", LONG, indirect=True)
 def test_an_older_run_is_evaluated_sampled_and_resumed(run):
     folder, expected = run
     for split, lanes in (("test", ["--lanes=1"]), ("valid", [])):
