@@ -32,7 +32,8 @@ def run(tmp_path, request):
     return tmp_path / request.param, EXPECTED[request.param]
 
 
-LONG = [pytest.param(name, marks=pytest.mark.slow) if name == "lstm_4_layers" else name for name in EXPECTED]
+SLOW = ("lstm_4_layers", "gru_one_hot")
+LONG = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXPECTED]
 
 
 @pytest.mark.parametrize("run", LONG, indirect=True)

@@ -335,7 +335,7 @@ def mounted(folder: Path, size: str) -> bool:
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["small disk", "file size limit"])
+@pytest.mark.parametrize("kind", ["small disk", pytest.param("file size limit", marks=pytest.mark.slow)])
 def test_a_full_disk_keeps_and_names_the_last_good_checkpoint(tmp_path, text_file, kind):
     disk, options = tmp_path / "disk", {}
     if kind == "small disk":

@@ -214,6 +214,7 @@ def test_a_run_is_continued_by_its_folder_alone(run, tmp_path, text_file):
     assert "did you mean train.steps" in rnnlm("train", f"--workdir={folder}", "--config.train.step=50", code=2)
 
 
+@pytest.mark.slow
 def test_a_text_that_has_moved_is_found_where_data_says(run, tmp_path, text_file):
     """The run folder and its text, on what might be another machine."""
     folder, text = tmp_path / "run", tmp_path / "here" / "own.txt"
