@@ -16,6 +16,8 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from rnnlm.evaluation.tally import Tally
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").glob("*/README.md"))]
 MARK = re.compile(r"(?<=<!-- table )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -259,9 +261,7 @@ def drop_state() -> Table:
     for text in ("tiny-shakespeare", "standard library", "War and Peace"):
         for value, scores in trials("train.drop_state", text).items():
             others = [trials("train.drop_state", text, reading)[value] for reading in ("64 lanes", "windows")]
-            worst = max(
-                row["worst_nats"] * row["bpc"] / row["nats"] * row["count"] / row["worst_count"] for row in scores
-            )
+            worst = max(Tally(row["worst_nats"], row["worst_count"]).bpc for row in scores)
             seeds = ", ".join(f"{row['bpc']:.4f}" for row in scores)
             cells = [f"{text}, {scores[0]['count']:,}", f"{value:g}", seeds, f"{mean_bpc(scores):.4f}", f"{worst:.3f}"]
             rows.append([*cells, *(f"{mean_bpc(other):.4f}" for other in others)])

@@ -371,24 +371,24 @@ class Config(Section):
             raise UserError("train.freeze names all modules, which leaves none to train: leave one out.")
 
 
-def build_saved(cls: type, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """Make a config, or the section with that prefix, from what was saved. Raises UserError for a newer version."""
-    values = dict(values)
+def build_saved(cls: type[Section], values: Mapping[str, Any]) -> Any:
+    """Make a config, or one of its sections, from what was saved. Raises UserError for a newer version."""
+    values, path = dict(values), cls.prefix.split(".")[:-1]
     version = values.pop("version", 1)
     if not isinstance(version, int) or version > VERSION:
         raise UserError(
             f"The config is of version {version}, but this rnnlm knows versions up to {VERSION}: use a newer rnnlm."
         )
     nested = values
-    for name in reversed(prefix.split(".")[:-1]):
+    for name in reversed(path):
         nested = {name: nested}
     nested = rename_keys(nested)
     data = nested.get("data")
-    if not prefix and isinstance(data, dict) and data.get("files"):
+    if not path and isinstance(data, dict) and data.get("files"):
         data["corpus"] = ""  # earlier versions saved the default beside data.files, where it meant nothing
-    for name in prefix.split(".")[:-1]:
+    for name in path:
         nested = nested[name]
-    return build(cls, nested, unknown_key_message, prefix, saved=True)
+    return build(cls, nested, unknown_key_message, saved=True)
 
 
 def rename_keys(values: Mapping[str, Any]) -> dict[str, Any]:

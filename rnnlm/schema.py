@@ -32,16 +32,17 @@ def section(cls: type) -> Any:
     return dataclasses.field(default_factory=cls)
 
 
+@dataclasses.dataclass(frozen=True)
 class Section:
     """Check the values of one section of a config when it is made. Raises UserError for an impossible value.
 
-    `prefix` is what the names of its keys begin with in messages, such as "data.".
+    `prefix` is what the names of its keys begin with, such as "data.".
     """
 
     prefix: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             follows = field.metadata.get("follows")
             if follows and getattr(self, field.name) is None:
                 object.__setattr__(self, field.name, getattr(self, follows))
@@ -69,28 +70,25 @@ def within(name: str, value: float, low: float, high: float) -> None:
         raise UserError(f"{name}={value} is impossible: it must be at least {low} and below {high}.")
 
 
-def fields(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+def fields(cls: type[Section]) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
     """Yield (dotted name, field, type) of every key of a section and the sections in it, in order."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[field.name]):
-            yield from fields(hints[field.name], f"{prefix}{field.name}.")
+            yield from fields(hints[field.name])
         else:
-            yield prefix + field.name, field, hints[field.name]
+            yield cls.prefix + field.name, field, hints[field.name]
 
 
 def build(
-    cls: type,
-    values: Mapping[str, Any],
-    unknown: Callable[[str, list[str]], str],
-    prefix: str = "",
-    saved: bool = False,
+    cls: type[Section], values: Mapping[str, Any], unknown: Callable[[str, list[str]], str], saved: bool = False
 ) -> Any:
     """Make a section from its dict. Raises UserError for a key or a value that it does not take.
 
     A missing key has its default or, where `saved`, the value that it had before it existed; one that version 1 had
     must be there. `unknown` tells of a key that is not among the known ones.
     """
+    prefix = cls.prefix
     hints, known = typing.get_type_hints(cls), [field.name for field in dataclasses.fields(cls)]
     for name in values:
         if name not in known:
@@ -102,7 +100,7 @@ def build(
             value = values.get(name, {})
             if not isinstance(value, Mapping):
                 raise UserError(f"{prefix}{name} is {value!r}, but it is a section with keys of its own.")
-            made[name] = build(typing.cast(type, kind), value, unknown, f"{prefix}{name}.", saved)
+            made[name] = build(typing.cast(type[Section], kind), value, unknown, saved)
         elif name in values:
             made[name] = coerce(prefix + name, values[name], kind)
         elif saved and field.metadata["before"] is dataclasses.MISSING:
@@ -157,7 +155,7 @@ def copy_sections(values: Mapping[str, Any]) -> dict[str, Any]:
 def compact(section: Section) -> dict[str, Any]:
     """Return the values of a section but for those that `build_saved` fills in when they are missing."""
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+    for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if isinstance(value, Section):
             values[field.name] = compact(value)

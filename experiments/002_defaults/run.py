@@ -34,7 +34,8 @@ def trials(question: str) -> list[tuple[str, str, float, int]]:
 def run(text: str, key: str, value: float, seed: int) -> None:
     """Train one trial, and append its evaluations."""
     workdir = f"runs/defaults/{key}={value},{text.replace(' ', '_')},{seed}"
-    overrides = [f"--config.{key}={value}", f"--config.seed={seed}", "--config.sample.every=0"]
+    settings = {"train.drop_state": 0.0, key: value, "seed": seed, "sample.every": 0}  # 0 was the default at that time
+    overrides = [f"--config.{name}={setting}" for name, setting in settings.items()]
     rnnlm = [sys.executable, "-m", "rnnlm"]
     subprocess.run([*rnnlm, "train", f"--config={CONFIGS[text]}", f"--workdir={workdir}", *overrides], check=True)
     rows = []

@@ -41,13 +41,11 @@ def main(argv: list[str]) -> int:
     if values.x and not values.plot:
         raise UserError(f"--x={values.x} is for a plot: add --plot=bpc.png.")
 
-    if values.plot:
-        check_writable(Path(values.plot), "--plot")
-
     from rnnlm import api
     from rnnlm.runs import columns, compare, plot
 
     if values.plot:
+        check_writable(Path(values.plot), "--plot")
         plot.check_figure(Path(values.plot))
     if values.x:
         plot.axis_names(values.x)

@@ -13,9 +13,8 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     flags.DEFINE_bool("clean", False, "remove from the cache what can be made again", flag_values=values)
     flags.DEFINE_bool("binary", False, "take files as they are, as data.binary does", flag_values=values)
-    rest = parse(
-        "data", values, argv, positional=sys.maxsize, usage="[NAME | PATH ...]"
-    )  # a shell has replaced a glob by its files
+    # A shell may have replaced a glob by its files.
+    rest = parse("data", values, argv, positional=sys.maxsize, usage="[NAME | PATH ...]")
     if values.clean and rest:
         raise UserError(f"--clean cleans the whole cache: leave out {rest[0]!r}.")
     if values.binary and not rest:
@@ -74,6 +73,5 @@ def show_cleaning() -> None:
     for row in rows:
         fate = "kept" if row["name"] in cache.KEPT else "removed"
         print(f"  {row['name']:9} {row['bytes']:>13,} bytes {row['files']:>6,} files  {row['about']}: {fate}")
-    print(
-        f"freed {sum(row['freed'] for row in rows):,} bytes; texts are made again of their files, where these still are"
-    )
+    freed = sum(row["freed"] for row in rows)
+    print(f"freed {freed:,} bytes; texts are made again of their files, where these still are")

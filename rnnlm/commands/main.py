@@ -100,7 +100,7 @@ def run_verb(name: str, *argv: str) -> int:
         if isinstance(error, KeyboardInterrupt) or signals.interrupted:
             signals.end_interrupt()
             sys.stderr.write(interrupted_message(name))
-            return signals.INTERRUPTED
+            return signals.EXIT_CODE
         if is_out_of_memory(error):
             print(f"rnnlm: {describe_out_of_memory(name, error)}", file=sys.stderr)
             return 2

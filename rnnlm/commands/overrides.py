@@ -68,15 +68,15 @@ def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
     for word in argv:
         name, equals, value = word.partition("=")
         if name.startswith("--"):
-            old = name[2:].replace("-", "_")
-            new = RENAMED_FLAGS.get(old, old)
-            name = new if new in values else old
-            if name in given and given[name] != old:
-                former = given[name] if old == name else old
+            spelled = name[2:].replace("-", "_")
+            new = RENAMED_FLAGS.get(spelled, spelled)
+            name = new if new in values else spelled
+            if name in given and given[name] != spelled:
+                former = given[name] if spelled == name else spelled
                 raise UserError(f"--{former} is the old name of --{name}: give one of them.")
             if name in given:
                 raise UserError(f"--{name} is given twice: leave out one of them.")
-            given[name] = old
+            given[name] = spelled
             word = f"--{name}{equals}{value}"
         words.append(word)
     return words

@@ -186,8 +186,8 @@ def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections of an online header, of this version or an older one. Raises UserError."""
     version = {"version": online.get("version", 1)}
     return (
-        configs.build_saved(ModelConfig, online["model"] | version, "model."),
-        configs.build_saved(OptimConfig, online["optim"] | version, "optim."),
+        configs.build_saved(ModelConfig, online["model"] | version),
+        configs.build_saved(OptimConfig, online["optim"] | version),
     )
 
 

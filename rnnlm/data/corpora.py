@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rnnlm.config import DataConfig
-from rnnlm.data.cache import make_once
+from rnnlm.data.cache import CachedText, make_once
 from rnnlm.data.formats import check_files, refuse_foreign, unpack
 from rnnlm.data.patterns import list_files, make_absolute
 from rnnlm.data.published import SOURCES, fetch, find_local, verify
@@ -114,13 +114,7 @@ def open_packed(name: str, files: list[Path], kinds: Sequence[str]) -> Corpus:
     if not any(kinds):
         return open_files(name, files)
     sizes, sha256 = file_sizes(files), files_digest(files)
-
-    def make(file_ends: list[int]) -> Iterator[bytes]:
-        refuse_foreign(files, kinds, name)
-        yield from join_files(files, kinds, file_ends)
-        refuse_changed(name, files_digest(files), sha256)
-
-    made = make_once("unpacked", ["unpacked", sha256, sizes], make)
+    made = join_files(name, files, kinds, sizes, sha256)
     path = str(files[0] if len(files) == 1 else made.path)
     origin = Origin(path, len(files), sum(sizes), sha256, sum(map(bool, kinds)), made.sha256)
     corpus = open_file(name, made.path, made.sha256)
@@ -178,23 +172,30 @@ def concatenate(name: str, files: list[Path], sha256: str = "") -> Corpus:
     `sha256` is the digest of the joined text, if that is known.
     """
     sizes, sha256 = file_sizes(files), sha256 or files_digest(files)
-
-    def make(file_ends: list[int]) -> Iterator[bytes]:
-        yield from join_files(files, [""] * len(files), file_ends)
-        refuse_changed(name, files_digest(files), sha256)
-
-    joined = make_once("joined", ["joined", sha256, sizes], make)
+    joined = join_files(name, files, [""] * len(files), sizes, sha256)
     return replace(open_file(name, joined.path, sha256), file_ends=tuple(joined.file_ends))
 
 
-def join_files(files: Sequence[Path], kinds: Sequence[str], file_ends: list[int]) -> Iterator[bytes]:
-    """Yield the bytes of files, unpacked by their `kinds` of compression, and append to `file_ends` where each ends."""
-    size = 0
-    for path, kind in zip(files, kinds, strict=True):
-        for chunk in unpack(path, kind):
-            size += len(chunk)
-            yield chunk
-        file_ends.append(size)
+def join_files(name: str, files: Sequence[Path], kinds: Sequence[str], sizes: Sequence[int], sha256: str) -> CachedText:
+    """Join files, unpacked by their `kinds` of compression, to one text, which is written once into the cache.
+
+    `sizes` and `sha256` are of the files as they lie on the disk. Raises UserError if what was unpacked is no text, or
+    if the files change while they are read, and WriteError.
+    """
+    folder = "unpacked" if any(kinds) else "joined"
+
+    def make(file_ends: list[int]) -> Iterator[bytes]:
+        if any(kinds):
+            refuse_foreign(files, kinds, name)
+        size = 0
+        for path, kind in zip(files, kinds, strict=True):
+            for chunk in unpack(path, kind):
+                size += len(chunk)
+                yield chunk
+            file_ends.append(size)
+        refuse_changed(name, files_digest(files), sha256)
+
+    return make_once(folder, [folder, sha256, sizes], make)
 
 
 def refuse_changed(name: str, now: str, before: str) -> None:

@@ -70,8 +70,8 @@ class TextSlice:
     def raw(self) -> Iterator[bytes]:
         """Yield the bytes of the slice in chunks."""
         for begin in range(self.begin, self.end, CHUNK_BYTES):
-            ids = self.text.encode(np.arange(begin, min(begin + CHUNK_BYTES, self.end)))
-            yield self.text.vocabulary.decode(ids)
+            units = self.text.units[begin : min(begin + CHUNK_BYTES, self.end)]
+            yield units.tobytes() if self.text.table is not None else self.text.vocabulary.decode(units)
 
 
 def open_text(path: Path, sha256: str, vocabulary: Vocabulary) -> Text:

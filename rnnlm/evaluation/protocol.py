@@ -53,9 +53,10 @@ class EvalProtocol:
 
     @classmethod
     def of_run(cls, config: Config, name: str = "") -> "EvalProtocol":
-        """Return the protocol of that name as a run reads by it; unless given, records where the run has a separator.
+        """Return the protocol of a name with the lanes, warm-up and separator of a run's config.
 
-        A run without a separator reads records as lines.
+        Unless named, it is records for a run with data.separator, else carry. A run without a separator has lines as
+        its records.
         """
         name = name or ("records" if config.data.separator else "carry")
         if name == "windows":

@@ -60,10 +60,9 @@ class RecordSampler:
     def stream(self, prompt: str, length: int, options: SamplingOptions, streams: int) -> Iterator[tuple[bytes, bool]]:
         """Yield records without end, and whether each was cut.
 
-        But for rounding they do not depend on the streams drawn side by side.
-
-        A record begins with the prompt, and is cut where no separator is among the `length` symbols drawn after it.
-        Raises UserError for a prompt with a separator.
+        But for rounding they do not depend on the number of streams drawn side by side. A record begins with the
+        prompt, and is cut where no separator is among the `length` symbols drawn after it. Raises UserError for a
+        prompt with a separator.
         """
         ids = self.vocabulary.prompt(prompt)
         if (ids[1:] == self.separator).any():

@@ -10,7 +10,6 @@ Lines = list[list[str]]
 """A heading and the rows below it, a text for each column."""
 HEADINGS = {
     "bpc_interval": "+- 95 %",
-    "difference": "its +-",
     "interval": "95 % interval",
     "worse_by": "worse by",
     "symbols_per_second": "symbols/s",
@@ -61,11 +60,17 @@ def format_rows(rows: list[Row]) -> Lines:
         if value is None or name in forms:
             return "" if value is None else forms[name](value)
         if isinstance(value, list | tuple):
-            return ",".join(map(str, value)) or "none"
+            return describe_value(value)
         return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
     names = column_names(rows)
     return [[HEADINGS.get(name, name) for name in names], *([cell(row, name) for name in names] for row in rows)]
+
+
+def describe_value(value: Any) -> str:
+    """Return a value of a config key in words: the items of a list with commas, and "none" for an empty one."""
+    words = ",".join(map(str, value)) if isinstance(value, list | tuple) else f"{value}"
+    return words or "none"
 
 
 def column_names(rows: list[Row]) -> list[str]:
@@ -84,7 +89,7 @@ def fit_rows(rows: list[Row], width: int) -> Lines:
         return [list(line) for line in zip(*columns.values(), strict=True)]
     columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
     halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
-    columns["interval"] = [HEADINGS["difference"], *("" if half is None else f"{half:.4f}" for half in halves)]
+    columns["interval"] = ["its +-", *("" if half is None else f"{half:.4f}" for half in halves)]
     keys = [name for name in columns if name not in FIRST + LAST]
     short = [name.rpartition(".")[2] for name in keys]
     for name, last in zip(keys, short, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 from rnnlm.config import Config, nearest_key
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
-from rnnlm.runs.columns import MOST_OF_NAME, shorten
+from rnnlm.runs.columns import MOST_OF_NAME, describe_value, shorten
 from rnnlm.runs.compare import Run, rank
 from rnnlm.schema import fields, flatten
 
@@ -172,12 +172,6 @@ def value_of(run: Run, name: str) -> Any:
         return getattr(run, name)
     value = dict(flatten(run.config.as_dict())).get(name)
     return tuple(value) if isinstance(value, list) else value
-
-
-def describe_value(value: Any) -> str:
-    """Return a value of a config key in words: the items of a tuple with commas, and "none" for an empty one."""
-    words = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-    return words or "none"
 
 
 def is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Turn SIGTERM and Ctrl-C into a question that a loop can ask."""
+"""Handle SIGTERM and Ctrl-C: end a command, or tell a training loop that asks to save and stop."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130
+EXIT_CODE = 130
 """The exit code of a command that Ctrl-C ends."""
 
 REPEAT_SECONDS = 1.0
@@ -57,7 +57,7 @@ def _interrupt(message: str, number: int, frame: FrameType | None) -> NoReturn:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os.write(sys.stderr.fileno(), message.encode())
-        os._exit(INTERRUPTED)
+        os._exit(EXIT_CODE)
     interrupted = True
     signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS)
     raise KeyboardInterrupt

@@ -282,6 +282,7 @@ class Trainer:
     def result(self, step: int) -> Row:
         """Return the result of the run at its last step, and write it to result.json."""
         scores, best_step = self.logger.scores, self.best_step()
+        validation = self.logger.validations[-1] if step in scores else {}
         result = {
             "step": step,
             "epoch": step / self.windows.steps_per_epoch,
@@ -289,8 +290,8 @@ class Trainer:
             "parameters": self.run_info["parameters"],
             "seconds": self.logger.seconds_of(step),
             "valid_bpc": scores.get(step),
-            "valid_count": None if step not in scores else self.logger.validations[-1]["valid_count"],
-            "valid_protocol": None if step not in scores else self.logger.validations[-1]["valid_protocol"],
+            "valid_count": validation.get("valid_count"),
+            "valid_protocol": validation.get("valid_protocol"),
             "best_step": best_step,
             "best_valid_bpc": None if best_step is None else scores[best_step],
             "warning": self.watch.verdict(step, self.logger.train_bpc, scores.get(step)),

@@ -146,5 +146,5 @@ def list_architecture(config: ModelConfig, by_sizes: bool) -> dict[str, Any]:
     values |= {"embedding": config.embedding, "tied": config.tied, "options": config.options}
     own = getattr(config, config.cell, None)
     if isinstance(own, Section):
-        values |= {name: value for name, value in flatten({config.cell: asdict(own)}) if name not in ONLY_DRAWS}  # type: ignore[call-overload]
+        values |= {name: value for name, value in flatten({config.cell: asdict(own)}) if name not in ONLY_DRAWS}
     return values
