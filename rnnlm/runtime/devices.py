@@ -14,6 +14,7 @@ from jax._src import xla_bridge  # jax has no public way to ask whether its back
 from rnnlm.config import TrainConfig
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir
+from rnnlm.runtime.cpus import core_groups, cores
 
 # For loops of small products XLA's CPU scheduler and fusions cost more than they save (measured on JAX 0.10 at
 # 2x256, B=50, T=50: 116 ms a step without these, 87 with them, and half a second less to compile). Vectors of 512 bits
@@ -157,20 +158,6 @@ def cpu_kind() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def cores() -> set[int]:
-    """Return the CPU ids in this process's affinity mask."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-
-
 def cores_for(lanes: int) -> int:
     """Return the largest number of physical cores of this process that divides a number of lanes."""
-    return max(n for n in range(1, physical_cores() + 1) if lanes % n == 0)
-
-
-def physical_cores() -> int:
-    """Count the cores that this process may run on, hyper-threads once."""
-    physical = set()
-    for cpu in cores():
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        physical.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return len(physical)
+    return max(n for n in range(1, len(core_groups()) + 1) if lanes % n == 0)

@@ -13,7 +13,7 @@ from rnnlm.compression.container import CompressedFile
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
-from rnnlm.runtime import devices
+from rnnlm.runtime import cpus, devices
 from tests.conftest import ROOT, make_text, rnnlm, tiny
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -49,7 +49,7 @@ def test_where_jax_has_started_with_other_threads_the_error_says_what_to_do():
 def test_the_threads_are_the_cores_unless_configured(monkeypatch):
     for name in (devices.XLA_THREADS, "NPROC"):
         monkeypatch.delenv(name, raising=False)
-    assert devices.product_threads() == max(len(devices.cores()), jax.local_device_count())
+    assert devices.product_threads() == max(len(cpus.cores()), jax.local_device_count())
     monkeypatch.setenv("NPROC", "7")
     assert devices.product_threads() == 7
     monkeypatch.setenv(devices.XLA_THREADS, "9")

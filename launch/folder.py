@@ -1,0 +1,206 @@
+"""The folder of a sweep: its trials, the config of each, their run folders, and how far each has come."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from launch.axes import Overrides
+from launch.trials import Trial
+from rnnlm.config import Config
+from rnnlm.errors import UserError
+from rnnlm.files import make_folder
+from rnnlm.runs.layout import RunDir, read_json, write_json
+from rnnlm.schema import differences
+
+VERSION = 1
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class SweepDir:
+    """Spell the paths of a sweep, and tell the state of its trials.
+
+    `sweep.json` holds the base config, what is run of each trial and the list of trials; `trials/ID.json` the whole
+    config of a trial, `ID/` its run folder, with what it printed in `train.log`. Hidden files beside them tell which
+    trials have failed and which are claimed by a launcher.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.file = path / "sweep.json"
+        self.configs = path / "trials"
+        self.claims = path / ".claims"
+        self.report = path / "report.html"
+
+    def run_dir(self, trial: Trial) -> Path:
+        """Return the run folder of a trial."""
+        return self.path / trial.id
+
+    def config(self, trial: Trial) -> Path:
+        """Return the file of a trial's config."""
+        return self.configs / f"{trial.id}.json"
+
+    def log(self, trial: Trial) -> Path:
+        """Return the file that receives what a trial prints."""
+        return self.run_dir(trial) / "train.log"
+
+    def failure(self, trial: Trial) -> Path:
+        """Return the file that exists where a trial has failed."""
+        return self.run_dir(trial) / ".failed.json"
+
+    def trials(self) -> list[Trial]:
+        """Load the trials in order. Raises UserError where the folder holds no sweep, or a damaged one."""
+        listed = read_sweep(self.file)["trials"]
+        return [self.load_trial(entry["id"], entry["overrides"]) for entry in listed]
+
+    def load_trial(self, trial_id: str, overrides: Overrides) -> Trial:
+        """Load the config of a trial. Raises UserError."""
+        return Trial(trial_id, overrides, Config.from_saved(read_json(self.configs / f"{trial_id}.json")))
+
+    @property
+    def evaluated(self) -> str:
+        """Return the split that finished trials are evaluated on, "" for none."""
+        return str(read_sweep(self.file)["eval"])
+
+    def write(self, base: Config, trials: Sequence[Trial], evaluated: str) -> list[Trial]:
+        """Add trials to the sweep, which is made if there is none: -> them under the ids that the folder knows.
+
+        Raises UserError where it is the sweep of another config, or WriteError.
+        """
+        self.refuse_foreign_files()
+        make_folder(self.claims)
+        with FileLock(self.claims / self.file.name, fallback_to_soft=False):
+            return self.merge(base, trials, evaluated)
+
+    def merge(self, base: Config, trials: Sequence[Trial], evaluated: str) -> list[Trial]:
+        """Do what `write` says, while no other launcher does."""
+        saved = read_sweep(self.file) if self.file.exists() else None
+        if saved is not None:
+            self.refuse_other(Config.from_saved(saved["base"]), base)
+        listed = saved["trials"] if saved else []
+        known = {canonical(entry["overrides"]): entry["id"] for entry in listed}
+        named = [Trial(known.get(canonical(t.overrides), t.id), t.overrides, t.config) for t in trials]
+        make_folder(self.configs)
+        for trial in named:
+            if not self.config(trial).exists():
+                write_json(self.config(trial), trial.config.as_saved())
+        new = [{"id": t.id, "overrides": t.overrides} for t in named if canonical(t.overrides) not in known]
+        content = {"version": VERSION, "eval": evaluated, "base": base.as_saved(), "trials": [*listed, *new]}
+        if content != saved:
+            write_json(self.file, content)
+        return named
+
+    def refuse_foreign_files(self) -> None:
+        """Raise UserError where the folder exists and holds other things than a sweep."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file: choose another --name or --dir.")
+        if self.path.is_dir() and not self.file.exists():
+            found = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+            if found and found != [self.configs.name]:
+                raise UserError(f"{self.path} holds no sweep, but {', '.join(found[:3])}: choose another --name.")
+
+    def refuse_other(self, saved: Config, given: Config) -> None:
+        """Raise UserError where the sweep of the folder has another base config."""
+        differing = differences(saved.as_dict(), given.as_dict())
+        if differing:
+            lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
+            raise UserError(
+                f"{self.path} holds a sweep of another config: choose another --name. They differ in:{lines}"
+            )
+
+    def commands(self, trial: Trial, evaluated: str | None = None) -> list[list[str]]:
+        """Return the command lines that train a trial and evaluate it, unless `evaluated` is "".
+
+        The split is that of sweep.json unless it is given.
+        """
+        evaluated = self.evaluated if evaluated is None else evaluated
+        rnnlm, workdir = [sys.executable, "-m", "rnnlm"], f"--workdir={self.run_dir(trial)}"
+        train = [*rnnlm, "train", f"--config={self.config(trial)}", workdir]
+        if ":" in trial.config.model.cell:
+            train.append("--trust_code")  # of a config file, which is code that was trusted already
+        return [train, *([[*rnnlm, "eval", workdir, f"--split={evaluated}"]] if evaluated else [])]
+
+    def state(self, trial: Trial) -> str:
+        """Return whether a trial is waiting, running, stopped, failed or done."""
+        run = RunDir(self.run_dir(trial))
+        if is_locked(run.lock) or is_locked(self.claim_file(trial)):
+            return "running"
+        if self.failure(trial).exists():
+            return "failed"
+        if run.result.exists() and (not self.evaluated or run.results.exists()):
+            return "done"
+        return "stopped" if run.run.exists() else "waiting"
+
+    def claim_file(self, trial: Trial) -> Path:
+        """Return the file whose lock is held by the launcher that runs a trial."""
+        return self.claims / trial.id
+
+    def claim(self, trial: Trial) -> FileLock | None:
+        """Lock a trial for this launcher, None where another one has it; the kernel frees the lock of a dead one."""
+        make_folder(self.claims)
+        lock = FileLock(self.claim_file(trial), fallback_to_soft=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+        return lock
+
+    def record_failure(self, trial: Trial, command: Sequence[str], code: int) -> None:
+        """Note that a command of a trial ended with an exit code that is not 0."""
+        write_json(self.failure(trial), {"code": code, "command": list(command)})
+
+    def forget_failure(self, trial: Trial) -> None:
+        """Remove the note that a trial has failed."""
+        self.failure(trial).unlink(missing_ok=True)
+
+    def last_lines(self, trial: Trial, count: int = 3) -> str:
+        """Return the last lines of a trial's log."""
+        with suppress(OSError):
+            return "\n".join(self.log(trial).read_text(errors="replace").rstrip().splitlines()[-count:])
+        return ""
+
+
+def read_sweep(file: Path) -> dict[str, Any]:
+    """Read sweep.json. Raises UserError where it is missing, damaged or of a newer version."""
+    if not file.exists():
+        raise UserError(f"{file.parent} holds no sweep: name the folder that launch/sweep.py made, DIR/NAME.")
+    sweep = read_json(file)
+    if sweep.get("version") != VERSION or not {"eval", "base", "trials"} <= sweep.keys():
+        raise UserError(f"{file} is damaged, or of a newer version than {VERSION}: restore it, or use a newer rnnlm.")
+    return sweep
+
+
+def canonical(overrides: Overrides) -> str:
+    """Return a text that is equal for equal overrides, whatever their order."""
+    return json.dumps(overrides, sort_keys=True)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a name that is no safe name of a folder on every machine."""
+    if not SAFE_NAME.fullmatch(name):
+        raise UserError(
+            f"--name={name!r} is no safe name of a folder: use letters, digits, dots, dashes and underscores."
+        )
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command line as a person would type it."""
+    words = ["rnnlm", *command[3:]] if list(command[1:3]) == ["-m", "rnnlm"] else command
+    return shlex.join(words)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, fallback_to_soft=False).acquire(blocking=False):
+            return False
+    except (Timeout, OSError):
+        return True

@@ -1,0 +1,152 @@
+"""Show how far the trials of a sweep are: a live table on a terminal, a line for each trial that ends elsewhere."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from launch.folder import SweepDir
+from launch.trials import Trial
+from rnnlm.runs.layout import Row, RunDir, read_json
+from rnnlm.runs.metrics import parse_row
+
+if TYPE_CHECKING:
+    from launch.jobs import Job
+
+SECONDS = 1.0
+"""Seconds between two looks at the metrics of running trials."""
+TAIL = 4096
+"""Bytes of metrics.jsonl that are read."""
+LINES = 4
+"""Lines of the terminal that the table leaves free."""
+FAILURE_LINES = 3
+"""Last lines of its log that are shown of a trial that has failed."""
+
+
+class Table:
+    """Show the trials of a sweep within the context, and count what they came to."""
+
+    def __init__(self, sweep: SweepDir, trials: Sequence[Trial], console: Console | None = None):
+        self.sweep, self.trials = sweep, list(trials)
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.states = dict.fromkeys((trial.id for trial in trials), "waiting")
+        self.failures: list[Trial] = []
+        self.durations: list[float] = []  # seconds of the trials that ended here
+        self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._rows: dict[str, tuple[str, ...]] = {}
+        self._next = 0.0
+
+    def __enter__(self) -> "Table":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def count(self, trial: Trial, state: str) -> None:
+        """Take note of the state in which a trial was found."""
+        self.states[trial.id] = state
+        if state == "failed":
+            self.failures.append(trial)
+
+    def end(self, ended: "Sequence[tuple[Job, str]]") -> None:
+        """Print a line for each job that has ended, and for one that has failed the last lines of its log."""
+        for job, state in ended:
+            self.count(job.trial, "waiting" if state == "elsewhere" else state)
+            seconds = time.monotonic() - job.began
+            if state == "done":
+                self.durations.append(seconds)
+            if state == "elsewhere":
+                continue
+            self.say(f"{self.position()}  {job.trial.id}  {state}{self.outcome(job.trial)}  {seconds:,.0f} s")
+            if state == "failed":
+                for line in self.sweep.last_lines(job.trial, FAILURE_LINES).splitlines():
+                    self.say(f"    {line}")
+
+    def position(self) -> str:
+        """Return how many trials have ended, of how many."""
+        ended = sum(state in ("done", "failed") for state in self.states.values())
+        return f"{ended}/{len(self.states)}"
+
+    def outcome(self, trial: Trial) -> str:
+        """Return the bpc of a trial that is done, with two leading spaces; "" if there is none."""
+        path = RunDir(self.sweep.run_dir(trial)).result
+        bpc = read_json(path)["best_valid_bpc"] if path.exists() else None
+        return "" if bpc is None else f"  {bpc:.4f} bpc"
+
+    def say(self, text: str) -> None:
+        """Print a line, above the table if there is one."""
+        self.console.print(text, markup=False)
+
+    def show(self, running: "Sequence[Job]") -> None:
+        """Draw the table anew, once a second at most."""
+        if not self.console.is_terminal or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + SECONDS
+        self._live.update(self.draw(running), refresh=True)
+
+    def draw(self, running: "Sequence[Job]") -> Group:
+        """Build the table of the running trials below a line of counts."""
+        table = RichTable(box=None, pad_edge=False)
+        for name in ("trial", "step", "bpc", "symbols/s", "left"):
+            table.add_column(name, justify="left" if name == "trial" else "right", overflow="ellipsis", no_wrap=True)
+        shares = []
+        for job in running[: max(1, self.console.height - LINES)]:
+            row = last_rows(RunDir(self.sweep.run_dir(job.trial)).metrics)
+            steps = job.trial.config.train.steps
+            shares.append(row.get("step", 0) / steps if steps else 0.0)
+            table.add_row(*map(Text, describe(job, row, steps)))
+        counts = Counter(self.states.values())
+        words = [f"{counts[state]} {state}" for state in ("done", "failed", "stopped") if counts[state]]
+        waiting = counts["waiting"] - len(running)
+        summary = f"{self.sweep.path}: {', '.join([*words, f'{len(running)} running', f'{waiting} waiting'])}"
+        left = self.seconds_left(running, shares, waiting)
+        return Group(table, Text(summary + (f"; about {duration(left)} left" if left else "")))
+
+    def seconds_left(self, running: "Sequence[Job]", shares: Sequence[float], waiting: int) -> float | None:
+        """Estimate the seconds until all trials have ended, from those that have and the `shares` of the running ones.
+
+        None while nothing is known.
+        """
+        elapsed = [time.monotonic() - job.began for job in running]
+        guesses = [t / share for t, share in zip(elapsed, shares, strict=False) if share > 0]
+        known = self.durations + guesses
+        if not known or not running:
+            return None
+        mean = sum(known) / len(known)
+        return sum(max(mean - t, 0) for t in elapsed) / len(running) + waiting * mean / len(running)
+
+
+def describe(job: "Job", row: Row, steps: int) -> tuple[str, ...]:
+    """Return the cells of a running trial, of which `row` is the last row of its metrics."""
+    if "step" not in row:
+        return (job.trial.id, "starting", "", "", "")
+    speed, symbols = row.get("symbols_per_second"), job.trial.config.train.batch * job.trial.config.train.window
+    left = duration((steps - row["step"]) * symbols / speed) if speed and steps else ""
+    bpc = row.get("valid_bpc", row.get("bpc"))
+    return (job.trial.id, f"{row['step']:,}/{steps or '?'}", f"{bpc:.3f}", f"{speed:,.0f}" if speed else "", left)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def last_rows(path: Path) -> Row:
+    """Return the last rows of metrics.jsonl as one, so that it has what a validation and a training row have."""
+    row: Row = {}
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        for line in file.read().splitlines(keepends=True):
+            row |= parse_row(line) or {}
+    return row
