@@ -91,8 +91,8 @@ def parse_range(word: str, flag: str) -> tuple[str, list[Any]]:
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)) or len(numbers) not in ((2, 3) if kind == "int" else (2,)):
         raise UserError(
-            f"{flag} {word} is no range: write log:LOW:HIGH, lin:LOW:HIGH, int:LOW:HIGH or int:LOW:HIGH:STEP, or values "
-            "separated by commas."
+            f"{flag} {word} is no range: write log:LOW:HIGH, lin:LOW:HIGH, int:LOW:HIGH or int:LOW:HIGH:STEP, or "
+            "values separated by commas."
         )
     low, high, step = numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else 1
     if not low < high or (kind == "log" and low <= 0) or step < 1:

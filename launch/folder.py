@@ -50,9 +50,9 @@ class SweepDir:
         """Return the file that receives what a trial prints."""
         return self.run_dir(trial) / "train.log"
 
-    def failure(self, trial: Trial) -> Path:
-        """Return the file that exists where a trial has failed."""
-        return self.run_dir(trial) / ".failed.json"
+    def end(self, trial: Trial) -> Path:
+        """Return the file that exists where a trial has failed or was pruned."""
+        return self.run_dir(trial) / ".ended.json"
 
     def trials(self) -> list[Trial]:
         """Load the trials in order. Raises UserError where the folder holds no sweep, or a damaged one."""
@@ -127,37 +127,40 @@ class SweepDir:
         return [train, *([[*rnnlm, "eval", workdir, f"--split={evaluated}"]] if evaluated else [])]
 
     def state(self, trial: Trial) -> str:
-        """Return whether a trial is waiting, running, stopped, failed or done."""
+        """Return whether a trial is waiting, running, stopped, failed, pruned or done."""
         run = RunDir(self.run_dir(trial))
-        if is_locked(run.lock) or is_locked(self.claim_file(trial)):
+        if self.is_running(trial.id):
             return "running"
-        if self.failure(trial).exists():
-            return "failed"
+        if self.end(trial).exists():
+            return str(read_json(self.end(trial))["state"])
         if run.result.exists() and (not self.evaluated or run.results.exists()):
             return "done"
         return "stopped" if run.run.exists() else "waiting"
 
-    def claim_file(self, trial: Trial) -> Path:
-        """Return the file whose lock is held by the launcher that runs a trial."""
-        return self.claims / trial.id
+    def is_running(self, trial_id: str) -> bool:
+        """Return whether a launcher has a trial, or a process trains in its folder."""
+        return is_locked(self.claims / trial_id) or is_locked(RunDir(self.path / trial_id).lock)
 
     def claim(self, trial: Trial) -> FileLock | None:
-        """Lock a trial for this launcher, None where another one has it; the kernel frees the lock of a dead one."""
+        """Lock a trial for this launcher, None where another one has it.
+
+        The kernel frees the lock of a launcher that has died.
+        """
         make_folder(self.claims)
-        lock = FileLock(self.claim_file(trial), fallback_to_soft=False)
+        lock = FileLock(self.claims / trial.id, fallback_to_soft=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             return None
         return lock
 
-    def record_failure(self, trial: Trial, command: Sequence[str], code: int) -> None:
-        """Note that a command of a trial ended with an exit code that is not 0."""
-        write_json(self.failure(trial), {"code": code, "command": list(command)})
+    def record_end(self, trial: Trial, state: str, command: Sequence[str], code: int) -> None:
+        """Record that a trial has failed or was pruned, and the exit code of its command."""
+        write_json(self.end(trial), {"state": state, "code": code, "command": list(command)})
 
-    def forget_failure(self, trial: Trial) -> None:
-        """Remove the note that a trial has failed."""
-        self.failure(trial).unlink(missing_ok=True)
+    def forget_end(self, trial: Trial) -> None:
+        """Remove the record that a trial has failed or was pruned."""
+        self.end(trial).unlink(missing_ok=True)
 
     def last_lines(self, trial: Trial, count: int = 3) -> str:
         """Return the last lines of a trial's log."""

@@ -64,9 +64,9 @@ class Job:
         self.sweep, self.trial, self.share, self.claim = sweep, trial, share, claim
         self.commands = sweep.commands(trial)
         self.began = time.monotonic()
-        self.stopping = False
+        self.stopping = self.pruned = False
         make_folder(sweep.run_dir(trial))
-        sweep.forget_failure(trial)
+        sweep.forget_end(trial)
         self.process = self.start(self.commands[0])
 
     def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
@@ -101,7 +101,11 @@ class Job:
             self.process = self.start(self.commands[0])
             return None
         self.claim.release()
-        return "done" if trained and not self.commands else "stopped"
+        if trained and not self.commands:
+            return "done"
+        if self.pruned:
+            self.sweep.record_end(self.trial, "pruned", command, code)
+        return "pruned" if self.pruned else "stopped"
 
     def end(self, command: Sequence[str], code: int) -> str:
         """Release the claim on a trial whose command has failed, and record it: -> its state."""
@@ -110,7 +114,7 @@ class Job:
             return "elsewhere"
         if self.stopping:
             return "stopped"
-        self.sweep.record_failure(self.trial, command, code)
+        self.sweep.record_end(self.trial, "failed", command, code)
         return "failed"
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -118,6 +122,11 @@ class Job:
         self.stopping = True
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+    def prune(self) -> None:
+        """Have the job end early, since others are better."""
+        self.pruned = True
+        self.stop()
 
 
 def open_log(path: Path) -> IO[bytes]:

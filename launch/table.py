@@ -33,8 +33,8 @@ FAILURE_LINES = 3
 class Table:
     """Show the trials of a sweep within the context, and count what they came to."""
 
-    def __init__(self, sweep: SweepDir, trials: Sequence[Trial], console: Console | None = None):
-        self.sweep, self.trials = sweep, list(trials)
+    def __init__(self, sweep: SweepDir, trials: Sequence[Trial] = (), total: int = 0, console: Console | None = None):
+        self.sweep, self.total = sweep, total or len(trials)
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.states = dict.fromkeys((trial.id for trial in trials), "waiting")
         self.failures: list[Trial] = []
@@ -50,6 +50,10 @@ class Table:
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
+
+    def add(self, trial: Trial) -> None:
+        """Show a trial that was not known at the start."""
+        self.states.setdefault(trial.id, "waiting")
 
     def count(self, trial: Trial, state: str) -> None:
         """Take note of the state in which a trial was found."""
@@ -73,8 +77,8 @@ class Table:
 
     def position(self) -> str:
         """Return how many trials have ended, of how many."""
-        ended = sum(state in ("done", "failed") for state in self.states.values())
-        return f"{ended}/{len(self.states)}"
+        ended = sum(state in ("done", "failed", "pruned") for state in self.states.values())
+        return f"{ended}/{max(self.total, len(self.states))}"
 
     def outcome(self, trial: Trial) -> str:
         """Return the bpc of a trial that is done, with two leading spaces; "" if there is none."""
@@ -105,8 +109,8 @@ class Table:
             shares.append(row.get("step", 0) / steps if steps else 0.0)
             table.add_row(*map(Text, describe(job, row, steps)))
         counts = Counter(self.states.values())
-        words = [f"{counts[state]} {state}" for state in ("done", "failed", "stopped") if counts[state]]
-        waiting = counts["waiting"] - len(running)
+        words = [f"{counts[state]} {state}" for state in ("done", "failed", "pruned", "stopped") if counts[state]]
+        waiting = max(self.total, len(self.states)) - sum(counts.values()) + counts["waiting"] - len(running)
         summary = f"{self.sweep.path}: {', '.join([*words, f'{len(running)} running', f'{waiting} waiting'])}"
         left = self.seconds_left(running, shares, waiting)
         return Group(table, Text(summary + (f"; about {duration(left)} left" if left else "")))

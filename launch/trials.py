@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launch.axes import Overrides
+from launch.axes import DIGITS, Overrides
 from rnnlm.commands.overrides import apply_overrides
 from rnnlm.config import RENAMED, TEXTS, Config
 from rnnlm.errors import UserError
@@ -85,6 +85,12 @@ def trial_id(overrides: Overrides) -> str:
     """
     name = ",".join(f"{short_key(key)}={value_text(value)}" for key, value in overrides.items()) or "base"
     return name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 9]}~{digest(name)}"
+
+
+def approximate_id(overrides: Overrides) -> str:
+    """Return a readable file name of overrides that rounds numbers, so that it does not tell all values apart."""
+    rounded = {key: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for key, v in overrides.items()}
+    return trial_id(rounded)
 
 
 def short_key(key: str) -> str:

@@ -1,0 +1,191 @@
+"""Search config keys with Optuna, whose study lies in the sweep's folder, so that a search can be continued."""
+
+import datetime
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from launch.axes import Overrides, parse_range
+from launch.folder import SweepDir
+from launch.jobs import POLL_SECONDS, Job, Pool
+from launch.local import Stop
+from launch.table import Table
+from launch.trials import Trial, approximate_id
+from rnnlm.config import Config
+from rnnlm.errors import UserError
+from rnnlm.runs.layout import RunDir, read_json
+from rnnlm.runs.metrics import read_rows
+
+ID = "rnnlm_id"
+"""The user attribute of an Optuna trial that holds the id of ours."""
+LOCK_SECONDS = 60
+"""Seconds for which SQLite waits for another worker."""
+UNNAMED_SECONDS = 60
+"""Seconds after which an Optuna trial without an id is one whose worker was killed."""
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("median", "hyperband", "none")
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Hold what --optuna, --space, --sampler, --pruner, --study and --random_seed say."""
+
+    trials: int
+    space: Sequence[str]
+    sampler: str = "tpe"
+    pruner: str = "median"
+    study: str = ""
+    seed: int | None = None
+
+
+class Search:
+    """Run trials that Optuna proposes in a sweep's folder, and tell it what they come to.
+
+    `resolve` makes the trial of some overrides.
+    """
+
+    def __init__(
+        self, sweep: SweepDir, base: Config, resolve: Callable[[Overrides], Trial], options: SearchOptions, table: Table
+    ):
+        self.sweep, self.base, self.resolve, self.options, self.table = sweep, base, resolve, options, table
+        self.space = dict(make_distribution(*parse_range(word, "--space")) for word in options.space)
+        self.study = open_study(sweep, base, options)
+        self.running: dict[str, tuple[Job, optuna.Trial]] = {}
+        self.reported: dict[str, int] = {}
+
+    def run(self, pool: Pool, stop: Callable[[], bool]) -> bool:
+        """Run trials until the study has as many as it shall: -> False where a signal ended it."""
+        orphans = self.find_orphans()
+        while True:
+            if stop():
+                self.table.end(pool.stop())
+                return False
+            while pool.free and (orphans or self.count() < self.options.trials):
+                if orphans:
+                    self.adopt(pool, orphans.pop(0))
+                else:
+                    self.propose(pool)
+            if not pool.running:
+                return True
+            for job, _ in [*self.running.values()]:
+                self.report(job)
+            self.finish(pool.ended())
+            self.table.show(pool.running)
+            time.sleep(POLL_SECONDS)
+
+    def count(self) -> int:
+        """Return the trials of the study, those of other workers included."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def propose(self, pool: Pool) -> None:
+        """Start the trial that Optuna proposes next."""
+        proposed = self.study.ask(self.space)
+        trial = self.resolve(proposed.params)
+        trial = replace(trial, id=f"{proposed.number:04d},{approximate_id(trial.overrides)}")
+        [trial] = self.sweep.write(self.base, [trial], self.sweep.evaluated)
+        proposed.set_user_attr(ID, trial.id)
+        self.begin(pool, trial, proposed)
+
+    def begin(self, pool: Pool, trial: Trial, proposed: optuna.Trial) -> None:
+        """Start a trial, unless another worker has done so meanwhile."""
+        job = pool.start(trial)
+        if job is not None:
+            self.table.add(trial)
+            self.running[trial.id] = job, proposed
+
+    def find_orphans(self) -> list[FrozenTrial]:
+        """Return the trials that the study holds for running but whose worker is gone."""
+        orphans = []
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            name = frozen.user_attrs.get(ID)
+            if name is not None and not self.sweep.is_running(name):
+                orphans.append(frozen)
+            started = frozen.datetime_start or datetime.datetime.now()
+            if name is None and (datetime.datetime.now() - started).total_seconds() > UNNAMED_SECONDS:
+                self.study.tell(frozen.number, state=TrialState.FAIL)
+        return orphans
+
+    def adopt(self, pool: Pool, frozen: FrozenTrial) -> None:
+        """Go on with a trial whose worker is gone."""
+        trial = self.sweep.load_trial(frozen.user_attrs[ID], frozen.params)
+        # Optuna has no public way to report to a trial again.
+        proposed = optuna.trial.Trial(self.study, frozen._trial_id)
+        self.reported[trial.id] = max(frozen.intermediate_values, default=0)
+        self.begin(pool, trial, proposed)
+
+    def report(self, job: Job) -> None:
+        """Report the validations of a job since the last call, and stop it where the pruner says so."""
+        name, (_, proposed) = job.trial.id, self.running[job.trial.id]
+        for row in read_rows(RunDir(self.sweep.run_dir(job.trial)).metrics)[0]:
+            if "valid_bpc" in row and row["step"] > self.reported.get(name, 0) and not job.pruned:
+                self.reported[name] = row["step"]
+                proposed.report(row["valid_bpc"], row["step"])
+                if row["step"] < job.trial.config.train.steps and proposed.should_prune():
+                    job.prune()
+
+    def finish(self, ended: Sequence[tuple[Job, str]]) -> None:
+        """Tell the study what jobs came to; one that was stopped is left to be continued."""
+        self.table.end(ended)
+        for job, state in ended:
+            _, proposed = self.running.pop(job.trial.id)
+            if state == "done":
+                result = read_json(RunDir(self.sweep.run_dir(job.trial)).result)
+                self.study.tell(proposed, result["best_valid_bpc"])
+            elif state == "pruned":
+                self.study.tell(proposed, state=TrialState.PRUNED)
+            elif state == "failed":
+                self.study.tell(proposed, state=TrialState.FAIL)
+
+    def best(self) -> tuple[str, float] | None:
+        """Return (id, bpc) of the best trial that is done; None if there is none."""
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        best = min(done, key=lambda trial: trial.value or 0.0, default=None)
+        return None if best is None or best.value is None else (best.user_attrs[ID], best.value)
+
+
+def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.Study:
+    """Open the study of a sweep, which is made if there is none. Raises UserError where its storage fails."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = options.study or f"sqlite:///{sweep.path / 'study.db'}"
+    try:
+        wait = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=wait) if "sql" in url.split(":")[0] else url
+        study = optuna.create_study(
+            storage=storage, study_name=sweep.path.name, load_if_exists=True, pruner=make_pruner(base, options.pruner)
+        )
+    except Exception as error:  # each kind of storage has errors of its own
+        raise UserError(
+            f"--study={url} cannot be opened ({' '.join(str(error).split())[:120]}): name a database that Optuna can "
+            "reach, or leave the flag out for one in the sweep's folder."
+        ) from error
+    # A sampler that starts again with the seed of its first start would propose the same trials again.
+    seed = None if options.seed is None else options.seed + len(study.trials)
+    study.sampler = (
+        optuna.samplers.RandomSampler(seed=seed)
+        if options.sampler == "random"
+        else optuna.samplers.TPESampler(seed=seed)
+    )
+    return study
+
+
+def make_pruner(base: Config, name: str) -> optuna.pruners.BasePruner:
+    """Build the pruner of a name, whose resource are the steps of a run."""
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=base.eval.every, max_resource=max(1, base.train.steps))
+    return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.NopPruner()
+
+
+def make_distribution(key: str, spec: list[Any]) -> tuple[str, optuna.distributions.BaseDistribution]:
+    """Build Optuna's distribution of a range that `parse_range` returns: -> (key, distribution)."""
+    kind, *bounds = spec
+    if kind == "of":
+        return key, optuna.distributions.CategoricalDistribution(bounds[0])
+    if kind == "int":
+        low, high, step = bounds
+        return key, optuna.distributions.IntDistribution(low, low + (high - low) // step * step, step=step)
+    return key, optuna.distributions.FloatDistribution(*bounds, log=kind == "log")
