@@ -27,7 +27,8 @@ class SweepDir:
     """Spell the paths of a sweep, and tell the state of its trials.
 
     `sweep.json` holds the base config, what is run of each trial and the list of trials; `trials/ID.json` the whole
-    config of a trial, `ID/` its run folder, with what it printed in `train.log`. Hidden files beside them tell which
+    config of a trial, `ID/` its run folder, with what it printed in `train.log`; `best.json` is the config of the best
+    trial of a search. Hidden files beside them tell which
     trials have failed and which are claimed by a launcher.
     """
 
@@ -36,6 +37,7 @@ class SweepDir:
         self.file = path / "sweep.json"
         self.configs = path / "trials"
         self.claims = path / ".claims"
+        self.best = path / "best.json"
         self.report = path / "report.html"
 
     def run_dir(self, trial: Trial) -> Path:

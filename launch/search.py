@@ -2,7 +2,6 @@
 
 import datetime
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 from launch.axes import Overrides, parse_range
 from launch.folder import SweepDir
 from launch.jobs import POLL_SECONDS, Job, Pool
-from launch.local import Stop
 from launch.table import Table
 from launch.trials import Trial, approximate_id
 from rnnlm.config import Config
@@ -27,8 +25,6 @@ LOCK_SECONDS = 60
 """Seconds for which SQLite waits for another worker."""
 UNNAMED_SECONDS = 60
 """Seconds after which an Optuna trial without an id is one whose worker was killed."""
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("median", "hyperband", "none")
 
 
 @dataclass(frozen=True)
@@ -188,4 +184,5 @@ def make_distribution(key: str, spec: list[Any]) -> tuple[str, optuna.distributi
     if kind == "int":
         low, high, step = bounds
         return key, optuna.distributions.IntDistribution(low, low + (high - low) // step * step, step=step)
-    return key, optuna.distributions.FloatDistribution(*bounds, log=kind == "log")
+    low, high = bounds
+    return key, optuna.distributions.FloatDistribution(low, high, log=kind == "log")

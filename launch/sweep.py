@@ -6,7 +6,7 @@ The same command again does what is missing, and goes on with what was cut off. 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from absl import flags
 from launch import axes, local
 from launch.axes import Overrides
 from launch.folder import SweepDir, check_name, shown
+from launch.jobs import Pool
 from launch.table import Table
-from launch.trials import Trial, escape_texts, make_trial, resolve_trials
+from launch.trials import Trial, escape_texts, resolve_trials
 from rnnlm.commands.config_file import describe_failure, import_file, load_config
 from rnnlm.commands.flags import trust_flag
-from rnnlm.commands.overrides import apply_overrides, config_flag, parse_overrides
-from rnnlm.config import Config
+from rnnlm.commands.overrides import config_flag, parse_overrides
 from rnnlm.data.corpora import resolve
 from rnnlm.errors import UserError
+from rnnlm.runs.layout import write_json
 from rnnlm.runtime import signals
 
 LISTS = ("grid", "zip", "random", "space")
@@ -40,28 +41,63 @@ def main(argv: list[str]) -> int:
     define_flags(values)
     overrides = parse_overrides("sweep", values, others, usage="--config=X.py --name=NAME --grid KEY=V1,V2 ...")
     check_name(values.name or "")
-    base, trials = list_trials(values.config, overrides, lists, values)
+    if not values.config:
+        raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
+    source = Source(values.config, overrides, values.trust_code)
     sweep = SweepDir(Path(values.dir) / values.name)
+    if values.optuna:
+        return run_search(sweep, source, lists, values)
+    trials = list_trials(source, lists, values)
     if values.dry_run:
         for trial in trials:
             for command in sweep.commands(trial, values.eval):
                 print(shown(command))
         return 0
-    trials = sweep.write(base, trials, values.eval)
+    trials = sweep.write(source.base, trials, values.eval)
     if values.retry_failed:
         for trial in trials:
-            sweep.forget_failure(trial)
-    return run_local(sweep, trials, values.jobs)
-
-
-def run_local(sweep: SweepDir, trials: Sequence[Trial], jobs: int) -> int:
-    """Run the trials of a sweep on this machine: -> the exit code of the sweep."""
+            sweep.forget_end(trial)
     table = Table(sweep, trials)
-    if not local.run(sweep, trials, jobs, table):
+    finished = local.run(sweep, trials, values.jobs, table)
+    return conclude(sweep, table, finished)
+
+
+def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str]]], values: flags.FlagValues) -> int:
+    """Search with Optuna on this machine: -> the exit code of the sweep."""
+    given = [f"--{name}" for name in ("grid", "zip", "random") if lists[name]]
+    given += [f"--{name}" for name in ("seeds", "dry_run", "retry_failed") if values[name].value]
+    if given or not lists["space"]:
+        what = f"does not go with {given[0]}" if given else "is without --space"
+        raise UserError(f"--optuna {what}: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2.")
+    try:
+        from launch import search
+    except ImportError as error:
+        raise UserError(f"--optuna needs Optuna ({error}): pip install 'rnnlm[search]'.") from None
+    space = [word for use in lists["space"] for word in use]
+    options = search.SearchOptions(
+        values.optuna, space, values.sampler, values.pruner, values.study, values.random_seed
+    )
+    source.check_space(options.space)
+    sweep.write(source.base, [], values.eval)
+    table = Table(sweep, total=values.optuna)
+    searching = search.Search(sweep, source.base, source.trial, options, table)
+    pool = Pool(sweep, values.jobs)
+    with local.Stop() as stop, table:
+        finished = searching.run(pool, stop)
+    if best := searching.best():
+        name, bpc = best
+        write_json(sweep.best, sweep.load_trial(name, {}).config.as_saved())
+        print(f"best: {sweep.path / name}  {bpc:.4f} bpc; its config: {sweep.best}")
+    return conclude(sweep, table, finished)
+
+
+def conclude(sweep: SweepDir, table: Table, finished: bool) -> int:
+    """Say what a sweep came to: -> its exit code."""
+    if not finished:
         print(f"stopped; the same command goes on with {sweep.path}")
         return signals.EXIT_CODE
     for trial in table.failures:
-        print(f"failed: {sweep.run_dir(trial)} (its output: {sweep.log(trial)}); --retry_failed runs it again")
+        print(f"failed: {sweep.run_dir(trial)}, see {sweep.log(trial).name} there; --retry_failed runs it again")
     return 1 if table.failures else 0
 
 
@@ -71,7 +107,12 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("name", None, "name of the sweep, whose folder is DIR/NAME", flag_values=values)
     flags.DEFINE_string("dir", "runs", "folder of sweeps", flag_values=values)
     flags.DEFINE_integer("seeds", 0, "run each trial with so many seeds", lower_bound=0, flag_values=values)
-    flags.DEFINE_integer("random_seed", 0, "seed of --random", flag_values=values)
+    flags.DEFINE_integer("random_seed", None, "seed of --random and of --sampler", flag_values=values)
+    flags.DEFINE_integer("optuna", 0, "search the ranges of --space with so many trials", flag_values=values)
+    flags.DEFINE_enum("sampler", "tpe", ["tpe", "random"], "how Optuna proposes values", flag_values=values)
+    pruner = "how Optuna ends trials early, by their validations"
+    flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)
+    flags.DEFINE_string("study", "", "URL of Optuna's database; study.db in the sweep's folder", flag_values=values)
     flags.DEFINE_integer("jobs", 1, "trials side by side, which share the cores", lower_bound=1, flag_values=values)
     split = "evaluate each trial on a split at its end: train, valid or test; unless given only as it trains"
     flags.DEFINE_string("eval", "", split, flag_values=values)
@@ -112,28 +153,46 @@ def split_lists(argv: Sequence[str]) -> tuple[dict[str, list[list[str]]], list[s
     return lists, others
 
 
-def list_trials(
-    file: str, overrides: Sequence[str], lists: dict[str, list[list[str]]], values: flags.FlagValues
-) -> tuple[Config, list[Trial]]:
-    """Return the base config of a sweep and its trials. Raises UserError for what is wrong with any of them."""
-    if not file:
-        raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
-    loaded = load_config(file, values.trust_code)
-    base = make_trial(Config.from_dict(apply_overrides(loaded.copy_and_resolve_references(), list(overrides))), {}, {})
+class Source:
+    """Hold the config that the trials of a sweep share, and make trials of it.
+
+    `base` is the config with what is set for all trials. Raises UserError for a wrong config or override.
+    """
+
+    def __init__(self, file: str, given: Sequence[str], trust_code: bool):
+        self.file, self.given = file, given
+        self.loaded = load_config(file, trust_code)
+        self.base = self.resolve([{}])[0].config
+
+    def resolve(self, listed: Iterable[Overrides]) -> list[Trial]:
+        """Make the trials of overrides, whose configs name their text by absolute paths. Raises UserError."""
+        trials = resolve_trials(self.loaded, listed, self.given)
+        return [replace(t, config=replace(t.config, data=resolve(t.config.data))) for t in trials]
+
+    def trial(self, overrides: Overrides) -> Trial:
+        """Make the trial of some overrides. Raises UserError."""
+        return self.resolve([overrides])[0]
+
+    def check_space(self, words: Sequence[str]) -> None:
+        """Raise UserError where a key of --space does not exist, or where an end of its range does not fit."""
+        parsed = [axes.parse_range(word, "--space") for word in words]
+        axes.refuse_repeated([key for key, _ in parsed])
+        for key, (kind, *bounds) in parsed:
+            self.resolve({key: value} for value in (bounds[0] if kind == "of" else bounds[:2]))
+
+
+def list_trials(source: Source, lists: dict[str, list[list[str]]], values: flags.FlagValues) -> list[Trial]:
+    """Return the trials of a sweep. Raises UserError for what is wrong with any of them."""
+    if lists["space"]:
+        raise UserError("--space is for a search: add --optuna=N, the number of trials.")
     listed = [axes.grid([word for use in lists["grid"] for word in use])]
     listed += [axes.zipped(use) for use in lists["zip"]]
-    listed += [axes.sample(use, values.random_seed) for use in lists["random"]]
-    if (swept := sweep_of(file)) is not None:
+    listed += [axes.sample(use, values.random_seed or 0) for use in lists["random"]]
+    if (swept := sweep_of(source.file)) is not None:
         listed.append(swept)
     if values.seeds:
-        listed.append(axes.seeds(values.seeds, base.config.seed))
-    trials = resolve_trials(loaded, axes.product(*listed), overrides)
-    return freeze(base).config, [freeze(trial) for trial in trials]
-
-
-def freeze(trial: Trial) -> Trial:
-    """Return a trial whose config names its text by absolute paths, so that it is valid in any working directory."""
-    return replace(trial, config=replace(trial.config, data=resolve(trial.config.data)))
+        listed.append(axes.seeds(values.seeds, source.base.seed))
+    return source.resolve(axes.product(*listed))
 
 
 def sweep_of(file: str) -> list[Overrides] | None:
