@@ -92,12 +92,15 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
 
 
 def conclude(sweep: SweepDir, table: Table, finished: bool) -> int:
-    """Say what a sweep came to: -> its exit code."""
+    """Write the page of a sweep, and say what it came to: -> its exit code."""
+    from launch import report
+
     if not finished:
         print(f"stopped; the same command goes on with {sweep.path}")
         return signals.EXIT_CODE
     for trial in table.failures:
         print(f"failed: {sweep.run_dir(trial)}, see {sweep.log(trial).name} there; --retry_failed runs it again")
+    print(f"{report.write(sweep)}\nreport: {sweep.report}")
     return 1 if table.failures else 0
 
 

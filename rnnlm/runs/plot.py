@@ -13,6 +13,7 @@ from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
 from rnnlm.runs.columns import MOST_OF_NAME, describe_value, shorten
 from rnnlm.runs.compare import Run, rank
+from rnnlm.runs.power_law import PowerLaw, fit_power_law
 from rnnlm.schema import fields, flatten
 
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ COSTS = {
 """What a run costs, and its label."""
 LAW_COSTS = ("parameters", "flops", "symbols")
 """Costs by which bpc falls as a power law; seconds depend on the machine and on what else ran there."""
-LAW_POINTS = 4
-"""Different costs without which no law is fitted."""
-
-
-def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
-    """Fit (a, b) of y = a x^-b by least squares of the logarithms; None if fewer than LAW_POINTS x differ."""
-    if len(set(x)) < LAW_POINTS:
-        return None
-    slope, intercept = np.polyfit(np.log(x), np.log(y), 1)
-    return math.exp(intercept), -float(slope)
 
 
 def axis_names(x: str) -> list[str]:
@@ -122,7 +113,7 @@ def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") ->
             x, bpc, yerr=error, fmt="o", capsize=3, color=shade, label=describe_value(value) if colour else None
         )
         if not categories and name != "seconds":
-            draw_trend(ax, x, bpc, shade, law=power_law(x, bpc) if name in LAW_COSTS else None)
+            draw_trend(ax, x, bpc, shade, law=fit_power_law(x, bpc) if name in LAW_COSTS else None)
     if any(ax.get_legend_handles_labels()):
         ax.legend(title=colour or None, fontsize=8, title_fontsize=8)
     set_scale(ax, places, categories, name in COSTS)
@@ -130,14 +121,13 @@ def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") ->
     ax.set_xlabel(COSTS.get(name, name))
 
 
-def draw_trend(
-    ax: "Axes", x: Sequence[float], bpc: Sequence[float], shade: Any, law: tuple[float, float] | None
-) -> None:
-    """Draw a power law, or in its place a line through the mean bpc at each x."""
+def draw_trend(ax: "Axes", x: Sequence[float], bpc: Sequence[float], shade: Any, law: PowerLaw | None) -> None:
+    """Draw a power law with its 95 % confidence band, or in its place a line through the mean bpc at each x."""
     if law:
         line = np.geomspace(min(x), max(x), 50)
-        label = f"{law[0]:.3g} x$^{{{-law[1]:.3f}}}$"
-        ax.plot(line, law[0] * line ** -law[1], "--", color=shade, alpha=0.6, label=label)
+        label = f"{law.scale:.3g} x$^{{-{law.exponent:.3f} \\pm {law.half_interval:.3f}}}$"
+        ax.plot(line, law(line), "--", color=shade, alpha=0.6, label=label)
+        ax.fill_between(line, *law.band(line), color=shade, alpha=0.12, linewidth=0)
     else:
         at = sorted(set(x))
         means = [np.mean([b for b, place in zip(bpc, x, strict=True) if place == value]) for value in at]

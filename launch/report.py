@@ -1,0 +1,189 @@
+"""Write the page of a sweep: a table of its trials, best first, and plots of what they came to."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from launch.folder import SweepDir
+from launch.table import duration, last_rows
+from launch.trials import Trial
+from rnnlm.errors import UserError
+from rnnlm.files import write_atomic
+from rnnlm.runs import plot
+from rnnlm.runs.columns import describe_value
+from rnnlm.runs.compare import Run, open_runs
+from rnnlm.runs.curves import plot_curves
+from rnnlm.runs.groups import Group, group_rows, group_runs
+from rnnlm.runs.layout import RunDir
+from rnnlm.runs.metrics import read_rows
+from rnnlm.schema import flatten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_COLOURS = 6
+"""Values of a key that colours may stand for."""
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; font-variant-numeric: tabular-nums }
+th, td { padding: 0.2em 0.8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+tr.best td { font-weight: bold }
+img { max-width: 100%; display: block; margin: 1em 0 }
+pre { background: #f4f4f4; padding: 0.8em; overflow-x: auto; white-space: pre-wrap }
+"""
+
+
+def write(sweep: SweepDir) -> str:
+    """Write report.html of a sweep, and its plots beside it: -> one line that says what the trials came to."""
+    trials = sweep.trials()
+    states = {trial.id: sweep.state(trial) for trial in trials}
+    done = [trial for trial in trials if states[trial.id] == "done"]
+    sections, summary = [], "no trial is done"
+    if done:
+        try:
+            runs = open_runs([sweep.run_dir(t) for t in done], sweep.evaluated or "valid", (0, 0), "", trust_code=True)
+            groups = group_runs(runs)
+            sections += [title(runs), table_of(groups), *plots(sweep, runs, trials)]
+            summary = f"best: {label(groups[0])}  {describe_bpc(groups[0])}"
+        except UserError as error:
+            sections.append(f"<p>{html.escape(f'The trials cannot be ranked together: {error}')}</p>")
+            summary = f"the trials cannot be ranked together: {error}"
+    sections.append(others(sweep, trials, states))
+    name = html.escape(sweep.path.name)
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{name}</h1>{"".join(sections)}</html>'
+    )
+    write_atomic(sweep.report, [page.encode()])
+    return summary
+
+
+def title(runs: Sequence[Run]) -> str:
+    """Say in a paragraph what the trials were scored on."""
+    source = "the last validation of each training" if runs[0].validation else "rnnlm eval"
+    return f"<p>{html.escape(', '.join(runs[0].title))}; bpc of {source}; {len(runs)} trials are done.</p>"
+
+
+def label(group: Group) -> str:
+    """Return the values that tell a group from the others."""
+    return ", ".join(f"{name}={describe_value(value)}" for name, value in group.values) or "all"
+
+
+def describe_bpc(group: Group) -> str:
+    """Return the bpc of a group, with the standard deviation between its runs."""
+    spread = "" if group.spread is None else f" +- {group.spread:.4f} between {len(group.runs)} seeds"
+    return f"{group.bpc:.4f} bpc{spread}"
+
+
+def table_of(groups: Sequence[Group]) -> str:
+    """Return the table of groups, best first."""
+    forms: dict[str, Callable[[Any], str]] = {
+        "runs": str,
+        "bpc": "{:.4f}".format,
+        "spread": "{:.4f}".format,
+        "worse_by": "{:.4f}".format,
+        "parameters": "{:,}".format,
+        "symbols": "{:,}".format,
+        "flops": "{:.2e}".format,
+        "seconds": "{:,.0f}".format,
+    }
+    heads = {"runs": "seeds", "spread": "+- between seeds", "worse_by": "worse by"}
+    keys = [name for name, _ in groups[0].values]
+    names = keys + [name for name in forms if name not in ("runs", "spread") or any(len(g.runs) > 1 for g in groups)]
+    rows = [
+        [
+            "" if row[name] is None else forms[name](row[name]) if name in forms else describe_value(row[name])
+            for name in names
+        ]
+        for row in group_rows(groups)
+    ]
+    return html_table([heads.get(name, name) for name in names], rows, best=True)
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], best: bool = False) -> str:
+    """Return a table in HTML; the first row stands out where it is the best."""
+    lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    body = "".join(f"<tr{' class=best' if best and i == 0 else ''}>{line}</tr>" for i, line in enumerate(lines))
+    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in header)}</tr>{body}</table>"
+
+
+def plots(sweep: SweepDir, runs: Sequence[Run], trials: Sequence[Trial]) -> list[str]:
+    """Draw all plots, and write each beside the page: -> them in HTML."""
+    from matplotlib.figure import Figure
+
+    made = []
+
+    def add(name: str, panels: Sequence[Callable[["Axes"], None]], width: float) -> None:
+        figure = Figure(figsize=(width, 4), layout="constrained")
+        for ax, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            draw(ax)
+        figure.suptitle(", ".join(runs[0].title[:2]), fontsize=9)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=130)
+        write_atomic(sweep.path / f"{name}.png", [image.getvalue()])
+        data = base64.b64encode(image.getvalue()).decode()
+        made.append(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
+
+    keys = swept_keys(runs)
+    per_row = 3
+    for i in range(0, len(keys), per_row):
+        some = keys[i : i + per_row]
+        panels = [lambda ax, key=key: plot.plot_groups(ax, runs, key, colour_key(runs, key, keys)) for key in some]
+        add("swept values" + (f" {i // per_row + 1}" if i else ""), panels, 5 * len(some))
+    add("curves", [lambda ax: plot_curves(ax, curves(sweep, trials))], 9)
+    costs = [lambda ax, cost=cost: plot.plot_groups(ax, runs, cost) for cost in ("parameters", "flops", "seconds")]
+    add("costs", costs, 13)
+    return made
+
+
+def swept_keys(runs: Sequence[Run]) -> list[str]:
+    """Return the config keys in which runs differ, but for their seed."""
+    flat = [dict(flatten(run.config.as_dict())) for run in runs]
+    return [name for name in flat[0] if name != "seed" and len({repr(values.get(name)) for values in flat}) > 1]
+
+
+def colour_key(runs: Sequence[Run], key: str, keys: Sequence[str]) -> str:
+    """Return the other key of few values that colours stand for; "" if there is none."""
+    counts = {name: len({repr(plot.value_of(run, name)) for run in runs}) for name in keys if name != key}
+    few = {name: count for name, count in counts.items() if count <= MOST_COLOURS}
+    return min(few, key=lambda name: few[name], default="")
+
+
+def curves(sweep: SweepDir, trials: Sequence[Trial]) -> dict[str, list[tuple[int, float]]]:
+    """Return the validation bpc of each trial by step."""
+    return {
+        trial.id: [
+            (row["step"], row["valid_bpc"])
+            for row in read_rows(RunDir(sweep.run_dir(trial)).metrics)[0]
+            if "valid_bpc" in row
+        ]
+        for trial in trials
+    }
+
+
+def others(sweep: SweepDir, trials: Sequence[Trial], states: dict[str, str]) -> str:
+    """Return a table of the trials that are not done, and the last lines of those that have failed."""
+    rows, logs = [], []
+    for trial in trials:
+        if states[trial.id] == "done":
+            continue
+        last = last_rows(RunDir(sweep.run_dir(trial)).metrics)
+        bpc = last.get("valid_bpc", last.get("bpc"))
+        seconds = last.get("seconds")
+        rows.append(
+            [
+                trial.id,
+                states[trial.id],
+                f"{last.get('step', 0):,}",
+                "" if bpc is None else f"{bpc:.4f}",
+                "" if seconds is None else duration(seconds),
+            ]
+        )
+        if states[trial.id] == "failed":
+            logs.append(f"<h3>{html.escape(trial.id)}</h3><pre>{html.escape(sweep.last_lines(trial, 10))}</pre>")
+    if not rows:
+        return ""
+    return f"<h2>not done</h2>{html_table(['trial', 'state', 'step', 'bpc', 'time'], rows)}{''.join(logs)}"

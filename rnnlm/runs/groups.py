@@ -1,0 +1,79 @@
+"""Summarize runs that differ only in their seed: the mean and the spread of their bpc."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnnlm.runs.compare import Run, rank
+from rnnlm.runs.layout import Row
+from rnnlm.schema import flatten
+
+Values = tuple[tuple[str, Any], ...]
+"""Config keys with their values."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hold runs whose configs are equal but for one key, and the `values` of the keys that tell groups apart."""
+
+    runs: tuple[Run, ...]
+    values: Values
+
+    @property
+    def bpc(self) -> float:
+        """Return the mean bpc."""
+        return statistics.fmean(run.bpc for run in self.runs)
+
+    @property
+    def spread(self) -> float | None:
+        """Return the standard deviation of the bpc between runs, None for a single one."""
+        return statistics.stdev(run.bpc for run in self.runs) if len(self.runs) > 1 else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the mean time of training, None where a run has none."""
+        times = [run.seconds for run in self.runs]
+        return None if None in times else statistics.fmean(time for time in times if time is not None)
+
+
+def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
+    """Group runs that differ in one config key only: -> the groups by mean bpc, best first.
+
+    Raises UserError where runs cannot be ranked together.
+    """
+    flat = {run.name: dict(flatten(run.config.as_dict())) for run in rank(runs)}
+    [first, *_] = flat.values()
+    names = [name for name in first if name != key and len({repr(values.get(name)) for values in flat.values()}) > 1]
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(repr([flat[run.name].get(name) for name in names]), []).append(run)
+    made = [Group(tuple(g), tuple((name, flat[g[0].name].get(name)) for name in names)) for g in groups.values()]
+    return sorted(made, key=lambda group: group.bpc)
+
+
+def group_rows(groups: Sequence[Group]) -> list[Row]:
+    """Return a row for each group, ready for JSON, with the config keys that tell the groups apart.
+
+    `bpc` is the mean, `spread` the standard deviation between the runs, `lowest` and `highest` their range.
+    """
+    rows = []
+    for group in groups:
+        scores, first = [run.bpc for run in group.runs], group.runs[0]
+        rows.append(
+            {
+                **dict(group.values),
+                "runs": len(group.runs),
+                "bpc": group.bpc,
+                "spread": group.spread,
+                "lowest": min(scores),
+                "highest": max(scores),
+                "worse_by": group.bpc - groups[0].bpc,
+                "parameters": first.parameters,
+                "symbols": first.symbols,
+                "flops": first.flops,
+                "seconds": group.seconds,
+                "names": [run.name for run in group.runs],
+            }
+        )
+    return rows
