@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from launch.folder import SweepDir
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_COLOURS = 6
 """Values of a key that colours may stand for."""
+PER_ROW = 3
+"""Swept keys whose plots stand side by side."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; font-variant-numeric: tabular-nums }
@@ -55,7 +58,8 @@ def write(sweep: SweepDir) -> str:
     name = html.escape(sweep.path.name)
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{name}</h1>{"".join(sections)}</html>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{name}</h1>'
+        f"{''.join(sections)}</html>"
     )
     write_atomic(sweep.report, [page.encode()])
     return summary
@@ -116,7 +120,7 @@ def plots(sweep: SweepDir, runs: Sequence[Run], trials: Sequence[Trial]) -> list
 
     made = []
 
-    def add(name: str, panels: Sequence[Callable[["Axes"], None]], width: float) -> None:
+    def add(name: str, heading: str, panels: Sequence[Callable[["Axes"], None]], width: float) -> None:
         figure = Figure(figsize=(width, 4), layout="constrained")
         for ax, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(ax)
@@ -125,18 +129,31 @@ def plots(sweep: SweepDir, runs: Sequence[Run], trials: Sequence[Trial]) -> list
         figure.savefig(image, format="png", dpi=130)
         write_atomic(sweep.path / f"{name}.png", [image.getvalue()])
         data = base64.b64encode(image.getvalue()).decode()
-        made.append(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
+        made.append(f'<h2>{heading}</h2><img alt="{heading}" src="data:image/png;base64,{data}">')
 
     keys = swept_keys(runs)
-    per_row = 3
-    for i in range(0, len(keys), per_row):
-        some = keys[i : i + per_row]
-        panels = [lambda ax, key=key: plot.plot_groups(ax, runs, key, colour_key(runs, key, keys)) for key in some]
-        add("swept values" + (f" {i // per_row + 1}" if i else ""), panels, 5 * len(some))
-    add("curves", [lambda ax: plot_curves(ax, curves(sweep, trials))], 9)
-    costs = [lambda ax, cost=cost: plot.plot_groups(ax, runs, cost) for cost in ("parameters", "flops", "seconds")]
-    add("costs", costs, 13)
+    for i in range(0, len(keys), PER_ROW):
+        some = keys[i : i + PER_ROW]
+        panels = [partial(draw_key, runs=runs, key=key, keys=keys) for key in some]
+        add(f"swept_{i // PER_ROW + 1}" if i else "swept", "Swept values", panels, 5 * len(some))
+    add("curves", "Curves", [lambda ax: plot_curves(ax, curves(sweep, trials))], 9)
+    costs = [partial(draw_cost, runs=runs, cost=cost) for cost in ("parameters", "flops", "seconds")]
+    add("costs", "Costs", costs, 13)
     return made
+
+
+def draw_key(ax: "Axes", runs: Sequence[Run], key: str, keys: Sequence[str]) -> None:
+    """Draw bpc against a swept key; values that were drawn at random are not joined by a line."""
+    different = len({repr(plot.value_of(run, key)) for run in runs})
+    joined = len(keys) == 1 or 2 * different <= len(runs)
+    plot.plot_groups(ax, runs, key, colour_key(runs, key, keys), trend=joined)
+    ax.set_ylabel("bits per character")
+
+
+def draw_cost(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
+    """Draw bpc against what a run costs, with a power law of all runs; they were all trained by one launcher."""
+    plot.plot_groups(ax, runs, cost, laws=(*plot.LAW_COSTS, "seconds"))
+    ax.set_ylabel("bits per character")
 
 
 def swept_keys(runs: Sequence[Run]) -> list[str]:
@@ -148,7 +165,7 @@ def swept_keys(runs: Sequence[Run]) -> list[str]:
 def colour_key(runs: Sequence[Run], key: str, keys: Sequence[str]) -> str:
     """Return the other key of few values that colours stand for; "" if there is none."""
     counts = {name: len({repr(plot.value_of(run, name)) for run in runs}) for name in keys if name != key}
-    few = {name: count for name, count in counts.items() if count <= MOST_COLOURS}
+    few = {name: count for name, count in counts.items() if count <= min(MOST_COLOURS, len(runs) / 2)}
     return min(few, key=lambda name: few[name], default="")
 
 
@@ -186,4 +203,4 @@ def others(sweep: SweepDir, trials: Sequence[Trial], states: dict[str, str]) -> 
             logs.append(f"<h3>{html.escape(trial.id)}</h3><pre>{html.escape(sweep.last_lines(trial, 10))}</pre>")
     if not rows:
         return ""
-    return f"<h2>not done</h2>{html_table(['trial', 'state', 'step', 'bpc', 'time'], rows)}{''.join(logs)}"
+    return f"<h2>Not done</h2>{html_table(['trial', 'state', 'step', 'bpc', 'time'], rows)}{''.join(logs)}"

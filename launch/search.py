@@ -1,6 +1,7 @@
 """Search config keys with Optuna, whose study lies in the sweep's folder, so that a search can be continued."""
 
 import datetime
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -137,11 +138,11 @@ class Search:
             elif state == "failed":
                 self.study.tell(proposed, state=TrialState.FAIL)
 
-    def best(self) -> tuple[str, float] | None:
-        """Return (id, bpc) of the best trial that is done; None if there is none."""
+    def best(self) -> str | None:
+        """Return the id of the best trial that is done; None if there is none."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        best = min(done, key=lambda trial: trial.value or 0.0, default=None)
-        return None if best is None or best.value is None else (best.user_attrs[ID], best.value)
+        best = min(done, key=lambda trial: trial.value or math.inf, default=None)
+        return None if best is None else str(best.user_attrs[ID])
 
 
 def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.Study:

@@ -85,9 +85,8 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     with local.Stop() as stop, table:
         finished = searching.run(pool, stop)
     if best := searching.best():
-        name, bpc = best
-        write_json(sweep.best, sweep.load_trial(name, {}).config.as_saved())
-        print(f"best: {sweep.path / name}  {bpc:.4f} bpc; its config: {sweep.best}")
+        write_json(sweep.best, sweep.load_trial(best, {}).config.as_saved())
+        print(f"config of the best trial: {sweep.best}")
     return conclude(sweep, table, finished)
 
 

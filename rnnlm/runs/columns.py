@@ -59,16 +59,19 @@ def format_rows(rows: list[Row]) -> Lines:
             return f"{value:.4f}" + ("*" if row["source"] == "validation" else "")
         if value is None or name in forms:
             return "" if value is None else forms[name](value)
-        if isinstance(value, list | tuple):
-            return describe_value(value)
-        return f"{value:.6g}" if isinstance(value, float) else f"{value}"
+        return describe_value(value) if isinstance(value, list | tuple | float) else f"{value}"
 
     names = column_names(rows)
     return [[HEADINGS.get(name, name) for name in names], *([cell(row, name) for name in names] for row in rows)]
 
 
 def describe_value(value: Any) -> str:
-    """Return a value of a config key in words: the items of a list with commas, and "none" for an empty one."""
+    """Return a value of a config key in words: the items of a list with commas, and "none" for an empty one.
+
+    Numbers have six digits at most.
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
     words = ",".join(map(str, value)) if isinstance(value, list | tuple) else f"{value}"
     return words or "none"
 

@@ -61,7 +61,7 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
     if names:
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = [figure.subplots()]
-        plot_groups(axes[0], runs, *names)
+        plot_groups(axes[0], runs, names[0], "".join(names[1:]))
     else:
         figure = Figure(figsize=(12, 4), layout="constrained")
         axes = list(figure.subplots(1, 3, sharey=True))
@@ -95,10 +95,18 @@ def label_points(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
             label.set_in_layout(False)
 
 
-def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") -> None:
+def plot_groups(
+    ax: "Axes",
+    runs: Sequence[Run],
+    name: str,
+    colour: str = "",
+    trend: bool = True,
+    laws: Sequence[str] = LAW_COSTS,
+) -> None:
     """Draw the bpc of runs against a cost or config key, in a colour for each value of another.
 
-    Runs without the cost are left out.
+    With `trend`, points of a colour are joined, or have a power law where the cost is one of `laws`. Runs without the
+    cost are left out.
     """
     runs = [run for run in runs if name not in COSTS or getattr(run, name)]
     values = [value_of(run, name) for run in runs]
@@ -112,8 +120,8 @@ def plot_groups(ax: "Axes", runs: Sequence[Run], name: str, colour: str = "") ->
         ax.errorbar(
             x, bpc, yerr=error, fmt="o", capsize=3, color=shade, label=describe_value(value) if colour else None
         )
-        if not categories and name != "seconds":
-            draw_trend(ax, x, bpc, shade, law=fit_power_law(x, bpc) if name in LAW_COSTS else None)
+        if trend and not categories and (name != "seconds" or name in laws):
+            draw_trend(ax, x, bpc, shade, law=fit_power_law(x, bpc) if name in laws else None)
     if any(ax.get_legend_handles_labels()):
         ax.legend(title=colour or None, fontsize=8, title_fontsize=8)
     set_scale(ax, places, categories, name in COSTS)
