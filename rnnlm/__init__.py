@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rnnlm.evaluation.dynamic import Adaptation
     from rnnlm.evaluation.protocol import EvalProtocol, Score
     from rnnlm.language_model import LanguageModel, decompress, load
+    from rnnlm.runs.status import Status, status
 
     __version__: str
 
@@ -21,6 +22,7 @@ MODULES = {
     "EvalProtocol": "evaluation.protocol",
     "LanguageModel": "language_model",
     "Score": "evaluation.protocol",
+    "Status": "runs.status",
     "UserError": "errors",
     "baseline": "api",
     "clean_cache": "data.cache",
@@ -30,6 +32,7 @@ MODULES = {
     "decompress": "language_model",
     "describe_text": "data.describe",
     "load": "language_model",
+    "status": "runs.status",
     "train": "api",
 }
 """The module of each public name, imported on first use, so that `import rnnlm` does not wait for jax."""
@@ -40,6 +43,7 @@ __all__ = [
     "EvalProtocol",
     "LanguageModel",
     "Score",
+    "Status",
     "UserError",
     "__version__",
     "baseline",
@@ -50,6 +54,7 @@ __all__ = [
     "decompress",
     "describe_text",
     "load",
+    "status",
     "train",
 ]
 

@@ -25,6 +25,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       n-grams and general compressors on the same symbols
   rnnlm compare DIR DIR ... [--format=md] [--plot=out.png]
       runs by bits per character, with 95 % intervals
+  rnnlm status DIR DIR ... [--json]
+      how far runs are, and whether their processes live
   rnnlm data [NAME | PATH | --clean]
       list the corpora, describe one or files of your own, or clean the cache
 
@@ -39,6 +41,7 @@ VERBS = {
     "decompress": "compress.decompress",
     "baseline": "baseline.main",
     "compare": "compare.main",
+    "status": "status.main",
     "data": "data.main",
 }
 """Each verb's module in commands/, and its function there."""
