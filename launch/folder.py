@@ -17,6 +17,7 @@ from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder
 from rnnlm.runs.layout import RunDir, read_json, write_json
+from rnnlm.runs.lock import is_held, is_locked
 from rnnlm.schema import differences
 
 VERSION = 1
@@ -141,7 +142,7 @@ class SweepDir:
 
     def is_running(self, trial_id: str) -> bool:
         """Return whether a launcher has a trial, or a process trains in its folder."""
-        return is_locked(self.claims / trial_id) or is_locked(RunDir(self.path / trial_id).lock)
+        return is_held(self.claims / trial_id) or is_locked(self.path / trial_id)
 
     def claim(self, trial: Trial) -> FileLock | None:
         """Lock a trial for this launcher, None where another one has it.
@@ -198,14 +199,3 @@ def shown(command: Sequence[str]) -> str:
     """Return a command line as a person would type it."""
     words = ["rnnlm", *command[3:]] if list(command[1:3]) == ["-m", "rnnlm"] else command
     return shlex.join(words)
-
-
-def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a file."""
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, fallback_to_soft=False).acquire(blocking=False):
-            return False
-    except (Timeout, OSError):
-        return True

@@ -13,11 +13,12 @@ from typing import IO
 
 from filelock import FileLock
 
-from launch.folder import SweepDir, is_locked
+from launch.folder import SweepDir
 from launch.trials import Trial
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder
 from rnnlm.runs.layout import RunDir
+from rnnlm.runs.lock import is_locked
 from rnnlm.runtime.cpus import core_groups
 
 POLL_SECONDS = 0.01
@@ -110,7 +111,7 @@ class Job:
     def end(self, command: Sequence[str], code: int) -> str:
         """Release the claim on a trial whose command has failed, and record it: -> its state."""
         self.claim.release()
-        if is_locked(RunDir(self.sweep.run_dir(self.trial)).lock):
+        if is_locked(self.sweep.run_dir(self.trial)):
             return "elsewhere"
         if self.stopping:
             return "stopped"
@@ -156,7 +157,7 @@ class Pool:
 
     def start(self, trial: Trial) -> Job | None:
         """Start a trial on a free share, None where another process is running it."""
-        if is_locked(RunDir(self.sweep.run_dir(trial)).lock):
+        if is_locked(self.sweep.run_dir(trial)):
             return None
         claim = self.sweep.claim(trial)
         if claim is None:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from launch.folder import SweepDir
-from launch.table import duration, last_rows
 from launch.trials import Trial
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
@@ -19,6 +18,7 @@ from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import Group, group_rows, group_runs
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.metrics import read_rows
+from rnnlm.runs.status import read_status
 from rnnlm.schema import flatten
 
 if TYPE_CHECKING:
@@ -187,20 +187,11 @@ def others(sweep: SweepDir, trials: Sequence[Trial], states: dict[str, str]) -> 
     for trial in trials:
         if states[trial.id] == "done":
             continue
-        last = last_rows(RunDir(sweep.run_dir(trial)).metrics)
-        bpc = last.get("valid_bpc", last.get("bpc"))
-        seconds = last.get("seconds")
-        rows.append(
-            [
-                trial.id,
-                states[trial.id],
-                f"{last.get('step', 0):,}",
-                "" if bpc is None else f"{bpc:.4f}",
-                "" if seconds is None else duration(seconds),
-            ]
-        )
+        status = read_status(sweep.run_dir(trial))
+        bpc = status.bpc if status.valid_bpc is None else status.valid_bpc
+        rows.append([trial.id, states[trial.id], f"{status.step:,}", "" if bpc is None else f"{bpc:.4f}"])
         if states[trial.id] == "failed":
             logs.append(f"<h3>{html.escape(trial.id)}</h3><pre>{html.escape(sweep.last_lines(trial, 10))}</pre>")
     if not rows:
         return ""
-    return f"<h2>Not done</h2>{html_table(['trial', 'state', 'step', 'bpc', 'time'], rows)}{''.join(logs)}"
+    return f"<h2>Not done</h2>{html_table(['trial', 'state', 'step', 'bpc'], rows)}{''.join(logs)}"

@@ -1,10 +1,8 @@
 """Show how far the trials of a sweep are: a live table on a terminal, a line for each trial that ends elsewhere."""
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -14,16 +12,14 @@ from rich.text import Text
 
 from launch.folder import SweepDir
 from launch.trials import Trial
-from rnnlm.runs.layout import Row, RunDir, read_json
-from rnnlm.runs.metrics import parse_row
+from rnnlm.runs.layout import RunDir, read_json
+from rnnlm.runs.status import Status, read_status
 
 if TYPE_CHECKING:
     from launch.jobs import Job
 
 SECONDS = 1.0
 """Seconds between two looks at the metrics of running trials."""
-TAIL = 4096
-"""Bytes of metrics.jsonl that are read."""
 LINES = 4
 """Lines of the terminal that the table leaves free."""
 FAILURE_LINES = 3
@@ -102,41 +98,39 @@ class Table:
         table = RichTable(box=None, pad_edge=False)
         for name in ("trial", "step", "bpc", "symbols/s", "left"):
             table.add_column(name, justify="left" if name == "trial" else "right", overflow="ellipsis", no_wrap=True)
-        shares = []
-        for job in running[: max(1, self.console.height - LINES)]:
-            row = last_rows(RunDir(self.sweep.run_dir(job.trial)).metrics)
-            steps = job.trial.config.train.steps
-            shares.append(row.get("step", 0) / steps if steps else 0.0)
-            table.add_row(*map(Text, describe(job, row, steps)))
+        statuses = [read_status(self.sweep.run_dir(job.trial)) for job in running]
+        for job, status in list(zip(running, statuses, strict=True))[: max(1, self.console.height - LINES)]:
+            table.add_row(*map(Text, describe(job.trial.id, status)))
         counts = Counter(self.states.values())
         words = [f"{counts[state]} {state}" for state in ("done", "failed", "pruned", "stopped") if counts[state]]
         waiting = max(self.total, len(self.states)) - sum(counts.values()) + counts["waiting"] - len(running)
         summary = f"{self.sweep.path}: {', '.join([*words, f'{len(running)} running', f'{waiting} waiting'])}"
-        left = self.seconds_left(running, shares, waiting)
-        return Group(table, Text(summary + (f"; about {duration(left)} left" if left else "")))
+        left = self.seconds_left(running, statuses, waiting)
+        return Group(table, Text(summary + ("" if left is None else f"; about {duration(left)} left")))
 
-    def seconds_left(self, running: "Sequence[Job]", shares: Sequence[float], waiting: int) -> float | None:
-        """Estimate the seconds until all trials have ended, from those that have and the `shares` of the running ones.
+    def seconds_left(self, running: "Sequence[Job]", statuses: Sequence[Status], waiting: int) -> float | None:
+        """Estimate the seconds until all trials have ended, by those that have and what the running ones expect.
 
         None while nothing is known.
         """
         elapsed = [time.monotonic() - job.began for job in running]
-        guesses = [t / share for t, share in zip(elapsed, shares, strict=False) if share > 0]
-        known = self.durations + guesses
+        left = [status.seconds_left for status in statuses]
+        known = self.durations + [e + s for e, s in zip(elapsed, left, strict=True) if s is not None]
         if not known or not running:
             return None
         mean = sum(known) / len(known)
-        return sum(max(mean - t, 0) for t in elapsed) / len(running) + waiting * mean / len(running)
+        rest = [max(mean - e, 0) if s is None else s for e, s in zip(elapsed, left, strict=True)]
+        return (sum(rest) + waiting * mean) / len(running)
 
 
-def describe(job: "Job", row: Row, steps: int) -> tuple[str, ...]:
-    """Return the cells of a running trial, of which `row` is the last row of its metrics."""
-    if "step" not in row:
-        return (job.trial.id, "starting", "", "", "")
-    speed, symbols = row.get("symbols_per_second"), job.trial.config.train.batch * job.trial.config.train.window
-    left = duration((steps - row["step"]) * symbols / speed) if speed and steps else ""
-    bpc = row.get("valid_bpc", row.get("bpc"))
-    return (job.trial.id, f"{row['step']:,}/{steps or '?'}", f"{bpc:.3f}", f"{speed:,.0f}" if speed else "", left)
+def describe(name: str, status: Status) -> tuple[str, ...]:
+    """Return the cells of a running trial."""
+    if status.bpc is None or status.state == "starting":
+        return (name, "starting", "", "", "")
+    bpc = status.bpc if status.valid_bpc is None else status.valid_bpc
+    speed = "" if status.symbols_per_second is None else f"{status.symbols_per_second:,.0f}"
+    left = "" if status.seconds_left is None else duration(status.seconds_left)
+    return (name, f"{status.step:,}/{status.steps or '?'}", f"{bpc:.3f}", speed, left)
 
 
 def duration(seconds: float) -> str:
@@ -144,13 +138,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def last_rows(path: Path) -> Row:
-    """Return the last rows of metrics.jsonl as one, so that it has what a validation and a training row have."""
-    row: Row = {}
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        for line in file.read().splitlines(keepends=True):
-            row |= parse_row(line) or {}
-    return row

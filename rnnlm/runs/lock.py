@@ -81,12 +81,17 @@ def lock_run_dir(folder: Path, patience: float = PATIENCE) -> RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a process holds the lock of a run folder, as the kernel of this machine sees it.
+    """Return whether a process holds the lock of a run folder, as the kernel of this machine sees it."""
+    return is_held(RunDir(folder).lock)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lock file.
 
     Asks by a shared lock, which is free again at once: `lock_run_dir` waits longer than that.
     """
     try:
-        with RunDir(folder).lock.open("rb") as file:
+        with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError as error:
