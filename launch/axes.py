@@ -30,8 +30,10 @@ def parse_values(word: str, flag: str) -> tuple[str, list[Any]]:
             values = json.loads(text)
         except ValueError as error:
             raise UserError(f'{flag} {word} is no JSON list ({error}): write it as {key}=\'["a","b"]\'.') from None
-    if not values or "" in values[1:-1] or (len(values) > 1 and "" in values):
+    elif "" in values:
         raise UserError(f"{flag} {word} has an empty value: separate the values with single commas.")
+    if not values:
+        raise UserError(f"{flag} {word} is an empty list: give at least one value.")
     for i, value in enumerate(values):
         if value in values[:i]:
             raise UserError(f"{flag} {word} has {value} twice: leave out one of them.")

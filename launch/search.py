@@ -47,11 +47,17 @@ class Search:
     """
 
     def __init__(
-        self, sweep: SweepDir, base: Config, resolve: Callable[[Overrides], Trial], options: SearchOptions, table: Table
+        self,
+        sweep: SweepDir,
+        base: Config,
+        resolve: Callable[[Overrides], Trial],
+        options: SearchOptions,
+        study: optuna.Study,
+        table: Table,
     ):
         self.sweep, self.base, self.resolve, self.options, self.table = sweep, base, resolve, options, table
         self.space = dict(make_distribution(*parse_range(word, "--space")) for word in options.space)
-        self.study = open_study(sweep, base, options)
+        self.study = study
         self.running: dict[str, tuple[Job, optuna.Trial]] = {}
         self.reported: dict[str, int] = {}
 

@@ -19,7 +19,7 @@ from absl import flags
 from launch import axes, local
 from launch.axes import Overrides
 from launch.folder import SweepDir, check_name, shown
-from launch.jobs import Pool
+from launch.jobs import Pool, share_out
 from launch.table import Table
 from launch.trials import Trial, escape_texts, resolve_trials
 from rnnlm.commands.config_file import describe_failure, import_file, load_config
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
     source = Source(values.config, overrides, values.trust_code)
     sweep = SweepDir(Path(values.dir) / values.name)
+    share_out(values.jobs)  # refuses too many, before anything is written
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
@@ -78,9 +79,12 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
         values.optuna, space, values.sampler, values.pruner, values.study, values.random_seed
     )
     source.check_space(options.space)
+    if not options.study:
+        sweep.write(source.base, [], values.eval)  # the folder that holds the study
+    study = search.open_study(sweep, source.base, options)
     sweep.write(source.base, [], values.eval)
     table = Table(sweep, total=values.optuna)
-    searching = search.Search(sweep, source.base, source.trial, options, table)
+    searching = search.Search(sweep, source.base, source.trial, options, study, table)
     pool = Pool(sweep, values.jobs)
     with local.Stop() as stop, table:
         finished = searching.run(pool, stop)

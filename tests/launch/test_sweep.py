@@ -1,0 +1,207 @@
+"""Sweeps as a person runs them: launch/sweep.py as a process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from launch.folder import SweepDir
+from tests.conftest import ROOT, environment, leaves, rows, same_bits
+
+GRID = ["--grid", "model.hidden=6,8", "optim.learning_rate=1e-3,2e-3,4e-3"]
+
+
+def command(folder, text, *more):
+    config = ["--config=tests/tiny.py", f"--config.data.files={text}", "--config.sample.every=0"]
+    return [sys.executable, "launch/sweep.py", *config, "--name=s", f"--dir={folder}", *map(str, more)]
+
+
+def start(folder, text, *more):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(folder, text, *more), cwd=ROOT, env=environment(), start_new_session=True, **pipes)
+
+
+def sweep(folder, text, *more, code=0):
+    """Run a sweep, check its exit code: -> what it printed, the errors where the code is 2."""
+    process = start(folder, text, *more)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+    assert "Traceback" not in err
+    return err if code == 2 else out
+
+
+def states(folder):
+    found = SweepDir(folder / "s")
+    return {trial.id: found.state(trial) for trial in found.trials()}
+
+
+def starts(folder):
+    """Return at which steps each trial was started."""
+    runs = {path.parent.name: json.loads(path.read_text())["starts"] for path in (folder / "s").glob("*/run.json")}
+    return {name: [start["step"] for start in run] for name, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, text_file):
+    """Run a sweep of two trials, side by side: -> (its folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("pair")
+    return folder, sweep(folder, text_file, "--grid=model.hidden=6,8", f"--jobs={min(2, len(os.sched_getaffinity(0)))}")
+
+
+def test_a_sweep_trains_each_trial_in_a_run_folder_of_its_own(pair):
+    folder, out = pair
+    assert states(folder) == {"hidden=6": "done", "hidden=8": "done"}
+    assert out.count(" done ") == 2 and "report:" in out
+    for name, hidden in (("hidden=6", 6), ("hidden=8", 8)):
+        assert json.loads((folder / "s" / name / "config.json").read_text())["model"]["hidden"] == hidden
+        assert rows(folder / "s" / name)[-1]["step"] == 30
+        assert "valid" in (folder / "s" / name / "train.log").read_text()
+
+
+def test_a_sweep_that_is_run_again_does_nothing(pair, text_file):
+    folder, _ = pair
+    before = starts(folder)
+    assert " done " not in sweep(folder, text_file, "--grid=model.hidden=6,8")
+    assert starts(folder) == before == {"hidden=6": [0], "hidden=8": [0]}
+
+
+def test_the_page_ranks_the_trials(pair):
+    folder, out = pair
+    page = (folder / "s" / "report.html").read_text()
+    results = {
+        name: json.loads((folder / "s" / name / "result.json").read_text())["valid_bpc"] for name in states(folder)
+    }
+    best, worst = sorted(results.values())
+    assert f"{best:.4f} bpc" in out
+    assert page.index(f"{best:.4f}") < page.index(f"{worst:.4f}") and page.count("data:image/png;base64,") == 3
+
+
+def test_a_sweep_of_another_config_is_refused(pair, text_file):
+    folder, _ = pair
+    before = (folder / "s" / "sweep.json").read_bytes()
+    err = sweep(folder, text_file, "--config.train.batch=2", "--grid=model.hidden=6,8", code=2)
+    assert "train.batch: 4 there, 2 here" in err
+    assert (folder / "s" / "sweep.json").read_bytes() == before
+
+
+def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
+    out = sweep(tmp_path, text_file, "--dry_run", "--eval=test", *GRID, "--seeds=2")
+    assert len(out.splitlines()) == 24 and out.count("rnnlm train") == 12
+    assert "hidden=6,learning_rate=0.001,seed=0" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--grid=model.hiden=1,2"], "no config key model.hiden; did you mean model.hidden?"),
+        (["--grid=model.hidden="], "has no values"),
+        (["--grid"], "--grid is without values"),
+        (["--grid=model.hidden=1,2", "--zip=model.hidden=3"], "model.hidden is swept twice"),
+        (["--grid=model.hidden=1,2", "--config.model.hidden=3"], "is swept, and set for all trials"),
+        (["--grid=model.hidden=1,2", "--seeds=2", "--zip=seed=1,2"], "seed is swept twice"),
+        (["--grid=model.hidden=1,x"], "does not fit"),
+        (["--grid=model.hidden=1,2", "--name=a/b"], "--name is given twice"),
+        (["--grid=model.hidden=1,2", "--jobs=4096"], "more than the"),
+        (["--grid=model.hidden=1,2", "--seed=2"], "Unknown command line flag 'seed'"),
+        (["--space=model.hidden=1,2"], "add --optuna=N"),
+        (["--optuna=3"], "is without --space"),
+        (["--optuna=3", "--space=model.hiden=1,2"], "no config key model.hiden"),
+        (["--optuna=3", "--space=model.hidden=int:0:2"], "impossible"),
+        (["--optuna=3", "--space=model.hidden=1,2", "--study=nonsense://x"], "cannot be opened"),
+        (["--optuna=3", "--space=model.hidden=1,2", "--seeds=2"], "does not go with --seeds"),
+    ],
+)
+def test_bad_input_costs_a_sentence_and_writes_nothing(tmp_path, text_file, arguments, message):
+    assert message in sweep(tmp_path, text_file, *arguments, code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "-x", "a$b"])
+def test_a_name_that_is_no_safe_folder_is_refused(tmp_path, text_file, name):
+    words = [f"--name={name}" if word == "--name=s" else word for word in command(tmp_path, text_file, *GRID)]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2 and "no safe name" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_is_reported_and_retried_when_asked(tmp_path, text_file):
+    rates = "--grid=optim.learning_rate=1e-3,1e30"  # the second one diverges
+    out = sweep(tmp_path, text_file, rates, "--config.optim.name=sgd", code=1)
+    assert states(tmp_path) == {"learning_rate=0.001": "done", "learning_rate=1e+30": "failed"}
+    assert "has diverged" in out and "--retry_failed" in out
+    assert "has diverged" in (tmp_path / "s" / "report.html").read_text()
+    again = sweep(tmp_path, text_file, rates, "--config.optim.name=sgd", code=1)
+    assert "has diverged" not in again
+    retried = sweep(tmp_path, text_file, rates, "--config.optim.name=sgd", "--retry_failed", code=1)
+    assert "has diverged" in retried
+
+
+def test_a_config_file_may_list_the_trials(tmp_path, text_file):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "from tests.tiny import get_config\n"
+        "def sweep():\n"
+        "    for hidden in (4, 5):\n"
+        "        yield {'model.hidden': hidden, 'sample.prompt': 'a\\\\b', 'model.sizes': (hidden, 3)}\n"
+    )
+    words = command(tmp_path / "runs", text_file, "--dry_run")
+    words[2] = f"--config={config}"
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 and "hidden=4" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, text_file):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sweep(folder, text_file, *GRID, "--config.train.steps=150", "--jobs=2")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two cores")
+@pytest.mark.parametrize("whom", ["launcher", "all"])
+def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undisturbed, tmp_path, text_file, whom):
+    arguments = [*GRID, "--config.train.steps=150", "--jobs=2"]
+    process = start(tmp_path, text_file, *arguments)
+    deadline = time.monotonic() + 120
+    while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)  # into the training of the next trials
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.send_signal(signal.SIGKILL)
+    for child in children if whom == "all" else ():
+        os.kill(int(child), signal.SIGKILL)
+    process.communicate()
+    sweep(tmp_path, text_file, *arguments)
+    assert states(tmp_path) == states(undisturbed) and set(states(tmp_path).values()) == {"done"}
+    for name in states(undisturbed):
+        a, b = (folder / "s" / name for folder in (undisturbed, tmp_path))
+        assert rows(a) == rows(b)
+        same_bits(leaves(a, 150), leaves(b, 150))
+    begun = starts(tmp_path).values()
+    assert all(steps.count(0) == 1 or len(steps) > 1 for steps in begun) and all(s == sorted(s) for s in begun)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_trials_and_the_same_command_goes_on(tmp_path, text_file):
+    arguments = ["--grid=model.hidden=6,8", "--config.train.steps=3000", "--config.checkpoint.every=3000"]
+    process = start(tmp_path, text_file, *arguments)
+    log = tmp_path / "s" / "hidden=6" / "metrics.jsonl"
+    while not log.exists() or log.stat().st_size < 2000:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in out and states(tmp_path) == {"hidden=6": "stopped", "hidden=8": "waiting"}
+    sweep(tmp_path, text_file, *arguments)
+    assert states(tmp_path) == {"hidden=6": "done", "hidden=8": "done"}
+    first, second = starts(tmp_path)["hidden=6"]
+    assert first == 0 < second
