@@ -37,6 +37,7 @@ ALIASES = {
     "model.cell": "cell_type model_type rnn_type type",
     "model.layers": "depth n_layer n_layers nlayers num_layers number_of_layers",
     "model.hidden": "hidden_dim hidden_size hidden_units n_hidden nhid num_units rnn_size units width",
+    "model.params": "n_params num_parameters num_params param_budget parameters",
     "model.embedding": "d_model emb_dim emb_size embed_dim embed_size embedding_dim embedding_size emsize",
     "model.tied": "tie_embeddings tie_weights tied_weights weight_tying",
     "model.dropout": "drop dropout_p dropout_prob dropout_rate",
@@ -130,6 +131,12 @@ class ModelConfig(Section):
     layers: int = key(2, "recurrent layers")
     hidden: int = key(128, "units in each layer")
     sizes: tuple[int, ...] = key((), "units layer by layer, in place of `layers` times `hidden`")
+    params: float = key(
+        0.0,
+        "in place of hidden, which is then ignored: most parameters of the whole model, such as 10e6; the largest "
+        "width within it is found once the symbols are known, and `hidden` then keeps it; 0: off",
+        before=0.0,
+    )
     embedding: int = key(0, "width of the embedding; 0: one-hot symbols")
     tied: bool = key(False, "share the embedding with the output, where it must be as wide as the last layer")
     lstm: LSTMOptions = dataclasses.field(default_factory=LSTMOptions)
@@ -149,17 +156,23 @@ class ModelConfig(Section):
     def modules(self) -> tuple[str, ...]:
         """Names of the modules that hold the params."""
         layers = (f"layer_{i}" for i in range(len(self.hidden_sizes)))
-        return (*(("embedding",) if self.embedding else ()), *layers, "output")
+        return (*(("embedding",) if self.embedding or self.tied else ()), *layers, "output")
 
     def check(self) -> None:
         at_least("model.layers", self.layers, 1)
         at_least("model.hidden", self.hidden, 1)
         at_least("model.embedding", self.embedding, 0)
+        at_least("model.params", self.params, 0)
+        if self.params and self.sizes:
+            raise UserError(
+                f"model.params={self.params:g} and model.sizes={self.sizes} are both set, but a budget gives all "
+                "layers one width: choose one, and leave out the other."
+            )
         for size in self.sizes:
             at_least("model.sizes", size, 1)
         for name in ("dropout", "dropout_input", "dropout_output"):
             within(f"model.{name}", getattr(self, name), 0, 1)
-        if self.tied and self.embedding != self.hidden_sizes[-1]:
+        if self.tied and not self.params and self.embedding != self.hidden_sizes[-1]:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "
                 f"the last layer's width {self.hidden_sizes[-1]}: make them equal or set model.tied=False."

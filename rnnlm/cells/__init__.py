@@ -11,7 +11,7 @@ from rnnlm.cells.check import check_cell
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 
-__all__ = ["CELLS", "Carry", "Cell", "Params", "cell_of", "is_foreign"]
+__all__ = ["CELLS", "Carry", "Cell", "Params", "cell_of", "find_cell", "is_foreign"]
 
 CELLS: dict[str, Callable[[Any], Cell]] = {
     "rnn": rnn.make_cell,
@@ -37,11 +37,17 @@ def is_foreign(name: str) -> bool:
 
 
 def cell_of(config: ModelConfig) -> Cell:
-    """Return the cell that a config names, with its options. Raises UserError if there is no such cell."""
+    """Return the cell that a config names, with its options, checked at its widths. Raises UserError if it is none."""
+    cell = find_cell(config)
     if is_foreign(config.cell):
-        cell = foreign.load_cell(config.cell, config.options)
         _check(cell, config.cell, tuple(pairwise((config.embedding or 1, *config.hidden_sizes))), config.dtype)
-        return cell
+    return cell
+
+
+def find_cell(config: ModelConfig) -> Cell:
+    """Return the cell that a config names, not yet checked. Raises UserError if there is no such cell."""
+    if is_foreign(config.cell):
+        return foreign.load_cell(config.cell, config.options)
     if config.cell not in CELLS:
         raise UserError(
             f"model.cell is {config.cell!r}: expected one of {', '.join(CELLS)}, or package.module:Name of a cell of "

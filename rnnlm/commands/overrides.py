@@ -113,7 +113,7 @@ def read_config(file: str, overrides: list[str], trust_code: bool = False) -> di
 def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
     """Set the keys of a ConfigDict that overrides name: -> a plain dict.
 
-    Raises UserError for a key that does not exist or a value of another type.
+    Raises UserError for a key that does not exist, a value of another type, or one that would change nothing.
     """
     from ml_collections.config_flags import config_flags
 
@@ -134,7 +134,21 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
                 kind = type(default).__name__
                 raise UserError(f"{value} does not fit: it takes {kind}, such as {default!r}.") from None
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}.") from None
-    return dict(values.config.to_dict())
+    changed = dict(values.config.to_dict())
+    refuse_ignored(overrides, changed)
+    return changed
+
+
+def refuse_ignored(overrides: list[str], config: dict[str, Any]) -> None:
+    """Raise UserError for an override of a width that model.params solves, since it would change nothing."""
+    model = config.get("model", {})
+    ignored = ("model.hidden", *(("model.embedding",) if model.get("tied") else ()))
+    for word in overrides:
+        if override_name(word) in ignored and model.get("params"):
+            raise UserError(
+                f"{word} has no effect beside model.params={model['params']:g}, which decides the width: leave it out, "
+                "or add --config.model.params=0."
+            )
 
 
 def rename_overrides(overrides: list[str], known: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -25,6 +25,7 @@ from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
 from rnnlm.evaluation.tally import Tally
+from rnnlm.nn import width
 from rnnlm.runs import checkpoint
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices
@@ -280,6 +281,8 @@ def compress_online(
 ) -> Compressed:
     """Compress a text with a model that learns from it alone, `segment` symbols at a time; else as `Codec.compress`."""
     lanes = min(lanes or coder.default_lanes(len(data), online=True), max(1, len(data)))
+    # The header keeps the width alone, which older versions know, too.
+    config = replace(config, model=replace(width.solve(config.model, len(BYTES)), params=0.0))
     codec = open_codec(online_header(config, segment, len(data), lanes))
     return codec.compress(data, lanes, verify, progress)
 

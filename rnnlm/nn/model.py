@@ -8,6 +8,7 @@ Params: "embedding" {table [V, E]} where the config has one, "layer_0" ... "laye
 ...}, "output" {W [H, V] unless tied, b [V]}, whatever the depth.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -236,7 +237,12 @@ def folds_embedding(config: ModelConfig) -> bool:
 
 def param_shapes(config: ModelConfig, vocab: int) -> Params:
     """Return a ShapeDtypeStruct for each param that `init_params` draws, from the config alone."""
-    cell, sizes = cell_of(config), config.hidden_sizes
+    return shapes_of(cell_of(config), config, vocab)
+
+
+def shapes_of(cell: Cell, config: ModelConfig, vocab: int) -> Params:
+    """Return `param_shapes` of a cell that need not be checked at the widths of the config."""
+    sizes = config.hidden_sizes
     declared = {"output": layers.head_params(sizes[-1], vocab, config.tied)}
     if config.embedding:
         declared["embedding"] = layers.embedding_params(vocab, config.embedding, config.tied)
@@ -250,7 +256,12 @@ def param_shapes(config: ModelConfig, vocab: int) -> Params:
 
 def count_params(config: ModelConfig, vocab: int) -> int:
     """Return the number of parameters, from the config alone."""
-    return sum(leaf.size for leaf in jax.tree.leaves(param_shapes(config, vocab)))
+    return count_shapes(param_shapes(config, vocab))
+
+
+def count_shapes(shapes: Params) -> int:
+    """Return the number of entries of arrays that are known by their shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 def flops_per_symbol(config: ModelConfig, vocab: int) -> float:

@@ -76,6 +76,8 @@ def what_to_lower(config: Config, vocab: int, needed: dict[str, int]) -> str:
     sizes = {name: size_of(layer) for name, layer in model.param_shapes(network, vocab).items()}
     if network.embedding > max(network.hidden_sizes):
         return f"lower model.embedding ({network.embedding:,})"
+    if network.params:
+        return f"lower model.params ({network.params:,.0f})"
     if sizes["output"] > sum(sizes.values()) / 2:
         return f"lower the last layer's width ({last:,}), or take data.symbols of fewer than {vocab:,} kinds"
     if network.sizes:

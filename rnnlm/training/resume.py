@@ -14,6 +14,7 @@ from rnnlm.config import Config
 from rnnlm.data.patterns import any_match, make_absolute
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.errors import UserError, WriteError
+from rnnlm.nn import width
 from rnnlm.runs import checkpoint, layout, restore
 from rnnlm.runs.layout import Row, RunInfo
 from rnnlm.runs.lock import lock_run_dir
@@ -56,6 +57,8 @@ def train(
                 stack.enter_context(lock_run_dir(workdir))
                 refuse_changed(workdir, existing, saved)
         console.say(trainer.describe())
+        if config.model.params:
+            console.say(width.describe(config.model, trainer.run_info["parameters"]))
         try:
             if not config.train.steps:
                 console.say(f"train.minutes={config.train.minutes:g}: measuring the speed")
@@ -86,7 +89,9 @@ def refuse_changed(workdir: Path, existing: RunInfo | None, saved: Sequence[int]
 
 
 def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, Config, Dataset]:
-    """Open what a folder holds and the text to train on: -> (its run or None, the config with its steps, the text).
+    """Open what a folder holds and the text to train on: -> (its run or None, the config, the text).
+
+    The config has its number of steps, and its width where `model.params` is set.
 
     Raises UserError if the folder holds a run of another config or text, or files that are no run's.
     """
@@ -100,7 +105,9 @@ def open_run(workdir: Path, config: Config, data: str) -> tuple[RunInfo | None, 
                 f"--data={data} names the text of a run, but {workdir} holds none: name the text of a new run by "
                 "data.files of its config."
             )
-        return None, config, open_dataset(config.data)
+        dataset = open_dataset(config.data)
+        return None, replace(config, model=width.solve(config.model, len(dataset.text.vocabulary))), dataset
+    config = replace(config, model=width.keep(existing.config.model, config.model, len(existing.vocabulary)))
     layout.refuse_other(workdir, existing.config, config)
     saved = checkpoint.steps(layout.RunDir(workdir).checkpoints)
     refuse_lost(existing, saved)

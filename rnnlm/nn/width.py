@@ -1,0 +1,52 @@
+"""Solve the width of a model from its budget of parameters, `model.params`."""
+
+from dataclasses import replace
+
+from rnnlm.cells import find_cell
+from rnnlm.cells.check import name_cell_in_errors
+from rnnlm.config import ModelConfig
+from rnnlm.errors import UserError
+from rnnlm.nn import model
+
+
+def solve(config: ModelConfig, vocab: int) -> ModelConfig:
+    """Return the model with the largest `hidden` whose parameters `model.params` allows; as it is where that is 0.
+
+    A tied embedding is as wide as the layers. Widths are bisected, so that where a cell has fewer parameters at some
+    greater width, the result is a width that fits, while the next one does not. Raises UserError if none fits.
+    """
+    if not config.params:
+        return config
+    cell = find_cell(config)
+
+    def count(hidden: int) -> int:
+        with name_cell_in_errors(config.cell):
+            return model.count_shapes(model.shapes_of(cell, set_width(config, hidden), vocab))
+
+    fits, exceeds = 0, 1
+    while count(exceeds) <= config.params:
+        fits, exceeds = exceeds, 2 * exceeds
+    if not fits:
+        raise UserError(
+            f"model.params={config.params:,.0f} is too small: with {vocab:,} symbols this model has {count(1):,} "
+            "parameters at model.hidden=1 already. Give more, or fewer layers or a narrower embedding."
+        )
+    while exceeds - fits > 1:
+        middle = (fits + exceeds) // 2
+        fits, exceeds = (middle, exceeds) if count(middle) <= config.params else (fits, middle)
+    return set_width(config, fits)
+
+
+def set_width(config: ModelConfig, hidden: int) -> ModelConfig:
+    """Return the model at a width, which a tied embedding follows."""
+    return replace(config, hidden=hidden, embedding=hidden if config.tied else config.embedding)
+
+
+def keep(saved: ModelConfig, given: ModelConfig, vocab: int) -> ModelConfig:
+    """Return the given model with the width of a run that was solved from an equal budget, else as `solve` does."""
+    return set_width(given, saved.hidden) if given.params and given.params == saved.params else solve(given, vocab)
+
+
+def describe(config: ModelConfig, parameters: int) -> str:
+    """Say what a budget came to."""
+    return f"model.params={config.params:,.0f}: hidden {config.hidden:,}, {parameters:,} parameters"
