@@ -5,14 +5,13 @@ import html
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launch.folder import SweepDir
 from launch.trials import Trial
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
-from rnnlm.runs import plot
-from rnnlm.runs.columns import describe_value
+from rnnlm.runs import columns, plot
 from rnnlm.runs.compare import Run, open_runs
 from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import Group, group_rows, group_runs
@@ -73,7 +72,7 @@ def title(runs: Sequence[Run]) -> str:
 
 def label(group: Group) -> str:
     """Return the values that tell a group from the others."""
-    return ", ".join(f"{name}={describe_value(value)}" for name, value in group.values) or "all"
+    return ", ".join(f"{name}={columns.describe_value(value)}" for name, value in group.values) or "all"
 
 
 def describe_bpc(group: Group) -> str:
@@ -84,27 +83,8 @@ def describe_bpc(group: Group) -> str:
 
 def table_of(groups: Sequence[Group]) -> str:
     """Return the table of groups, best first."""
-    forms: dict[str, Callable[[Any], str]] = {
-        "runs": str,
-        "bpc": "{:.4f}".format,
-        "spread": "{:.4f}".format,
-        "worse_by": "{:.4f}".format,
-        "parameters": "{:,}".format,
-        "symbols": "{:,}".format,
-        "flops": "{:.2e}".format,
-        "seconds": "{:,.0f}".format,
-    }
-    heads = {"runs": "seeds", "spread": "+- between seeds", "worse_by": "worse by"}
-    keys = [name for name, _ in groups[0].values]
-    names = keys + [name for name in forms if name not in ("runs", "spread") or any(len(g.runs) > 1 for g in groups)]
-    rows = [
-        [
-            "" if row[name] is None else forms[name](row[name]) if name in forms else describe_value(row[name])
-            for name in names
-        ]
-        for row in group_rows(groups)
-    ]
-    return html_table([heads.get(name, name) for name in names], rows, best=True)
+    header, *lines = columns.format_rows(group_rows(groups))
+    return html_table(header, lines, best=True)
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], best: bool = False) -> str:

@@ -22,6 +22,7 @@ from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
 from rnnlm.runs import plot as plots
 from rnnlm.runs.compare import Run
+from rnnlm.runs.groups import group_rows, group_runs
 from rnnlm.runs.layout import Row
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices, parallel
@@ -92,8 +93,12 @@ def compare(
     data: str | Path = "",
     plot: str | Path = "",
     x: str = "",
+    group: str = "",
 ) -> list[Row]:
     """Compare runs by the bpc of their newest evaluations of a split: -> a row each, best first.
+
+    A folder that holds runs, such as that of a sweep, stands for those of them that have ended. With `group`, a config
+    key such as seed, a row is the mean and spread of the runs that differ in that key only (see `group_rows`).
 
     Without `split` it is test where all runs have an evaluation on it, else valid. `symbols` (from, to; to=0: end) and
     the beginning of the protocol's name, by default the runs' own, choose the evaluations. A run without one on valid
@@ -106,7 +111,7 @@ def compare(
     runs = open_runs(workdirs, split, symbols, protocol, trust_code, data)
     if plot:
         plots.plot(runs, Path(plot), x)
-    return comparison.table(runs)
+    return group_rows(group_runs(runs, group)) if group else comparison.table(runs)
 
 
 def open_runs(
@@ -121,6 +126,7 @@ def open_runs(
     workdirs = [workdirs] if isinstance(workdirs, str | Path) else workdirs
     if not workdirs:
         raise UserError("There is nothing to compare: name at least one run folder.")
+    workdirs = comparison.find_ended_runs(workdirs)
     if data:
         saved = [layout.load_run(Path(workdir)) for workdir in workdirs]
         for run in {run.sha256: run for run in saved}.values():

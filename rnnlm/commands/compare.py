@@ -34,24 +34,28 @@ def main(argv: list[str]) -> int:
     flags.DEFINE_string("plot", "", "a file for bpc by parameters, compute and time, or by --x", flag_values=values)
     x = "what to plot bpc against: a config key, parameters, flops, seconds or symbols; a second one is the colour"
     flags.DEFINE_string("x", "", x, flag_values=values)
+    group = "a config key such as seed: rows are the mean and spread of runs that differ in it only"
+    flags.DEFINE_string("group", "", group, flag_values=values)
     trust_flag(values)
-    workdirs = parse("compare", values, argv, positional=1000, usage="DIR DIR ...")
+    workdirs = parse("compare", values, argv, positional=1000, usage="DIR ...")
     if not workdirs:
         raise UserError("Name the run folders to compare, as in rnnlm compare runs/a runs/b.")
     if values.x and not values.plot:
         raise UserError(f"--x={values.x} is for a plot: add --plot=bpc.png.")
 
     from rnnlm import api
-    from rnnlm.runs import columns, compare, plot
+    from rnnlm.runs import columns, compare, groups, plot
 
     if values.plot:
         check_writable(Path(values.plot), "--plot")
         plot.check_figure(Path(values.plot))
     if values.x:
         plot.axis_names(values.x)
+    if values.group:
+        groups.check_key(values.group)
     symbols = values.symbols_from, values.symbols_to
     runs = api.open_runs(workdirs, values.split, symbols, values.protocol, values.trust_code, values.data)
-    rows = compare.table(runs)
+    rows = groups.group_rows(groups.group_runs(runs, values.group)) if values.group else compare.table(runs)
     starred = any(run.validation for run in runs)
     if values.format == "json":
         print(json.dumps(rows))
@@ -78,7 +82,7 @@ def join(value: Any) -> Any:
 
 
 def print_table(rows: list["Row"], title: str, wide: bool, note: str) -> None:
-    """Print a table, on a terminal with the columns that fit unless it is to be `wide`."""
+    """Print a table, on a terminal with the columns of runs that fit unless it is to be `wide`."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -86,10 +90,10 @@ def print_table(rows: list["Row"], title: str, wide: bool, note: str) -> None:
     from rnnlm.runs import columns
 
     console = Console(width=None if sys.stdout.isatty() and not wide else 1000)
-    header, *lines = columns.fit_rows(rows, console.width)
+    header, *lines = columns.fit_rows(rows, console.width) if "run" in rows[0] else columns.format_rows(rows)
     table = Table(title=Text(title))
     for name in header:
-        table.add_column(name, overflow="fold", justify="left" if name == "run" else "right")
+        table.add_column(name, overflow="fold", justify="left" if name == header[0] else "right")
     for line in lines:
         table.add_row(*map(Text, line))
     console.print(table)

@@ -13,6 +13,7 @@ HEADINGS = {
     "interval": "95 % interval",
     "worse_by": "worse by",
     "symbols_per_second": "symbols/s",
+    "spread": "+- of runs",
 }
 """Headings of the columns that are not headed by their own name."""
 FIRST = ("run", "bpc", "worse_by", "interval")
@@ -32,6 +33,20 @@ LAST = (
 """Columns in the order in which they are given the room that is left."""
 TITLE = ("text", "split", "scored")
 """Entries that are equal in all rows and stand in the title."""
+HIDDEN = ("names",)
+"""Entries that are for JSON only."""
+FORMS: dict[str, Callable[[Any], str]] = {
+    "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
+    "bpc_interval": lambda v: f"{(v[1] - v[0]) / 2:.4f}",
+    "parameters": "{:,}".format,
+    "symbols": "{:,}".format,
+    "parent": lambda v: Path(v).name,
+    "flops": "{:.2e}".format,
+    "seconds": "{:,.0f}".format,
+    "symbols_per_second": "{:,.0f}".format,
+    **dict.fromkeys(("worse_by", "stderr", "spread", "lowest", "highest"), "{:.4f}".format),
+}
+"""How the values of columns are written."""
 MOST_OF_NAME = 18
 """Characters of a run's name where there is not room for all columns."""
 GAP = 3
@@ -39,26 +54,14 @@ GAP = 3
 
 
 def format_rows(rows: list[Row]) -> Lines:
-    """Format the rows of `compare.table` as text; a star marks the bpc of a validation."""
-    forms: dict[str, Callable[[Any], str]] = {
-        "interval": lambda v: f"{v[0]:+.4f}..{v[1]:+.4f}",
-        "bpc_interval": lambda v: f"{(v[1] - v[0]) / 2:.4f}",
-        "worse_by": lambda v: f"{v:.4f}",
-        "stderr": lambda v: f"{v:.4f}",
-        "parameters": lambda v: f"{v:,}",
-        "symbols": lambda v: f"{v:,}",
-        "parent": lambda v: Path(v).name,
-        "flops": lambda v: f"{v:.2e}",
-        "seconds": lambda v: f"{v:,.0f}",
-        "symbols_per_second": lambda v: f"{v:,.0f}",
-    }
+    """Format the rows of `compare.table` or `groups.group_rows` as text; a star marks the bpc of a validation."""
 
     def cell(row: Row, name: str) -> str:
         value = row[name]
         if name == "bpc":
             return f"{value:.4f}" + ("*" if row["source"] == "validation" else "")
-        if value is None or name in forms:
-            return "" if value is None else forms[name](value)
+        if value is None or name in FORMS:
+            return "" if value is None else FORMS[name](value)
         return describe_value(value) if isinstance(value, list | tuple | float) else f"{value}"
 
     names = column_names(rows)
@@ -78,7 +81,7 @@ def describe_value(value: Any) -> str:
 
 def column_names(rows: list[Row]) -> list[str]:
     """Return the names of the columns of a table."""
-    return [name for name in rows[0] if name not in TITLE]
+    return [name for name in rows[0] if name not in TITLE + HIDDEN]
 
 
 def fit_rows(rows: list[Row], width: int) -> Lines:

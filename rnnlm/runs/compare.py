@@ -13,6 +13,7 @@ from rnnlm.nn import model
 from rnnlm.runs.layout import Row, RunDir, RunInfo, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import parse_protocol, read_results, row_blocks
+from rnnlm.runs.status import find_runs
 from rnnlm.runs.trust import check_trust
 from rnnlm.schema import flatten
 
@@ -87,6 +88,21 @@ def protocol_key(row: Row) -> str:
     if row["lanes"] > 1 and (dynamic or row["warmup"] < WARM):
         key += f", {row['lanes']} {'streams' if dynamic else 'lanes'}, {row['warmup']} warm-up"
     return key
+
+
+def find_ended_runs(workdirs: Sequence[str | Path]) -> list[Path]:
+    """List run folders: those named, and of a folder that holds runs, such as that of a sweep, those that have ended.
+
+    Raises UserError where none of a folder's runs has.
+    """
+    found: list[Path] = []
+    for workdir in map(Path, workdirs):
+        runs = [workdir] if RunDir(workdir).run.exists() or not workdir.is_dir() else find_runs(workdir)
+        ended = [run for run in runs if run == workdir or RunDir(run).result.exists()]
+        if not ended:
+            raise UserError(f"None of the {len(runs)} runs in {workdir} has ended: rnnlm status {workdir} tells more.")
+        found += ended
+    return found
 
 
 def open_runs(

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnnlm.config import Config, unknown_key_message
+from rnnlm.errors import UserError
 from rnnlm.runs.compare import Run, rank
 from rnnlm.runs.layout import Row
-from rnnlm.schema import flatten
+from rnnlm.schema import fields, flatten
 
 Values = tuple[tuple[str, Any], ...]
 """Config keys with their values."""
@@ -37,11 +39,19 @@ class Group:
         return None if None in times else statistics.fmean(time for time in times if time is not None)
 
 
+def check_key(key: str) -> None:
+    """Raise UserError unless runs can differ in a config key of the name."""
+    known = [name for name, _, _ in fields(Config)]
+    if key not in known:
+        raise UserError(unknown_key_message(key, known))
+
+
 def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
     """Group runs that differ in one config key only: -> the groups by mean bpc, best first.
 
-    Raises UserError where runs cannot be ranked together.
+    Raises UserError where runs cannot be ranked together, or where there is no such key.
     """
+    check_key(key)
     flat = {run.name: dict(flatten(run.config.as_dict())) for run in rank(runs)}
     [first, *_] = flat.values()
     names = [name for name in first if name != key and len({repr(values.get(name)) for values in flat.values()}) > 1]
@@ -55,24 +65,26 @@ def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
 def group_rows(groups: Sequence[Group]) -> list[Row]:
     """Return a row for each group, ready for JSON, with the config keys that tell the groups apart.
 
-    `bpc` is the mean, `spread` the standard deviation between the runs, `lowest` and `highest` their range.
+    `bpc` is the mean, `spread` the standard deviation between the runs, `lowest` and `highest` their range; where no
+    group has several runs, these are left out. `source` is validation where one of the runs has no evaluation.
     """
     rows = []
+    several = any(len(group.runs) > 1 for group in groups)
     for group in groups:
         scores, first = [run.bpc for run in group.runs], group.runs[0]
+        between = {"spread": group.spread, "lowest": min(scores), "highest": max(scores)} if several else {}
         rows.append(
             {
                 **dict(group.values),
                 "runs": len(group.runs),
                 "bpc": group.bpc,
-                "spread": group.spread,
-                "lowest": min(scores),
-                "highest": max(scores),
+                **between,
                 "worse_by": group.bpc - groups[0].bpc,
                 "parameters": first.parameters,
                 "symbols": first.symbols,
                 "flops": first.flops,
                 "seconds": group.seconds,
+                "source": "validation" if any(run.validation for run in group.runs) else "eval",
                 "names": [run.name for run in group.runs],
             }
         )

@@ -1,0 +1,86 @@
+"""A search by Optuna: its study continues after a kill, and its best config trains on its own."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import optuna
+import pytest
+
+from launch import search
+from launch.folder import SweepDir
+from tests.conftest import rnnlm, rows
+from tests.launch.test_sweep import start, starts, states, sweep
+
+SPACE = ["--space", "optim.learning_rate=log:1e-5:3e-2", "model.hidden=int:4:16:4", "--config.log.every=10"]
+
+
+def trials(folder):
+    """Return the trials of a sweep's study."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 's' / 'study.db'}").trials
+
+
+def test_ranges_become_distributions_within_their_bounds():
+    for spec in (["log", 1e-4, 1e-2], ["lin", 0.0, 1.0], ["int", 64, 500, 64], ["of", ["a", "b"]]):
+        _, distribution = search.make_distribution("k", spec)
+        values = [
+            optuna.create_trial(params={"k": v}, distributions={"k": distribution}, value=0.0).params["k"]
+            for v in ([spec[1], 448] if spec[0] == "int" else spec[1] if spec[0] == "of" else spec[1:])
+        ]
+        assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
+    assert search.make_distribution("k", ["int", 64, 500, 64])[1].high == 448
+
+
+@pytest.mark.slow
+def test_a_search_continues_after_a_kill_and_its_best_config_reproduces_its_bpc(tmp_path, text_file):
+    arguments = [*SPACE, "--optuna=6", "--config.train.steps=150", "--random_seed=1"]
+    process = start(tmp_path, text_file, *arguments)
+    deadline = time.monotonic() + 200
+    while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    for number in [process.pid, *map(int, children)]:
+        os.kill(number, signal.SIGKILL)
+    process.communicate()
+    before = {trial.number: trial.params for trial in trials(tmp_path)}
+    assert before
+    out = sweep(tmp_path, text_file, *arguments)
+    after = trials(tmp_path)
+    assert [trial.number for trial in after] == list(range(6)) and len(starts(tmp_path)) == 6
+    assert {n: after[n].params for n in before} == before
+    assert {trial.state.name for trial in after} <= {"COMPLETE", "PRUNED"}
+    best = min((trial for trial in after if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
+    assert f"{best.value:.4f} bpc" in out
+    rnnlm("train", f"--config={tmp_path / 's' / 'best.json'}", f"--workdir={tmp_path / 'again'}")
+    assert json.loads((tmp_path / "again" / "result.json").read_text())["best_valid_bpc"] == best.value
+    assert rows(tmp_path / "again") == rows(tmp_path / "s" / best.user_attrs["rnnlm_id"])
+
+
+@pytest.mark.slow
+def test_a_pruned_trial_stops_within_a_validation(tmp_path, text_file):
+    sweep(
+        tmp_path,
+        text_file,
+        "--optuna=9",
+        "--space=optim.learning_rate=1e-2,1e-9",
+        "--sampler=random",
+        "--random_seed=3",
+        "--config.train.steps=20000",
+        "--config.eval.every=1000",
+        "--config.checkpoint.every=20000",
+        "--config.log.every=100",
+        "--config.optim.schedule=cosine",
+        "--jobs=2",
+    )
+    pruned = [trial for trial in trials(tmp_path) if trial.state.name == "PRUNED"]
+    assert pruned and all(trial.params["optim.learning_rate"] == "1e-9" for trial in pruned)
+    found = SweepDir(tmp_path / "s")
+    for trial in pruned:
+        saved = [int(path.name) for path in (found.path / trial.user_attrs["rnnlm_id"] / "checkpoints").iterdir()]
+        assert max(trial.intermediate_values) <= max(saved) < max(trial.intermediate_values) + 1000
+    assert sorted(states(tmp_path).values()).count("pruned") == len(pruned)
