@@ -12,6 +12,8 @@ from rnnlm.errors import UserError
 Overrides: TypeAlias = dict[str, Any]
 """Config keys with the values of a trial: text as the command line gives it, or what JSON holds."""
 
+ATTEMPTS = 1000
+"""Draws of a trial after which its ranges are taken to have no other values."""
 DIGITS = 3
 """Significant digits of a number drawn at random, so that ids stay short."""
 
@@ -63,7 +65,7 @@ def zipped(words: Sequence[str]) -> list[Overrides]:
 
 
 def sample(words: Sequence[str], seed: int) -> list[Overrides]:
-    """Draw N trials from the words N, KEY=log:LOW:HIGH, ...: trial i depends on the seed, on i and on its keys alone.
+    """Draw N different trials from the words N, KEY=log:LOW:HIGH, ...; more of them begin with the fewer.
 
     Raises UserError for a number or a range that cannot be used.
     """
@@ -75,7 +77,16 @@ def sample(words: Sequence[str], seed: int) -> list[Overrides]:
         )
     parsed = [parse_range(word, "--random") for word in ranges]
     refuse_repeated([key for key, _ in parsed])
-    return [{key: draw(spec, random.Random(f"{seed}/{i}/{key}")) for key, spec in parsed} for i in range(int(count))]
+    drawn: list[Overrides] = []
+    for i in range(int(count)):
+        for attempt in range(ATTEMPTS):
+            trial = {key: draw(spec, random.Random(f"{seed}/{i}/{attempt}/{key}")) for key, spec in parsed}
+            if trial not in drawn:
+                break
+        else:
+            raise UserError(f"--random {' '.join(words)}: the ranges have fewer than {count} different values.")
+        drawn.append(trial)
+    return drawn
 
 
 def parse_range(word: str, flag: str) -> tuple[str, list[Any]]:

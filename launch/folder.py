@@ -28,7 +28,7 @@ class SweepDir:
     """Spell the paths of a sweep, and tell the state of its trials.
 
     `sweep.json` holds the base config, what is run of each trial and the list of trials; `trials/ID.json` the whole
-    config of a trial, `ID/` its run folder, with what it printed in `train.log`; `best.json` is the config of the best
+    config of a trial, `ID/` its run folder, with what it printed in `trial.log`; `best.json` is the config of the best
     trial of a search. Hidden files beside them tell which
     trials have failed and which are claimed by a launcher.
     """
@@ -51,7 +51,7 @@ class SweepDir:
 
     def log(self, trial: Trial) -> Path:
         """Return the file that receives what a trial prints."""
-        return self.run_dir(trial) / "train.log"
+        return self.run_dir(trial) / "trial.log"
 
     def end(self, trial: Trial) -> Path:
         """Return the file that exists where a trial has failed or was pruned."""

@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     lists, others = split_lists(argv)
     values = flags.FlagValues()
     define_flags(values)
-    overrides = parse_overrides("sweep", values, others, usage="--config=X.py --name=NAME --grid KEY=V1,V2 ...")
+    usage = "--config=X.py --name=NAME --grid KEY=V1,V2 ..."
+    overrides = parse_overrides("launch/sweep.py", values, others, usage, program="python")
     check_name(values.name or "")
     if not values.config:
         raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> int:
 def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str]]], values: flags.FlagValues) -> int:
     """Search with Optuna on this machine: -> the exit code of the sweep."""
     given = [f"--{name}" for name in ("grid", "zip", "random") if lists[name]]
-    given += [f"--{name}" for name in ("seeds", "dry_run", "retry_failed") if values[name].value]
+    given += [f"--{name}" for name in ("seeds", "retry_failed") if values[name].value]
     if given or not lists["space"]:
         what = f"does not go with {given[0]}" if given else "is without --space"
         raise UserError(f"--optuna {what}: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2.")
@@ -79,6 +80,9 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
         values.optuna, space, values.sampler, values.pruner, values.study, values.random_seed
     )
     source.check_space(options.space)
+    if values.dry_run:
+        print(f"{values.optuna} trials proposed by {values.sampler} in {' '.join(space)}")
+        return 0
     if not options.study:
         sweep.write(source.base, [], values.eval)  # the folder that holds the study
     study = search.open_study(sweep, source.base, options)
@@ -120,8 +124,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)
     flags.DEFINE_string("study", "", "URL of Optuna's database; study.db in the sweep's folder", flag_values=values)
     flags.DEFINE_integer("jobs", 1, "trials side by side, which share the cores", lower_bound=1, flag_values=values)
-    split = "evaluate each trial on a split at its end: train, valid or test; unless given only as it trains"
-    flags.DEFINE_string("eval", "", split, flag_values=values)
+    split = "evaluate each trial on this split at its end"
+    flags.DEFINE_enum("eval", "", ["", "train", "valid", "test"], split, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "print the commands, and write nothing", flag_values=values)
     flags.DEFINE_bool("retry_failed", False, "run trials again that have failed", flag_values=values)
     trust_flag(values)

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Run the trial that the arguments name: -> its exit code."""
     values = flags.FlagValues()
     flags.DEFINE_integer("index", None, "which trial of sweep.json, from 0", lower_bound=0, flag_values=values)
-    words = parse("trial", values, argv, positional=2, usage=USAGE)
+    words = parse("launch.trial", values, argv, positional=2, usage=USAGE, program="python -m")
     if not words or (len(words) == 2) == (values.index is not None):
         raise UserError(f"Name a sweep's folder and one of its trials: python -m launch.trial {USAGE}.")
     sweep = SweepDir(Path(words[0]))

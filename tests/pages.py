@@ -148,7 +148,8 @@ def run_page(page: Path, tiny: Callable[[], Path]) -> None:
                 run_python(block, namespace)
             for words in block.commands if block.language == "sh" else []:
                 trains = words[:2] == ["rnnlm", "train"] and any(word.startswith("--config=") for word in words)
-                copy_runs(" ".join(words), tiny, set(RUN.findall(" ".join(words))) if trains else set())
+                workdirs = " ".join(word for word in words if word.startswith("--workdir="))
+                copy_runs(" ".join(words), tiny, set(RUN.findall(workdirs)) if trains else set())
                 run_command(words)
         except BaseException as error:
             error.add_note(f"in the block at {page.name}:{block.line}")
@@ -160,6 +161,7 @@ def copy_runs(text: str, tiny: Callable[[], Path], trained: set[str]) -> None:
     for name in set(RUN.findall(text)) - trained:
         if not Path(name).exists():
             shutil.copytree(tiny(), name)
+            shutil.copy(tiny() / "config.json", Path(name) / "best.json")  # as a search has it
 
 
 def run_python(block: Block, namespace: dict[str, Any]) -> None:
@@ -224,6 +226,15 @@ def check_processes(words: list[str]) -> None:
     assert "processes are numbered from 0" in error, error
 
 
+def check_sweep(words: list[str]) -> None:
+    """List the trials of a sweep, which is not run."""
+    from launch import sweep
+
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert sweep.main([*words[2:], "--dry_run"]) == 0
+    assert out.getvalue()
+
+
 def check_help(words: list[str]) -> None:
     """Run a script with --help."""
     subprocess.run(["bash", ROOT / words[0], "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -241,6 +252,7 @@ LISTED: dict[str, tuple[str, Callable[[list[str]], None]]] = {
     "tensorboard": ("is a server", lambda words: None),
     "srun": ("needs a cluster", check_processes),
     "rnnlm train .* --coordinator=": ("needs other processes", check_processes),
+    "python launch/sweep.py": ("starts processes", check_sweep),
     "benchmarks/gpu.sh": ("needs a GPU", check_help),
     ".venv/bin/pytest": ("is run by the block that writes the test", check_tests),
 }

@@ -86,7 +86,7 @@ def test_what_a_page_names_is_there(page):
             anchors = {heading(line) for line in re.findall(r"^#+ (.+)", target.read_text(), re.MULTILINE)}
             assert anchor in anchors, link
     added = {block.file for block in pages.read_blocks(page)}
-    for path in re.findall(r"\b(?:rnnlm|configs|docs|experiments|tests|benchmarks)/[\w./*-]*\w", text):
+    for path in re.findall(r"\b(?:rnnlm|configs|docs|experiments|launch|tests|benchmarks)/[\w./*-]*\w", text):
         assert path in added or any(ROOT.glob(path.replace("NNN_question", "[0-9]*"))), path
     for path, names in re.findall(r"`(rnnlm/[\w/]+\.py)`: ((?:`[\w.]+`(?:, )?)+)", text):
         for name in re.findall(r"`([\w.]+)`", names):
@@ -119,6 +119,7 @@ def defined(node: ast.stmt) -> list[str]:
 
 @every_page
 def test_flags_and_keys_in_the_text_exist(page, capsys):
+    from launch import sweep
     from rnnlm.commands import main
     from rnnlm.config import default_values
 
@@ -126,6 +127,9 @@ def test_flags_and_keys_in_the_text_exist(page, capsys):
     for verb in main.VERBS:
         with pytest.raises(SystemExit):
             main.main([verb, "--help"])
+    for launcher in (sweep,):
+        with pytest.raises(SystemExit):
+            launcher.main(["--help"])
     flags = set(re.findall(r"--(?:\[no\])?(\w+)", capsys.readouterr().out))
     for flag in re.findall(r"`--(?:no(?!rmalize|vel))?([\w-]+)", text):
         assert flag.replace("-", "_") in flags | {"config", "help", "version"}, flag

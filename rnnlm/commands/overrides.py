@@ -20,18 +20,25 @@ RENAMED_FLAGS = {"prime": "prompt", "parts": "split_spec"}
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)")
 
 
-def parse(verb: str, values: flags.FlagValues, argv: list[str], positional: int = 0, usage: str = "") -> list[str]:
+def parse(
+    verb: str,
+    values: flags.FlagValues,
+    argv: list[str],
+    positional: int = 0,
+    usage: str = "",
+    program: str = "rnnlm",
+) -> list[str]:
     """Parse flags: -> the positional arguments. Raises UserError, or exits after printing the help.
 
-    The help begins with the verb and its `usage`.
+    The help begins with the program, the verb and its `usage`.
     """
     if "--help" in argv or "-h" in argv:
-        print(f"rnnlm {verb}{usage and ' '}{usage}\n\n{format_help(values)}")
+        print(f"{program} {verb}{usage and ' '}{usage}\n\n{format_help(values)}")
         raise SystemExit(0)
     try:
         rest: list[str] = values(["rnnlm", *rename_flags(values, argv)])[1:]
     except (flags.Error, ValueError) as error:
-        raise UserError(f"{describe_flag_error(error)}. rnnlm {verb} --help lists the flags.") from None
+        raise UserError(f"{describe_flag_error(error)}. {program} {verb} --help lists the flags.") from None
     if len(rest) > positional:
         raise UserError(f"{rest[positional]!r} was not expected: flags are written --name=value.")
     if "trust_code" in values and values.trust_code:
@@ -87,7 +94,9 @@ def config_flag(values: flags.FlagValues, help_text: str) -> None:
     flags.DEFINE_string("config", "", f"{help_text}; --config.section.key=value sets a key", flag_values=values)
 
 
-def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str], usage: str = "") -> list[str]:
+def parse_overrides(
+    verb: str, values: flags.FlagValues, argv: list[str], usage: str = "", program: str = "rnnlm"
+) -> list[str]:
     """Parse flags with --config among them: -> the overrides. Raises UserError as `parse` does."""
     argv = list(argv)
     for i, word in enumerate(argv):
@@ -101,7 +110,7 @@ def parse_overrides(verb: str, values: flags.FlagValues, argv: list[str], usage:
         if match and not match[1] and "=" not in word and argv and not argv[0].startswith("--"):
             word = f"{word}={argv.pop(0)}"
         (overrides if match else others).append(word)
-    parse(verb, values, others, usage=usage)
+    parse(verb, values, others, usage=usage, program=program)
     return overrides
 
 

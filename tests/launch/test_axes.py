@@ -39,13 +39,14 @@ def test_more_random_trials_begin_with_the_fewer(seed, count, more):
     ranges = ["a=log:1e-4:1e-2", "b=int:64:512:64", "c=lin:-1:1", "d=x,y"]
     few, many = (axes.sample([str(n), *ranges], seed) for n in (count, count + more))
     assert many[:count] == few and len(many) == count + more
+    assert len({json.dumps(drawn) for drawn in many}) == len(many)
     for drawn in many:
         assert 1e-4 <= drawn["a"] <= 1e-2 and -1 <= drawn["c"] <= 1
         assert 64 <= drawn["b"] <= 512 and drawn["b"] % 64 == 0 and drawn["d"] in ("x", "y")
 
 
 def test_a_logarithmic_range_is_even_in_the_logarithm():
-    drawn = [o["a"] for o in axes.sample(["2000", "a=log:1e-4:1e-2"], 0)]
+    drawn = [axes.sample(["1", "a=log:1e-4:1e-2"], seed)[0]["a"] for seed in range(2000)]
     below = sum(value < 1e-3 for value in drawn) / len(drawn)
     assert abs(below - 0.5) < 0.05  # four standard deviations
 
@@ -68,6 +69,7 @@ def test_a_logarithmic_range_is_even_in_the_logarithm():
         (lambda: axes.sample(["3", "a=lin:2:1"], 0), "is an empty range"),
         (lambda: axes.sample(["3", "a=int:1:2:3:4"], 0), "is no range"),
         (lambda: axes.sample(["3", "a=log:x:1"], 0), "is no range"),
+        (lambda: axes.sample(["3", "a=1,2"], 0), "fewer than 3 different values"),
         (lambda: axes.sample(["3", "a=log:nan:1"], 0), "is no range"),
     ],
 )

@@ -24,14 +24,13 @@ def trials(folder):
 
 
 def test_ranges_become_distributions_within_their_bounds():
-    for spec in (["log", 1e-4, 1e-2], ["lin", 0.0, 1.0], ["int", 64, 500, 64], ["of", ["a", "b"]]):
-        _, distribution = search.make_distribution("k", spec)
-        values = [
-            optuna.create_trial(params={"k": v}, distributions={"k": distribution}, value=0.0).params["k"]
-            for v in ([spec[1], 448] if spec[0] == "int" else spec[1] if spec[0] == "of" else spec[1:])
-        ]
-        assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
-    assert search.make_distribution("k", ["int", 64, 500, 64])[1].high == 448
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    specs = {"a": ["log", 1e-4, 1e-2], "b": ["lin", -1.0, 1.0], "c": ["int", 64, 500, 64], "d": ["of", ["x", "y"]]}
+    space = dict(search.make_distribution(key, spec) for key, spec in specs.items())
+    drawn = [study.ask(space).params for _ in range(50)]
+    assert all(1e-4 <= p["a"] <= 1e-2 and -1 <= p["b"] <= 1 for p in drawn)
+    assert {p["c"] for p in drawn} == set(range(64, 500, 64)) and {p["d"] for p in drawn} == {"x", "y"}
+    assert 10 < sum(p["a"] < 1e-3 for p in drawn) < 40
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_a_sweep_trains_each_trial_in_a_run_folder_of_its_own(pair):
     for name, hidden in (("hidden=6", 6), ("hidden=8", 8)):
         assert json.loads((folder / "s" / name / "config.json").read_text())["model"]["hidden"] == hidden
         assert rows(folder / "s" / name)[-1]["step"] == 30
-        assert "valid" in (folder / "s" / name / "train.log").read_text()
+        assert "valid" in (folder / "s" / name / "trial.log").read_text()
 
 
 def test_a_sweep_that_is_run_again_does_nothing(pair, text_file):
