@@ -4,10 +4,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,7 +16,7 @@ from launch.trials import Trial
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.files import make_folder
-from rnnlm.runs.layout import RunDir, read_json, write_json
+from rnnlm.runs.layout import Row, RunDir, read_json, write_json
 from rnnlm.runs.lock import is_held, is_locked
 from rnnlm.schema import differences
 
@@ -76,28 +76,46 @@ class SweepDir:
 
         Raises UserError where it is the sweep of another config, or WriteError.
         """
+        with self.lock():
+            saved = self.read_own(base)
+            known = {canonical(entry["overrides"]): entry["id"] for entry in saved["trials"]} if saved else {}
+            named = [replace(trial, id=known.get(canonical(trial.overrides), trial.id)) for trial in trials]
+            self.add(saved, base, named, evaluated)
+        return named
+
+    def append(self, base: Config, trial: Trial) -> None:
+        """Add a trial under its own id, though the sweep may have one of the same values."""
+        with self.lock():
+            saved = self.read_own(base)
+            self.add(saved, base, [trial], saved["eval"] if saved else "")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let no other launcher change the sweep within the context. Raises UserError for a folder of other files."""
         self.refuse_foreign_files()
         make_folder(self.claims)
         with FileLock(self.claims / self.file.name, fallback_to_soft=False):
-            return self.merge(base, trials, evaluated)
+            yield
 
-    def merge(self, base: Config, trials: Sequence[Trial], evaluated: str) -> list[Trial]:
-        """Do what `write` says, while no other launcher does."""
+    def read_own(self, base: Config) -> Row | None:
+        """Read sweep.json, None if there is none yet. Raises UserError where it is that of another config."""
         saved = read_sweep(self.file) if self.file.exists() else None
         if saved is not None:
             self.refuse_other(Config.from_saved(saved["base"]), base)
-        listed = saved["trials"] if saved else []
-        known = {canonical(entry["overrides"]): entry["id"] for entry in listed}
-        named = [Trial(known.get(canonical(t.overrides), t.id), t.overrides, t.config) for t in trials]
+        return saved
+
+    def add(self, saved: Row | None, base: Config, trials: Sequence[Trial], evaluated: str) -> None:
+        """Write the configs of trials, and list those that are not listed yet."""
         make_folder(self.configs)
-        for trial in named:
+        for trial in trials:
             if not self.config(trial).exists():
                 write_json(self.config(trial), trial.config.as_saved())
-        new = [{"id": t.id, "overrides": t.overrides} for t in named if canonical(t.overrides) not in known]
+        listed = saved["trials"] if saved else []
+        ids = {entry["id"] for entry in listed}
+        new = [{"id": t.id, "overrides": t.overrides} for t in trials if t.id not in ids]
         content = {"version": VERSION, "eval": evaluated, "base": base.as_saved(), "trials": [*listed, *new]}
         if content != saved:
             write_json(self.file, content)
-        return named
 
     def refuse_foreign_files(self) -> None:
         """Raise UserError where the folder exists and holds other things than a sweep."""
@@ -172,7 +190,7 @@ class SweepDir:
         return ""
 
 
-def read_sweep(file: Path) -> dict[str, Any]:
+def read_sweep(file: Path) -> Row:
     """Read sweep.json. Raises UserError where it is missing, damaged or of a newer version."""
     if not file.exists():
         raise UserError(f"{file.parent} holds no sweep: name the folder that launch/sweep.py made, DIR/NAME.")

@@ -90,7 +90,7 @@ class Search:
         proposed = self.study.ask(self.space)
         trial = self.resolve(proposed.params)
         trial = replace(trial, id=f"{proposed.number:04d},{approximate_id(trial.overrides)}")
-        [trial] = self.sweep.write(self.base, [trial], self.sweep.evaluated)
+        self.sweep.append(self.base, trial)
         proposed.set_user_attr(ID, trial.id)
         self.begin(pool, trial, proposed)
 

@@ -1,6 +1,6 @@
 """Append the trials of the sweep that are done to results.jsonl, a line each.
 
-    python experiments/003_size_ladder/collect.py runs/size_ladder
+python experiments/003_size_ladder/collect.py runs/size_ladder
 """
 
 import json
@@ -41,7 +41,7 @@ def main() -> None:
         costs = {name: row[name] for name in ("parameters", "symbols", "flops", "seconds")}
         with RESULTS.open("a") as file:
             file.write(json.dumps(trial | score | {"interval": row["bpc_interval"]} | costs) + "\n")
-        print(folder.name)
+        sys.stdout.write(f"{folder.name}\n")
 
 
 if __name__ == "__main__":

@@ -191,7 +191,8 @@ def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undistu
 
 @pytest.mark.slow
 def test_ctrl_c_saves_the_trials_and_the_same_command_goes_on(tmp_path, text_file):
-    arguments = ["--grid=model.hidden=6,8", "--config.train.steps=3000", "--config.checkpoint.every=3000"]
+    steps = "--config.train.steps=1500"
+    arguments = ["--grid=model.hidden=6,8", steps, "--config.eval.every=500", "--config.checkpoint.every=1500"]
     process = start(tmp_path, text_file, *arguments)
     log = tmp_path / "s" / "hidden=6" / "metrics.jsonl"
     while not log.exists() or log.stat().st_size < 2000:
