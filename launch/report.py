@@ -16,7 +16,7 @@ from rnnlm.runs.compare import Run, open_runs
 from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import Group, group_rows, group_runs
 from rnnlm.runs.layout import RunDir
-from rnnlm.runs.metrics import read_rows
+from rnnlm.runs.metrics import read_validations
 from rnnlm.runs.status import read_status
 from rnnlm.schema import flatten
 
@@ -152,11 +152,7 @@ def colour_key(runs: Sequence[Run], key: str, keys: Sequence[str]) -> str:
 def curves(sweep: SweepDir, trials: Sequence[Trial]) -> dict[str, list[tuple[int, float]]]:
     """Return the validation bpc of each trial by step."""
     return {
-        trial.id: [
-            (row["step"], row["valid_bpc"])
-            for row in read_rows(RunDir(sweep.run_dir(trial)).metrics)[0]
-            if "valid_bpc" in row
-        ]
+        trial.id: [(row["step"], row["valid_bpc"]) for row in read_validations(RunDir(sweep.run_dir(trial)).metrics)]
         for trial in trials
     }
 

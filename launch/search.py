@@ -18,12 +18,14 @@ from launch.trials import Trial, approximate_id
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.runs.layout import RunDir, read_json
-from rnnlm.runs.metrics import read_rows
+from rnnlm.runs.metrics import read_validations
 
 ID = "rnnlm_id"
 """The user attribute of an Optuna trial that holds the id of ours."""
 LOCK_SECONDS = 60
 """Seconds for which SQLite waits for another worker."""
+REPORT_SECONDS = 0.2
+"""Seconds between two looks at the validations of running trials."""
 UNNAMED_SECONDS = 60
 """Seconds after which an Optuna trial without an id is one whose worker was killed."""
 
@@ -60,6 +62,7 @@ class Search:
         self.study = study
         self.running: dict[str, tuple[Job, optuna.Trial]] = {}
         self.reported: dict[str, int] = {}
+        self.next_report = 0.0
 
     def run(self, pool: Pool, stop: Callable[[], bool]) -> bool:
         """Run trials until the study has as many as it shall: -> False where a signal ended it."""
@@ -75,9 +78,12 @@ class Search:
                     self.propose(pool)
             if not pool.running:
                 return True
-            for job, _ in [*self.running.values()]:
-                self.report(job)
-            self.finish(pool.ended())
+            ended = pool.ended()
+            if ended or time.monotonic() >= self.next_report:
+                self.next_report = time.monotonic() + REPORT_SECONDS
+                for job, _ in [*self.running.values()]:
+                    self.report(job)
+            self.finish(ended)
             self.table.show(pool.running)
             time.sleep(POLL_SECONDS)
 
@@ -124,8 +130,8 @@ class Search:
     def report(self, job: Job) -> None:
         """Report the validations of a job since the last call, and stop it where the pruner says so."""
         name, (_, proposed) = job.trial.id, self.running[job.trial.id]
-        for row in read_rows(RunDir(self.sweep.run_dir(job.trial)).metrics)[0]:
-            if "valid_bpc" in row and row["step"] > self.reported.get(name, 0) and not job.pruned:
+        for row in read_validations(RunDir(self.sweep.run_dir(job.trial)).metrics):
+            if row["step"] > self.reported.get(name, 0) and not job.pruned:
                 self.reported[name] = row["step"]
                 proposed.report(row["valid_bpc"], row["step"])
                 if row["step"] < job.trial.config.train.steps and proposed.should_prune():

@@ -33,6 +33,13 @@ def read_rows(path: Path, last: float = math.inf) -> tuple[list[Row], int]:
     return rows, size
 
 
+def read_validations(path: Path) -> list[Row]:
+    """Read the rows of validations; a missing file has none. Raises UserError if the file cannot be read."""
+    with reading(path):
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [row for row in (parse_row(line) for line in lines if b'"valid_bpc"' in line) if row]
+
+
 def parse_row(line: bytes) -> Row | None:
     """Parse a line of metrics.jsonl; None if it is no whole row."""
     try:
