@@ -16,6 +16,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
 from rnnlm.evaluation.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -296,6 +297,10 @@ GENERATORS = (
     passages,
     drop_state,
     decay_vectors,
+    size_ladder,
+    ladder_seeds,
+    ladder_laws,
+    ladder_depth,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 
