@@ -134,7 +134,7 @@ class Search:
             if row["step"] > self.reported.get(name, 0) and not job.pruned:
                 self.reported[name] = row["step"]
                 proposed.report(row["valid_bpc"], row["step"])
-                if row["step"] < job.trial.config.train.steps and proposed.should_prune():
+                if row["step"] < (job.trial.config.train.steps or math.inf) and proposed.should_prune():
                     job.prune()
 
     def finish(self, ended: Sequence[tuple[Job, str]]) -> None:
@@ -143,8 +143,8 @@ class Search:
         for job, state in ended:
             _, proposed = self.running.pop(job.trial.id)
             if state == "done":
-                result = read_json(RunDir(self.sweep.run_dir(job.trial)).result)
-                self.study.tell(proposed, result["best_valid_bpc"])
+                bpc = read_json(RunDir(self.sweep.run_dir(job.trial)).result)["best_valid_bpc"]
+                self.study.tell(proposed, bpc, state=TrialState.FAIL if bpc is None else TrialState.COMPLETE)
             elif state == "pruned":
                 self.study.tell(proposed, state=TrialState.PRUNED)
             elif state == "failed":
@@ -155,6 +155,12 @@ class Search:
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         best = min(done, key=lambda trial: trial.value or math.inf, default=None)
         return None if best is None else str(best.user_attrs[ID])
+
+
+def check_validations(base: Config) -> None:
+    """Raise UserError where a config has no validations to report."""
+    if not base.eval.every:
+        raise UserError("--optuna judges trials by their validations, but eval.every=0 makes none: set it above 0.")
 
 
 def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.Study:
@@ -185,7 +191,7 @@ def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.
 def make_pruner(base: Config, name: str) -> optuna.pruners.BasePruner:
     """Build the pruner of a name, whose resource are the steps of a run."""
     if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=base.eval.every, max_resource=max(1, base.train.steps))
+        return optuna.pruners.HyperbandPruner(min_resource=base.eval.every, max_resource=base.train.steps or "auto")
     return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.NopPruner()
 
 

@@ -80,6 +80,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
         values.optuna, space, values.sampler, values.pruner, values.study, values.random_seed
     )
     source.check_space(options.space)
+    search.check_validations(source.base)
     if values.dry_run:
         print(f"{values.optuna} trials proposed by {values.sampler} in {' '.join(space)}")
         return 0

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from launch.folder import SweepDir
+from launch.sweep import Source
 from tests.conftest import ROOT, environment, leaves, rows, same_bits
 
 GRID = ["--grid", "model.hidden=6,8", "optim.learning_rate=1e-3,2e-3,4e-3"]
@@ -113,6 +114,7 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
         (["--optuna=3", "--space=model.hiden=1,2"], "no config key model.hiden"),
         (["--optuna=3", "--space=model.hidden=int:0:2"], "impossible"),
         (["--optuna=3", "--space=model.hidden=1,2", "--study=nonsense://x"], "cannot be opened"),
+        (["--optuna=3", "--space=model.hidden=1,2", "--config.eval.every=0"], "eval.every=0 makes none"),
         (["--optuna=3", "--space=model.hidden=1,2", "--seeds=2"], "does not go with --seeds"),
     ],
 )
@@ -206,3 +208,35 @@ def test_ctrl_c_saves_the_trials_and_the_same_command_goes_on(tmp_path, text_fil
     assert states(tmp_path) == {"hidden=6": "done", "hidden=8": "done"}
     first, second = starts(tmp_path)["hidden=6"]
     assert first == 0 < second
+
+
+@pytest.mark.slow
+def test_two_launchers_share_the_trials_of_a_sweep(tmp_path, text_file):
+    both = [start(tmp_path, text_file, *GRID) for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{out}\n{err}"
+    assert set(states(tmp_path).values()) == {"done"}
+    assert set(map(tuple, starts(tmp_path).values())) == {(0,)}
+
+
+@pytest.mark.slow
+def test_a_trial_can_be_run_alone(tmp_path, text_file):
+    folder = SweepDir(tmp_path / "s")
+    source = Source(str(ROOT / "tests/tiny.py"), [f"--config.data.files={text_file}"], False)
+    folder.write(
+        source.base, source.resolve([{"model.hidden": "6"}, {"optim.name": "sgd", "optim.learning_rate": "1e30"}]), ""
+    )
+
+    def trial(*words):
+        arguments = [sys.executable, "-m", "launch.trial", str(folder.path), *words]
+        return subprocess.run(arguments, cwd=ROOT, env=environment(), capture_output=True, text=True)
+
+    done = trial("hidden=6")
+    assert done.returncode == 0 and done.stdout == "hidden=6: done\n"
+    assert trial("--index=0").returncode == 0 and starts(tmp_path) == {"hidden=6": [0]}
+    failed = trial("--index=1")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    for words in (["nothing"], ["--index=2"], ["hidden=6", "--index=0"], []):
+        wrong = trial(*words)
+        assert wrong.returncode == 2 and wrong.stderr.startswith("trial: ")
