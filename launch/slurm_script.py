@@ -39,7 +39,8 @@ srun {srun} "${{prefix[@]}}" "$python" {command} &
 while kill -0 $! 2>/dev/null; do wait $!; done
 wait $!
 code=$?
-if [ "$again" ] && [ $code = 0 ]; then scontrol requeue "$job"; fi
+# 143: the TERM came before the training began, or while its end was evaluated.
+if [ "$again" ] && [[ $code = 0 || $code = 143 ]]; then scontrol requeue "$job"; fi
 exit $code
 """
 
