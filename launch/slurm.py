@@ -8,6 +8,7 @@
 docs/distributed.md explains the flags.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,8 +29,8 @@ from rnnlm.commands.train import given_config
 from rnnlm.config import Config
 from rnnlm.data.corpora import resolve
 from rnnlm.errors import UserError
-from rnnlm.runs.layout import RunDir, read_json, write_json
-from rnnlm.runs.metrics import read_rows
+from rnnlm.runs.layout import read_json, write_json
+from rnnlm.runs.status import read_status
 
 FROZEN = ".slurm-config.json"
 """Name of the file in a run folder that holds the config which was submitted."""
@@ -72,7 +73,7 @@ def run(argv: list[str]) -> int:
     job_dir = JobDir(folder)
     job_dir.refuse_queued()
     write_json(folder / FROZEN, config.as_saved())
-    print(f"job {job_dir.submit(script)}; python launch/slurm.py status {folder}")
+    print(f"job {job_dir.submit(script)}; python launch/slurm.py status {shlex.quote(str(folder))}")
     return 0
 
 
@@ -101,16 +102,16 @@ def submit_sweep(sweep: SweepDir, trials: Sequence[Trial], jobs: int, options: S
     job_dir.refuse_queued()
     tasks = open_tasks(sweep, trials)
     if not tasks:
-        return f"{sweep.path}: all {len(trials)} trials are done or have failed; --retry_failed runs these again"
+        return f"{sweep.path}: all {len(trials)} trials have ended; --retry_failed runs those again that have failed"
     array = f"{tasks}%{jobs}"
     script = array_script(sweep.path, arguments, options, sys.executable, array)
     number = job_dir.submit(script, [f"--array={array}"])
-    return f"job {number}; python launch/slurm.py status {sweep.path}"
+    return f"job {number}; python launch/slurm.py status {shlex.quote(str(sweep.path))}"
 
 
 def open_tasks(sweep: SweepDir, trials: Sequence[Trial]) -> str:
-    """Return the indices in the sweep of those of the trials that are neither done nor failed, as Slurm writes them."""
-    wanted = {trial.id for trial in trials if sweep.state(trial) not in ("done", "failed")}
+    """Return the indices in the sweep of those of the trials that are still to be run, as Slurm writes them."""
+    wanted = {trial.id for trial in trials if sweep.state(trial) in ("waiting", "stopped")}
     return ranges(i for i, trial in enumerate(sweep.trials()) if trial.id in wanted)
 
 
@@ -122,29 +123,25 @@ def status(argv: list[str]) -> int:
 
 def status_of_run(folder: Path) -> int:
     """Print how the run of a folder and its last job stand: -> 1 where the job has ended too early."""
-    numbers = JobDir(folder).numbers()
-    job = next((job for job in find_jobs(numbers[-1:])), None)
-    step, steps, done = progress(folder)
-    described = job.describe() if job else f"job {numbers[-1]} has ended"
-    print(f"{folder}: {'done at' if done else 'at'} step {step:,} of {steps:,}; {described}")
+    number = JobDir(folder).numbers()[-1]
+    job = next(iter(find_jobs([number])), None)
+    run, done = read_status(folder), is_done(folder)
+    reached = f"{'done at ' if done else ''}step {run.step:,}{f' of {run.steps:,}' if run.steps else ''}"
+    print(f"{folder}: {reached}; {job.describe() if job else f'job {number} has ended'}")
     if done or (job and not job.ended):
         return 0
-    log = folder / f"slurm-{numbers[-1]}.out"
+    log = folder / f"slurm-{number}.out"
     lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
-    print(*(f"    {line}" for line in lines), f"  its log: {log}; continue it by", sep="\n", end=" ")
-    print(f"python launch/slurm.py resubmit {folder}")
+    for line in lines:
+        print(f"    {line}")
+    print(f"  its log: {log}; python launch/slurm.py resubmit {shlex.quote(str(folder))} continues it")
     return 1
 
 
-def progress(folder: Path) -> tuple[int, int, bool]:
-    """Return the step of the run of a folder, its last step, and whether that is trained."""
-    run = RunDir(folder)
-    saved = [Config.from_saved(read_json(path)).train.steps for path in (folder / FROZEN, run.config) if path.exists()]
-    steps = next(filter(None, saved), 0)  # 0 is a budget of minutes, until the run has measured its speed
-    result = read_json(run.result) if run.result.exists() else {}
-    rows, _ = read_rows(run.metrics)
-    done = bool(result) and (not steps or result["step"] >= steps)
-    return (result["step"] if done else rows[-1]["step"] if rows else 0), steps, done
+def is_done(folder: Path) -> bool:
+    """Return whether the run of a folder has made all steps of the config that was submitted."""
+    run, steps = read_status(folder), Config.from_saved(read_json(folder / FROZEN)).train.steps
+    return run.state == "done" and run.step >= steps
 
 
 def status_of_sweep(folder: Path) -> int:
@@ -181,11 +178,11 @@ def resubmit(argv: list[str]) -> int:
         if is_sweep(folder):
             sweep = SweepDir(folder)
             for trial in sweep.trials():
-                sweep.forget_failure(trial)
+                sweep.forget_end(trial)
             array, side_by_side = open_tasks(sweep, sweep.trials()), job_dir.jobs()[-1]["options"][0].rpartition("%")[2]
             done, options = not array, [f"--array={array}%{side_by_side}"]
         else:
-            done = progress(folder)[2]
+            done = is_done(folder)
         print(f"{folder}: {'done' if done else f'job {job_dir.submit(options=options)}'}")
     return 0
 

@@ -79,7 +79,7 @@ class JobDir:
         if queued := self.in_queue():
             raise UserError(
                 f"{self.path} is in Slurm's queue already ({queued[0].describe()}): wait for it, or cancel it by "
-                f"`python launch/slurm.py cancel {self.path}`."
+                "launch/slurm.py cancel."
             )
 
     def submit(self, script: str = "", options: Sequence[str] = ()) -> str:

@@ -55,7 +55,9 @@ def missing() -> str:
 def cluster(folder: Path) -> Iterator[None]:
     """Run a Slurm with its files in a folder, to which Slurm's commands within the context speak."""
     with free_port() as controller, free_port() as node:
-        text = CONFIG.format(host=socket.gethostname().partition(".")[0], controller=controller, node=node, folder=folder)
+        text = CONFIG.format(
+            host=socket.gethostname().partition(".")[0], controller=controller, node=node, folder=folder
+        )
     for name in ("state", "spool"):
         (folder / name).mkdir()
     config = folder / "slurm.conf"

@@ -45,8 +45,11 @@ def wait_for_end(workdir):
 
 
 def test_a_job_of_two_processes_equals_one_process(tmp_path, text_file):
-    workdir = tmp_path / "a folder's $HOME, 50%"
-    submit(workdir, text_file, "--tasks=2", "--time=10", "--job_name=two.of_us-1")
+    workdir, text = tmp_path / 'a folder\'s $HOME, 50% "x"', tmp_path / 'it\'s $(a), "b" \\ #.txt'
+    text.write_bytes(text_file.read_bytes())
+    comment = 'it\'s $(a), "b" \\ #1, 50%'
+    number = submit(workdir, text, "--tasks=2", "--time=10", "--job_name=two.of_us-1", f"--sbatch=--comment={comment}")
+    assert f"Comment={comment} " in slurm("scontrol", "show", "job", number)
     train(tmp_path / "one", text_file, "--cpu_devices=1")
     log = wait_for_end(workdir)
     assert "done: step 30" in log and log.count("done") == 1
@@ -86,11 +89,9 @@ def test_a_run_that_meets_its_time_limit_saves_and_goes_on_by_itself(tmp_path, t
     assert "running" in launch("slurm.py", "status", tmp_path / "limited")
     assert f"{number} cancelled" in launch("slurm.py", "cancel", tmp_path / "limited")
     undisturbed.communicate(timeout=60)
-    both = [rows(tmp_path / name) for name in ("limited", "undisturbed")]
-    common = min(run[-1]["step"] for run in both)
+    limited, whole = (rows(tmp_path / name) for name in ("limited", "undisturbed"))
+    common = min(limited[-1]["step"], whole[-1]["step"])
     assert common > stopped + 100
-    assert [[row for row in run if row["step"] <= common] for run in both][0] == [
-        row for row in both[1] if row["step"] <= common
-    ]
+    assert [row for row in limited if row["step"] <= common] == [row for row in whole if row["step"] <= common]
     assert f"going on from step {stopped}" in wait_for_end(tmp_path / "limited")
     wait_until(lambda: "has ended (CANCELLED)" in launch("slurm.py", "status", tmp_path / "limited", code=1))
