@@ -95,3 +95,24 @@ def test_a_run_that_meets_its_time_limit_saves_and_goes_on_by_itself(tmp_path, t
     assert [row for row in limited if row["step"] <= common] == [row for row in whole if row["step"] <= common]
     assert f"going on from step {stopped}" in wait_for_end(tmp_path / "limited")
     wait_until(lambda: "has ended (CANCELLED)" in launch("slurm.py", "status", tmp_path / "limited", code=1))
+
+
+def test_an_array_of_trials_of_which_one_fails(tmp_path, text_file):
+    sweep = tmp_path / "rates"
+    args = ("--config=tests/tiny.py", f"--config.data.files={text_file}", "--name=rates", f"--dir={tmp_path}")
+    grid = ("--grid", "optim.learning_rate=1e-3,1e30", "seed=0,1")
+    out = launch("sweep.py", *args, "--on=slurm", "--jobs=2", "--requeue", *grid)
+    number = out.split()[1].rstrip(";")
+    assert "ArrayTaskThrottle=2" in slurm("scontrol", "show", "job", number)
+    assert f"{sweep} is in Slurm's queue already" in launch("sweep.py", *args, "--on=slurm", *grid, code=2)
+    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={number}").strip())
+    out = launch("slurm.py", "status", sweep, code=1)
+    assert out.count(": done") == 2 and out.count(": failed") == 2 and "the run has diverged" in out
+    train(tmp_path / "alone", text_file, "--config.optim.learning_rate=1e-3", "--config.seed=1")
+    same_bits(leaves(sweep / "learning_rate=0.001,seed=1", 30), leaves(tmp_path / "alone", 30))
+    before = (sweep / "learning_rate=0.001,seed=1" / "run.json").read_text()
+    again = launch("slurm.py", "resubmit", sweep)
+    assert f"{sweep}: job" in again
+    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={again.split()[-1]}").strip())
+    assert launch("slurm.py", "status", sweep, code=1).count(": failed") == 2
+    assert (sweep / "learning_rate=0.001,seed=1" / "run.json").read_text() == before
