@@ -161,8 +161,8 @@ def array_script(folder: Path, arguments: Sequence[str], options: SlurmOptions, 
 def job_script(folder: Path, log: str, shape: Sequence[str], command: str, options: SlurmOptions, python: str) -> str:
     """Return a batch script around a command in shell syntax. Raises UserError for a file or path of no use."""
     path = str(folder.absolute())
-    if not path.isprintable() or not str(Path.cwd()).isprintable():
-        raise UserError(f"{path!r} has characters that sbatch cannot read: name another folder.")
+    if not f"{path}{Path.cwd()}".isprintable() or "\\" in path:
+        raise UserError(f"{path!r} has characters that sbatch does not take: name another folder.")
     name = options.job_name or re.sub(r"[^A-Za-z0-9._-]", "-", folder.absolute().name)
     given: dict[str, object] = {"partition": options.partition, "account": options.account, "time": options.time}
     given |= {"constraint": options.constraint, "gpus-per-node": options.gpus, "cpus-per-task": options.cpus}

@@ -16,7 +16,7 @@ if not __package__:  # run as a file: the packages lie beside this one's folder
 
 from absl import flags
 
-from launch import axes, local, slurm
+from launch import axes, local, slurm, tpu
 from launch.axes import Overrides
 from launch.folder import SweepDir, check_name, shown
 from launch.jobs import Pool, share_out
@@ -57,6 +57,9 @@ def main(argv: list[str]) -> int:
             for command in sweep.commands(trial, values.eval):
                 print(shown(command))
         return 0
+    if values.on == "tpu":
+        pod = tpu.given_pod(values)
+        return tpu.run_sweep(pod, sweep.path, values.config, overrides, trials, run=not values.dry_run)
     options = slurm_options(values)
     if values.dry_run:
         print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=True), end="")
@@ -77,7 +80,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     """Search with Optuna on this machine: -> the exit code of the sweep."""
     given = [f"--{name}" for name in ("grid", "zip", "random") if lists[name]]
     given += [f"--{name}" for name in ("seeds", "retry_failed") if values[name].value]
-    given += ["--on=slurm"] if values.on != "local" else []
+    given += [f"--on={values.on}"] if values.on != "local" else []
     if given or not lists["space"]:
         what = f"does not go with {given[0]}" if given else "is without --space"
         raise UserError(f"--optuna {what}: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2.")
@@ -133,9 +136,10 @@ def define_flags(values: flags.FlagValues) -> None:
     pruner = "how Optuna ends trials early, by their validations"
     flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)
     flags.DEFINE_string("study", "", "URL of Optuna's database; study.db in the sweep's folder", flag_values=values)
-    flags.DEFINE_enum("on", "local", ["local", "slurm"], "where the trials run", flag_values=values)
+    flags.DEFINE_enum("on", "local", ["local", "slurm", "tpu"], "where the trials run", flag_values=values)
     flags.DEFINE_integer("jobs", 1, "trials side by side, which share the cores", lower_bound=1, flag_values=values)
     slurm_flags(values)
+    tpu.place_flags(values)
     split = "evaluate each trial on this split at its end"
     flags.DEFINE_enum("eval", "", ["", "train", "valid", "test"], split, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "print the commands, and write nothing", flag_values=values)

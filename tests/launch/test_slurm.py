@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch import slurm
@@ -99,6 +99,7 @@ def stubs(tmp_path_factory):
     return folder
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
 def test_values_pass_the_shell_unharmed(stubs, words):
     words = [*words, "a b'c\"d,e$HOME`f`\\ *~#!\n"]
@@ -128,7 +129,8 @@ def test_times_are_those_of_slurm(time, seconds):
         (["--nodes=0"], "nodes"),
         (["--site=/no/such/file"], "/no/such/file could not be read"),
         (["--config.model.hiden=3"], "did you mean model.hidden?"),
-        (["--workdir=a\nb"], "characters that sbatch cannot read"),
+        (["--workdir=a\nb"], "characters that sbatch does not take"),
+        (["--workdir=a\\b"], "characters that sbatch does not take"),
     ],
 )
 def test_a_mistake_submits_nothing(capsys, tmp_path, text_file, flags, complaint):
