@@ -56,7 +56,8 @@ def run(argv: list[str]) -> int:
     slurm_flags(values)
     node_flags(values)
     flags.DEFINE_bool("dry_run", False, "print the script, and submit nothing", flag_values=values)
-    overrides = parse_overrides("slurm run", values, argv, usage="--config=X.py --workdir=DIR --nodes=2 --gpus=4 ...")
+    usage = "--config=X.py --workdir=DIR --nodes=2 --gpus=4 ..."
+    overrides = parse_overrides("launch/slurm.py run", values, argv, usage, program="python")
     options = slurm_options(values)
     config = given_config(values, overrides)
     config, folder = replace(config, data=resolve(config.data)), run_dir(values)
@@ -189,7 +190,8 @@ def resubmit(argv: list[str]) -> int:
 
 def parse_folders(command: str, argv: list[str]) -> list[Path]:
     """Return the folders that a command names. Raises UserError where there is none, or one without a job."""
-    folders = [Path(word) for word in parse(f"slurm {command}", flags.FlagValues(), argv, len(argv), "DIR ...")]
+    verb = f"launch/slurm.py {command}"
+    folders = [Path(word) for word in parse(verb, flags.FlagValues(), argv, len(argv), "DIR ...", program="python")]
     if not folders:
         raise UserError(f"Name a folder, as in python launch/slurm.py {command} runs/X.")
     for folder in folders:

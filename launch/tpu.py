@@ -180,9 +180,10 @@ def main(argv: list[str]) -> int:
     values = flags.FlagValues()
     verb_flags(values, verb)
     if verb != "train":
-        parse(f"tpu {verb}", values, rest, usage="--tpu=NAME --zone=ZONE ...")
+        parse(f"launch/tpu.py {verb}", values, rest, usage="--tpu=NAME --zone=ZONE ...", program="python")
         return perform(COMMANDS[verb](given_pod(values)), values.run)
-    overrides = parse_overrides("tpu train", values, rest, usage="--tpu=NAME --zone=ZONE --config=X --workdir=DIR")
+    usage = "--tpu=NAME --zone=ZONE --config=X.py --workdir=DIR"
+    overrides = parse_overrides("launch/tpu.py train", values, rest, usage, program="python")
     check_config(values, overrides)
     more = [*([f"--data={values.data}"] if values.data else []), *(["--trust_code"] if values.trust_code else [])]
     line = train_line(values.config, values.workdir, [*overrides, *more])

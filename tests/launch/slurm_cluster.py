@@ -43,9 +43,13 @@ PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
+PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
+"""Where the daemons are, also for users whose own path lacks them."""
+
+
 def missing() -> str:
     """Return why no Slurm can be started here, "" if one can."""
-    programs = [name for name in ("slurmctld", "slurmd", "sbatch", "srun") if shutil.which(name) is None]
+    programs = [name for name in ("slurmctld", "slurmd", "sbatch", "srun") if shutil.which(name, path=PATH) is None]
     if programs:
         return f"there is no {programs[0]}: install slurm-wlm"
     return "" if os.geteuid() == 0 else "only root can start Slurm's daemons"
@@ -85,7 +89,8 @@ def cluster(folder: Path) -> Iterator[None]:
 def start(folder: Path, daemon: str) -> "subprocess.Popen[bytes]":
     """Start a daemon of Slurm in the foreground."""
     with (folder / f"{daemon}.out").open("wb") as out:
-        return subprocess.Popen([daemon, "-D"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        program = str(shutil.which(daemon, path=PATH))
+        return subprocess.Popen([program, "-D"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
 def slurm(*command: str) -> str:
