@@ -118,11 +118,12 @@ class Job:
         self.sweep.record_end(self.trial, "failed", command, code)
         return "failed"
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Have the job save what it has trained and end."""
+    def stop(self, forward: bool = True) -> None:
+        """Have the job save what it has trained and end; without `forward` its process has had the signal already."""
         self.stopping = True
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if forward:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGTERM)
 
     def prune(self) -> None:
         """Have the job end early, since others are better."""

@@ -16,10 +16,11 @@ if not __package__:  # run as a file: the packages lie beside this one's folder
 
 from absl import flags
 
-from launch import axes, local
+from launch import axes, local, slurm, tpu
 from launch.axes import Overrides
 from launch.folder import SweepDir, check_name, shown
 from launch.jobs import Pool, share_out
+from launch.slurm_script import slurm_flags, slurm_options
 from launch.table import Table
 from launch.trials import Trial, escape_texts, resolve_trials
 from rnnlm.commands.config_file import describe_failure, import_file, load_config
@@ -46,19 +47,30 @@ def main(argv: list[str]) -> int:
         raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
     source = Source(values.config, overrides, values.trust_code)
     sweep = SweepDir(Path(values.dir) / values.name)
-    share_out(values.jobs)  # refuses too many, before anything is written
+    if values.on == "local":
+        share_out(values.jobs)  # refuses too many, before anything is written
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
-    if values.dry_run:
+    if values.dry_run and values.on == "local":
         for trial in trials:
             for command in sweep.commands(trial, values.eval):
                 print(shown(command))
+        return 0
+    if values.on == "tpu":
+        pod = tpu.given_pod(values)
+        return tpu.run_sweep(pod, sweep.path, values.config, overrides, trials, run=not values.dry_run)
+    options = slurm_options(values)
+    if values.dry_run:
+        print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=True), end="")
         return 0
     trials = sweep.write(source.base, trials, values.eval)
     if values.retry_failed:
         for trial in trials:
             sweep.forget_end(trial)
+    if values.on == "slurm":
+        print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=False))
+        return 0
     table = Table(sweep, trials)
     finished = local.run(sweep, trials, values.jobs, table)
     return conclude(sweep, table, finished)
@@ -68,6 +80,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     """Search with Optuna on this machine: -> the exit code of the sweep."""
     given = [f"--{name}" for name in ("grid", "zip", "random") if lists[name]]
     given += [f"--{name}" for name in ("seeds", "retry_failed") if values[name].value]
+    given += [f"--on={values.on}"] if values.on != "local" else []
     if given or not lists["space"]:
         what = f"does not go with {given[0]}" if given else "is without --space"
         raise UserError(f"--optuna {what}: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2.")
@@ -124,7 +137,10 @@ def define_flags(values: flags.FlagValues) -> None:
     pruner = "how Optuna ends trials early, by their validations"
     flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)
     flags.DEFINE_string("study", "", "URL of Optuna's database; study.db in the sweep's folder", flag_values=values)
+    flags.DEFINE_enum("on", "local", ["local", "slurm", "tpu"], "where the trials run", flag_values=values)
     flags.DEFINE_integer("jobs", 1, "trials side by side, which share the cores", lower_bound=1, flag_values=values)
+    slurm_flags(values)
+    tpu.place_flags(values)
     split = "evaluate each trial on this split at its end"
     flags.DEFINE_enum("eval", "", ["", "train", "valid", "test"], split, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "print the commands, and write nothing", flag_values=values)

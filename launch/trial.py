@@ -7,6 +7,7 @@ SIGTERM and Ctrl-C have it save and end; the same command goes on. The exit code
 stopped, 1 where it has failed, and 75 (try again later) where another process is running it.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,7 +45,8 @@ def main(argv: list[str]) -> int:
             return TRY_AGAIN
         while not (ended := pool.ended()):
             if stop() and not job.stopping:
-                job.stop()
+                # Slurm signals all processes of a step, and a second signal would end the trial before it has saved.
+                job.stop(forward="SLURM_STEP_ID" not in os.environ)
             time.sleep(POLL_SECONDS)
     [(_, state)] = ended
     print(f"{trial.id}: {state}")

@@ -69,7 +69,7 @@ def format_help(values: flags.FlagValues) -> str:
 def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
     """Write flags as they are defined: --symbols-from as --symbols_from, old names as new ones.
 
-    Raises UserError where a flag is given twice, or under its old and its new name.
+    Raises UserError where a flag that holds one value is given twice, or a flag under its old and its new name.
     """
     words, given = [], dict[str, str]()
     for word in argv:
@@ -81,7 +81,7 @@ def rename_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
             if name in given and given[name] != spelled:
                 former = given[name] if spelled == name else spelled
                 raise UserError(f"--{former} is the old name of --{name}: give one of them.")
-            if name in given:
+            if name in given and not (name in values and isinstance(values[name], flags.MultiFlag)):
                 raise UserError(f"--{name} is given twice: leave out one of them.")
             given[name] = spelled
             word = f"--{name}{equals}{value}"
