@@ -20,7 +20,7 @@ from launch import axes, local, slurm, tpu
 from launch.axes import Overrides
 from launch.folder import SweepDir, check_name, shown
 from launch.jobs import Pool, share_out
-from launch.slurm_script import slurm_flags, slurm_options
+from launch.slurm_script import SlurmOptions, slurm_flags, slurm_options
 from launch.table import Table
 from launch.trials import Trial, escape_texts, resolve_trials
 from rnnlm.commands.config_file import describe_failure, import_file, load_config
@@ -52,17 +52,12 @@ def main(argv: list[str]) -> int:
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
-    if values.dry_run and values.on == "local":
-        for trial in trials:
-            for command in sweep.commands(trial, values.eval):
-                print(shown(command))
-        return 0
     if values.on == "tpu":
         pod = tpu.given_pod(values)
         return tpu.run_sweep(pod, sweep.path, values.config, overrides, trials, run=not values.dry_run)
     options = slurm_options(values)
     if values.dry_run:
-        print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=True), end="")
+        print(describe_dry_run(sweep, trials, values, options), end="")
         return 0
     trials = sweep.write(source.base, trials, values.eval)
     if values.retry_failed:
@@ -74,6 +69,14 @@ def main(argv: list[str]) -> int:
     table = Table(sweep, trials)
     finished = local.run(sweep, trials, values.jobs, table)
     return conclude(sweep, table, finished)
+
+
+def describe_dry_run(sweep: SweepDir, trials: Sequence[Trial], values: flags.FlagValues, options: SlurmOptions) -> str:
+    """Return what would be run: the script for Slurm, or else the commands of each trial, a line each."""
+    if values.on == "slurm":
+        return slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=True)
+    commands = [command for trial in trials for command in sweep.commands(trial, values.eval)]
+    return "".join(f"{shown(command)}\n" for command in commands)
 
 
 def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str]]], values: flags.FlagValues) -> int:
