@@ -146,6 +146,9 @@ def test_the_tree_of_packages_is_whole():
         shown.add(package + name.removesuffix("/") if name != package else name)
     modules = [p.relative_to(ROOT / "rnnlm") for p in (ROOT / "rnnlm").rglob("*.py") if not p.name.startswith("__")]
     assert shown == {str(path) for path in modules} | {f"{path.parts[0]}/" for path in modules if len(path.parts) > 1}
+    launchers = next(b.text for b in pages.read_blocks(DOCS / "architecture.md") if b.text.startswith("launch/"))
+    files = {p.name for p in (ROOT / "launch").glob("*.py") if not p.name.startswith("__")}
+    assert set(re.findall(r"^  (\w+\.py)", launchers, re.MULTILINE)) == files
 
 
 def test_the_names_of_the_flow_are_in_its_files():
