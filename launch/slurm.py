@@ -40,11 +40,10 @@ LOG_LINES = 3
 
 def main(argv: list[str]) -> int:
     """Run one command: -> its exit code, 1 where `status` finds a job that has ended too early."""
-    commands = {"run": run, "status": status, "cancel": cancel_all, "resubmit": resubmit}
-    if not argv or argv[0] not in commands:
+    if not argv or argv[0] not in COMMANDS:
         given = f", not {argv[0]!r}" if argv and argv[0] not in ("--help", "-h") else ""
-        raise UserError(f"Name what to do: {', '.join(commands)}{given}. launch/slurm.py run --help lists the flags.")
-    return commands[argv[0]](argv[1:])
+        raise UserError(f"Name what to do: {', '.join(COMMANDS)}{given}. launch/slurm.py run --help lists the flags.")
+    return COMMANDS[argv[0]](argv[1:])
 
 
 def run(argv: list[str]) -> int:
@@ -203,6 +202,9 @@ def parse_folders(command: str, argv: list[str]) -> list[Path]:
 def is_sweep(folder: Path) -> bool:
     """Return whether a folder holds a sweep."""
     return SweepDir(folder).file.exists()
+
+
+COMMANDS = {"run": run, "status": status, "cancel": cancel_all, "resubmit": resubmit}
 
 
 def run_main(argv: list[str]) -> int:

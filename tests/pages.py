@@ -235,6 +235,28 @@ def check_sweep(words: list[str]) -> None:
     assert out.getvalue()
 
 
+def check_slurm(words: list[str]) -> None:
+    """Write the script of a job, which is not submitted, or check that a command is one."""
+    from launch import slurm
+
+    if words[2] != "run":
+        assert words[2] in slurm.COMMANDS
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        Path("site.sh").touch()
+        assert slurm.main([*words[2:], "--dry_run"]) == 0
+    assert out.getvalue().startswith("#!/bin/bash\n")
+
+
+def check_tpu(words: list[str]) -> None:
+    """Print the commands for a pod, which are not run."""
+    from launch import tpu
+
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert tpu.main(words[2:]) == 0
+    assert "gcloud compute tpus" in out.getvalue()
+
+
 def check_help(words: list[str]) -> None:
     """Run a script with --help."""
     subprocess.run(["bash", ROOT / words[0], "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -253,6 +275,8 @@ LISTED: dict[str, tuple[str, Callable[[list[str]], None]]] = {
     "srun": ("needs a cluster", check_processes),
     "rnnlm train .* --coordinator=": ("needs other processes", check_processes),
     "python launch/sweep.py": ("starts processes", check_sweep),
+    "python launch/slurm.py": ("needs a cluster", check_slurm),
+    "python launch/tpu.py": ("only prints", check_tpu),
     "benchmarks/gpu.sh": ("needs a GPU", check_help),
     ".venv/bin/pytest": ("is run by the block that writes the test", check_tests),
 }

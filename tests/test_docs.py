@@ -119,7 +119,7 @@ def defined(node: ast.stmt) -> list[str]:
 
 @every_page
 def test_flags_and_keys_in_the_text_exist(page, capsys):
-    from launch import sweep
+    from launch import slurm, sweep, tpu
     from rnnlm.commands import main
     from rnnlm.config import default_values
 
@@ -127,11 +127,12 @@ def test_flags_and_keys_in_the_text_exist(page, capsys):
     for verb in main.VERBS:
         with pytest.raises(SystemExit):
             main.main([verb, "--help"])
-    for launcher in (sweep,):
+    verbs = [(slurm, "run"), *((tpu, verb) for verb in (*tpu.COMMANDS, "train"))]
+    for launcher, *words in ((sweep,), *verbs):
         with pytest.raises(SystemExit):
-            launcher.main(["--help"])
+            launcher.main([*words, "--help"])
     flags = set(re.findall(r"--(?:\[no\])?(\w+)", capsys.readouterr().out))
-    for flag in re.findall(r"`--(?:no(?!rmalize|vel))?([\w-]+)", text):
+    for flag in re.findall(r"`--(?:no(?!des|rmalize|vel))?([\w-]+)", text):
         assert flag.replace("-", "_") in flags | {"config", "help", "version"}, flag
     keys = {name for name, _ in default_values()}
     for key in re.findall(r"`((?:data|model|train|optim|eval|checkpoint|sample|log)\.\w+)[`=]", text):
