@@ -66,6 +66,10 @@ def run(argv: list[str]) -> int:
             f"A batch of {lanes} lanes cannot be split evenly over {options.processes} processes: choose a multiple of "
             "their number as train.batch, or fewer processes."
         )
+
+    from rnnlm.training.resume import open_run  # imports jax
+
+    open_run(folder, config, values.data)  # raises what the job would end with, and downloads a published text
     script = run_script(folder, run_arguments(config, folder, values.data, options), options, sys.executable)
     if values.dry_run:
         print(script, end="")

@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
         raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
     source = Source(values.config, overrides, values.trust_code)
     sweep = SweepDir(Path(values.dir) / values.name)
+    refuse_flags_of_others(values)
     if values.on == "local":
         share_out(values.jobs)  # refuses too many, before anything is written
     if values.optuna:
@@ -69,6 +70,21 @@ def main(argv: list[str]) -> int:
     table = Table(sweep, trials)
     finished = local.run(sweep, trials, values.jobs, table)
     return conclude(sweep, table, finished)
+
+
+def refuse_flags_of_others(values: flags.FlagValues) -> None:
+    """Raise UserError for a flag that the place where the trials run does not take."""
+    for place, define in {"slurm": slurm_flags, "tpu": tpu.place_flags}.items():
+        theirs = flags.FlagValues()
+        define(theirs)
+        for name in theirs if values.on != place else ():
+            if name in values and values[name].value != values[name].default:
+                raise UserError(f"--{name} is for --on={place}: leave it out, or give that.")
+    for name in ("eval", "retry_failed") if values.on == "tpu" else ():
+        if values[name].value:
+            raise UserError(
+                f"--{name} is not for --on=tpu: evaluate the runs by rnnlm eval, and run the command again."
+            )
 
 
 def describe_dry_run(sweep: SweepDir, trials: Sequence[Trial], values: flags.FlagValues, options: SlurmOptions) -> str:

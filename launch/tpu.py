@@ -201,8 +201,8 @@ def train_line(config: str, workdir: str, more: Sequence[str]) -> Command:
     """Return the words of `rnnlm train` on a worker. Raises UserError where the run folder is a relative path."""
     if not workdir.startswith("/"):
         raise UserError(
-            f"The run folder {workdir or '(none)'} is no absolute path: name one on a disk that all workers mount, as "
-            "in --workdir=/mnt/shared/runs/X."
+            f"The run folder {workdir or '(none)'} is no absolute path: name one on a disk that all workers mount, "
+            "such as /mnt/shared/runs/X."
         )
     return ["train", f"--config={config}", f"--workdir={workdir}", *more]
 

@@ -1,6 +1,8 @@
 """Scripts for Slurm are right word for word, values reach the command unharmed, and mistakes cost a sentence."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch import slurm
+from launch import slurm, sweep
+from launch.folder import SweepDir
 from launch.slurm_script import SlurmOptions, array_script, ranges, run_script, seconds_of
-from tests.conftest import ROOT
-from tests.launch.slurm_cluster import missing
+from tests.conftest import ROOT, environment
+from tests.launch.slurm_cluster import missing, wait_until
+from tests.test_run import last_complete_step
 
 HEAD = """\
 #!/bin/bash
@@ -138,6 +142,30 @@ def test_a_mistake_submits_nothing(capsys, tmp_path, text_file, flags, complaint
     args = ["run", "--config=tests/tiny.py", *workdir, f"--config.data.files={text_file}", *flags]
     assert complaint in refused(capsys, *args)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_job_would_refuse_is_refused_now(capsys, tmp_path, text_file):
+    args = ("run", "--config=tests/tiny.py", f"--workdir={tmp_path}")
+    assert "/no/such.txt" in refused(capsys, *args, "--config.data.files=/no/such.txt")
+    (tmp_path / "thesis.tex").touch()
+    assert "holds no run, but other files (thesis.tex)" in refused(capsys, *args, f"--config.data.files={text_file}")
+
+
+@pytest.mark.slow
+def test_a_trial_under_slurm_saves_upon_the_signal_that_its_processes_get(tmp_path, text_file):
+    """Slurm signals each process of a step, so the launcher must not signal the run a second time, which kills it."""
+    longer = ("--config.train.steps=100000", "--config.checkpoint.every=100000")
+    source = sweep.Source("tests/tiny.py", [f"--config.data.files={text_file}", *longer], trust_code=False)
+    folder = SweepDir(tmp_path / "s")
+    [trial] = folder.write(source.base, [source.trial({"seed": 1})], "")
+    command = [sys.executable, "-m", "launch.trial", str(folder.path), "--index=0"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment() | {"SLURM_STEP_ID": "0"})
+    run = folder.run_dir(trial)
+    wait_until(lambda: last_complete_step(run) > 50)
+    for pid in (json.loads((run / "lock").read_text())["pid"], process.pid):
+        os.kill(pid, signal.SIGTERM)
+    assert process.wait(60) == 0 and folder.state(trial) == "stopped"
+    assert "stopped at step" in folder.log(trial).read_text()
 
 
 def test_commands_want_a_folder_with_a_job(capsys, tmp_path):

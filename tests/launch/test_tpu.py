@@ -133,6 +133,22 @@ def test_a_mistake_costs_a_sentence(capsys, args, complaint):
     assert captured.out == "" and captured.err.startswith("tpu: ") and complaint in captured.err
 
 
+@pytest.mark.parametrize(
+    "flags, complaint",
+    [
+        (["--partition=gpu"], "--partition is for --on=slurm"),
+        (["--on=slurm", "--zone=z"], "--zone is for --on=tpu"),
+        (["--on=tpu", *POD, "--sbatch=--qos=x"], "--sbatch is for --on=slurm"),
+        (["--on=tpu", *POD, "--eval=test"], "--eval is not for --on=tpu"),
+        (["--on=tpu", *POD], "is no absolute path"),
+    ],
+)
+def test_a_sweep_refuses_flags_of_other_places(capsys, flags, complaint):
+    args = ["--config=tests/tiny.py", "--config.data.files=x", "--name=s", "--dry_run", *flags, "--grid", "seed=0,1"]
+    assert sweep.run_main(args) == 2
+    assert complaint in capsys.readouterr().err
+
+
 def test_a_machine_without_gcloud_is_said_so(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert tpu.run_main(["delete", *POD, "--run"]) == 2
