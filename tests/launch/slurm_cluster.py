@@ -1,4 +1,4 @@
-"""Start a real Slurm of one node from the distribution's packages, for tests: one controller and one node, no munge."""
+"""Start a real Slurm from the distribution's packages: a controller and two nodes on this machine, without munge."""
 
 import contextlib
 import os
@@ -21,13 +21,12 @@ CredType=cred/none
 # A requeued job waits until its credential has expired.
 AuthInfo=cred_expire=5
 SlurmctldPort={controller}
-SlurmdPort={node}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 # By default jobs that have become eligible wait for up to 30 s.
@@ -40,7 +39,9 @@ MpiDefault=none
 ReturnToService=2
 KillWait=20
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=2000 State=UNKNOWN
+# Both names are of this machine, so that processes on one node find those on the other by its name.
+NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs=8 RealMemory=2000 State=UNKNOWN
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs=8 RealMemory=2000 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -60,19 +61,19 @@ def missing() -> str:
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[None]:
     """Run a Slurm with its files in a folder, to which Slurm's commands within the context speak."""
-    with free_port() as controller, free_port() as node:
-        text = CONFIG.format(
-            host=socket.gethostname().partition(".")[0], controller=controller, node=node, folder=folder
-        )
-    for name in ("state", "spool"):
+    host = socket.gethostname().partition(".")[0]
+    with free_port() as controller, free_port() as first, free_port() as second:
+        text = CONFIG.format(host=host, controller=controller, first=first, second=second, folder=folder)
+    for name in ("state", f"spool-{host}", "spool-localhost"):
         (folder / name).mkdir()
     config = folder / "slurm.conf"
     config.write_text(text)
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(config)
-    daemons = [start(folder, name) for name in ("slurmctld", "slurmd")]
+    nodes = [("slurmd", "-N", name) for name in (host, "localhost")]
+    daemons = [start(folder, *command) for command in (("slurmctld",), *nodes)]
     try:
-        wait_until(lambda: slurm("sinfo", "--noheader", "--format=%T").strip() == "idle")
+        wait_until(lambda: slurm("sinfo", "--noheader", "--format=%D %T").strip() == "2 idle")
         yield
     finally:
         subprocess.run(["scancel", "--user=root", "--signal=KILL", "--full"], capture_output=True)
@@ -88,11 +89,11 @@ def cluster(folder: Path) -> Iterator[None]:
         os.environ.pop("SLURM_CONF") if before is None else os.environ.update(SLURM_CONF=before)
 
 
-def start(folder: Path, daemon: str) -> "subprocess.Popen[bytes]":
+def start(folder: Path, daemon: str, *options: str) -> "subprocess.Popen[bytes]":
     """Start a daemon of Slurm in the foreground."""
-    with (folder / f"{daemon}.out").open("wb") as out:
+    with (folder / f"{'-'.join((daemon, *options))}.out").open("wb") as out:
         program = str(shutil.which(daemon, path=PATH))
-        return subprocess.Popen([program, "-D"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        return subprocess.Popen([program, "-D", *options], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
 def slurm(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""Jobs in a real Slurm: several processes, requeued jobs, time limits, arrays, failures.
+"""Jobs in a real Slurm: several nodes, requeued jobs, time limits, arrays, failures.
 
 All jobs are submitted before the first test, since most of their time is spent waiting.
 """
@@ -69,7 +69,7 @@ def folder(tmp_path_factory, text_file):
     with cluster(tmp_path_factory.mktemp("slurm")):
         submit(folder / "limited", text, "--time=1", "--save_before=20", "--requeue", *ENDLESS)
         submit(folder / "requeued", text, "--requeue", "--site=tests/launch/site.sh", *LONG)
-        flags = ("--tasks=2", "--time=10", "--job_name=two.of_us-1", f"--sbatch=--comment={QUOTED} \\")
+        flags = ("--nodes=2", "--time=10", "--job_name=two.of_us-1", f"--sbatch=--comment={QUOTED} \\")
         submit(folder / QUOTED, text, *flags)
         sweep = (f"--config.data.files={text}", "--name=rates", f"--dir={folder}", "--on=slurm", "--jobs=2")
         launch("sweep.py", "--config=tests/tiny.py", *sweep, *SWEEP)
@@ -88,9 +88,10 @@ def test_a_requeued_job_ends_bit_for_bit_as_an_undisturbed_one(folder, text_file
     same_bits(leaves(requeued, 1500), leaves(undisturbed, 1500))
 
 
-def test_a_job_of_two_processes_equals_one_process(folder, text_file):
+def test_a_job_on_two_nodes_equals_one_process(folder, text_file):
     """The names of its folder and of its text, and a comment, hold quotes, a dollar, commas, spaces."""
-    assert f"Comment={QUOTED} \\ " in slurm("scontrol", "show", "job", number_of(folder / QUOTED))
+    described = slurm("scontrol", "show", "job", number_of(folder / QUOTED))
+    assert f"Comment={QUOTED} \\ " in described and "NumNodes=2" in described and "JobName=two.of_us-1" in described
     train(folder / "one", text_file, "--cpu_devices=1")
     wait_for_end(folder / QUOTED)
     assert log_of(folder / QUOTED).count("done: step 30") == 1
