@@ -20,7 +20,7 @@ if not __package__:  # run as a file: the packages lie beside this one's folder
 from absl import flags
 
 from launch.folder import SweepDir
-from launch.slurm_jobs import Job, JobDir, cancel, find_jobs
+from launch.slurm_jobs import JobDir, cancel, find_jobs
 from launch.slurm_script import SlurmOptions, array_script, node_flags, ranges, run_script, slurm_flags, slurm_options
 from launch.trials import Trial
 from rnnlm.commands.flags import data_flag, run_dir, workdir_flags
@@ -151,11 +151,11 @@ def is_done(folder: Path) -> bool:
 def status_of_sweep(folder: Path) -> int:
     """Print how the trials of a sweep and their jobs stand: -> 1 where one has failed."""
     sweep, job_dir = SweepDir(folder), JobDir(folder)
-    tasks: dict[str, Job] = {job.task: job for job in find_jobs(job_dir.numbers())}
+    tasks = {job.task: job for job in job_dir.in_queue()}
     failed = 0
     for i, trial in enumerate(sweep.trials()):
         state, job = sweep.state(trial), tasks.get(str(i))
-        shown = f"; {job.describe()}" if job and not job.ended else ""
+        shown = f"; {job.describe()}" if job else ""
         print(f"{sweep.run_dir(trial)}: {state}{shown}")
         if state == "failed":
             failed = 1

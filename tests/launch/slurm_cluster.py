@@ -73,7 +73,7 @@ def cluster(folder: Path) -> Iterator[None]:
     nodes = [("slurmd", "-N", name) for name in (host, "localhost")]
     daemons = [start(folder, *command) for command in (("slurmctld",), *nodes)]
     try:
-        wait_until(lambda: slurm("sinfo", "--noheader", "--format=%D %T").strip() == "2 idle")
+        wait_until(lambda: slurm("sinfo", "--noheader", "--format=%D %T").strip() == "2 idle", seconds=60)
         yield
     finally:
         subprocess.run(["scancel", "--user=root", "--signal=KILL", "--full"], capture_output=True)
