@@ -58,7 +58,7 @@ def format_help(values: flags.FlagValues) -> str:
     lines = []
     for name in sorted(set(values) - {"flagfile", "undefok"}):  # absl's own
         flag = values[name]
-        default = "" if flag.default in (None, "", False) else f" (default: {flag.default})"
+        default = "" if flag.default in (None, "", False, []) else f" (default: {flag.default})"
         head = f"  --{'[no]' if flag.boolean else ''}{name}"
         about = textwrap.wrap(f"{flag.help}{default}", 56)
         lines += [f"{head:23} {about[0]}"] if len(head) < 23 else [head, f"{'':23} {about[0]}"]
