@@ -147,7 +147,8 @@ def run_page(page: Path, tiny: Callable[[], Path]) -> None:
                 copy_runs(block.text, tiny, set(RUN.findall("".join(re.findall(r"rnnlm\.train\(.*", block.text)))))
                 run_python(block, namespace)
             for words in block.commands if block.language == "sh" else []:
-                trains = words[:2] == ["rnnlm", "train"] and any(word.startswith("--config=") for word in words)
+                trains = words[:2] == ["rnnlm", "train"] or words[1:3] == ["launch/slurm.py", "run"]
+            trains = trains and any(word.startswith("--config=") for word in words)
                 workdirs = " ".join(word for word in words if word.startswith("--workdir="))
                 copy_runs(" ".join(words), tiny, set(RUN.findall(workdirs)) if trains else set())
                 run_command(words)
