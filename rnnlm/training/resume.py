@@ -55,6 +55,7 @@ def train(
             if parallel.is_main():
                 stack.enter_context(lock_run_dir(workdir))
                 refuse_changed(workdir, existing, saved)
+        stack.enter_context(parallel.naming_lost_processes())
         console.say(trainer.describe())
         try:
             if not config.train.steps:
