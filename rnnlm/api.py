@@ -63,6 +63,7 @@ def train(
     parent = settings.train.init_from and os.path.abspath(Path(settings.train.init_from).expanduser())
     settings = replace(settings, data=resolve(settings.data), train=replace(settings.train, init_from=parent))
     devices.ensure_configured(settings.train.batch // settings.train.accumulate)
+    parallel.refuse_unequal_devices()
     devices.check_lanes(settings.train)
     return resume.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))
 

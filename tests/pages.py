@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +124,18 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dynamic, "TUNED_SEGMENTS", (20,))
     as_config = api.as_config
     patch.setattr(api, "as_config", lambda config: shrink(as_config(config)))
+    patch.setitem(sys.modules, "wandb", stand_in_for_wandb())
+
+
+def stand_in_for_wandb() -> ModuleType:
+    """Make a module that takes rows as wandb does, which is no dependency; the page says how the real one was tried."""
+
+    def log(row: dict[str, Any], step: int) -> None:
+        assert row["step"] == step
+
+    module = ModuleType("wandb")
+    module.init = lambda **options: contextlib.nullcontext(SimpleNamespace(log=log))  # type: ignore[attr-defined]
+    return module
 
 
 def train_tiny_run(place: Path) -> Path:
@@ -148,7 +161,7 @@ def run_page(page: Path, tiny: Callable[[], Path]) -> None:
                 run_python(block, namespace)
             for words in block.commands if block.language == "sh" else []:
                 trains = words[:2] == ["rnnlm", "train"] or words[1:3] == ["launch/slurm.py", "run"]
-            trains = trains and any(word.startswith("--config=") for word in words)
+                trains = trains and any(word.startswith("--config=") for word in words)
                 workdirs = " ".join(word for word in words if word.startswith("--workdir="))
                 copy_runs(" ".join(words), tiny, set(RUN.findall(workdirs)) if trains else set())
                 run_command(words)

@@ -182,6 +182,8 @@ def test_two_processes_equal_one(device_runs, tmp_path, text_file):
     assert [process.returncode for process in both] == [0, 0], ends
     assert "done: step 30" in ends[0][0] and "step" not in ends[1][0]
     near(device_runs / "1", workdir)
+    assert rows(device_runs / "2") == rows(workdir)  # one process of two devices gives the same bits
+    same_bits(leaves(device_runs / "2", 30), leaves(workdir, 30))
     # One process resumes the run of two.
     train(workdir, text_file, "--config.train.steps=35", "--cpu_devices=2")
     assert saved(workdir / "checkpoints")[-1] == 35

@@ -31,19 +31,12 @@ def device_flags(values: flags.FlagValues) -> None:
     )
 
 
-def configure_devices(
-    values: flags.FlagValues,
-    coordinator: str = "",
-    processes: int = 1,
-    process: int = 0,
-    lanes: int = 0,
-    threads: int = 0,
-) -> None:
-    """Set up this process for computing, as the flags and the further options of `rnnlm.configure` say."""
+def configure_devices(values: flags.FlagValues, **options: Any) -> None:
+    """Set up this process for computing, as the flags and further options of `rnnlm.configure` say."""
     from rnnlm.runtime import devices
 
     devices.tune_malloc()
-    devices.configure(values.cpu_devices, values.compile_cache, coordinator, processes, process, lanes, threads)
+    devices.configure(cpu_devices=values.cpu_devices, compile_cache=values.compile_cache, **options)
 
 
 def workdir_flags(values: flags.FlagValues, help_text: str = "a run folder") -> None:

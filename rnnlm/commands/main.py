@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from rnnlm.errors import UserError
-from rnnlm.runtime import signals
+from rnnlm.runtime import peers, signals
 
 USAGE = """rnnlm: recurrent language models in JAX/Flax
 
@@ -62,7 +62,7 @@ SMALLER = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line: -> its exit code, 2 for bad input."""
+    """Run one command line: -> its exit code, 2 for bad input, 75 where another process of the run was lost."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("--help", "-h", "help"):
         print(USAGE)
@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"rnnlm {rnnlm.__version__}")
         return 0
     with signals.interruptible(interrupted_message(argv[0])):
-        return run_verb(*argv)
+        peers.exit_code = run_verb(*argv)
+        return peers.exit_code
 
 
 def run_verb(name: str, *argv: str) -> int:
@@ -89,7 +90,7 @@ def run_verb(name: str, *argv: str) -> int:
         return code
     except UserError as error:
         print(f"rnnlm: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

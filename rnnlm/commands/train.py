@@ -6,6 +6,7 @@ from rnnlm.commands.flags import configure_devices, data_flag, device_flags, run
 from rnnlm.commands.overrides import apply_overrides, config_flag, parse_overrides, read_config
 from rnnlm.config import Config
 from rnnlm.errors import UserError
+from rnnlm.runtime import peers
 
 
 def main(argv: list[str]) -> int:
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> int:
     )
     flags.DEFINE_integer("processes", 1, "processes that train together", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0, flag_values=values)
+    join_timeout = "seconds in which all of them must have started"
+    flags.DEFINE_integer("join_timeout", peers.JOIN_SECONDS, join_timeout, lower_bound=1, flag_values=values)
     config = given_config(values, parse_overrides("train", values, argv))
     workdir = run_dir(values)
     if values.process >= values.processes or (values.processes > 1 and not values.coordinator):
@@ -33,6 +36,7 @@ def main(argv: list[str]) -> int:
         coordinator=values.coordinator,
         processes=values.processes,
         process=values.process,
+        join_timeout=values.join_timeout,
         lanes=config.train.batch // config.train.accumulate,
     )
 

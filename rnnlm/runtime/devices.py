@@ -14,6 +14,7 @@ from jax._src import xla_bridge  # jax has no public way to ask whether its back
 from rnnlm.config import TrainConfig
 from rnnlm.errors import UserError
 from rnnlm.files import cache_dir
+from rnnlm.runtime import peers
 from rnnlm.runtime.cpus import core_groups, cores
 
 # For loops of small products XLA's CPU scheduler and fusions cost more than they save (measured on JAX 0.10 at
@@ -44,15 +45,17 @@ def configure(
     process: int = 0,
     lanes: int = 0,
     threads: int = 0,
+    join_timeout: int = peers.JOIN_SECONDS,
 ) -> None:
     """Set devices, XLA flags and the cache of compiled programs, before anything starts jax's backend.
 
     Without an accelerator the CPU's cores are the devices: `cpu_devices` of them, 0 for as many physical cores as
     divide the `lanes` of a training batch. `compile_cache` keeps compiled programs in the user's cache folder. With a
     `coordinator` (host:port) `processes` processes train as one; "auto" takes address and numbers from the cluster
-    (Slurm, a TPU pod). `threads` share out large products on a CPU, 0 for one a core; their number, not that of the
-    cores, fixes the last bit of a sum. Warns where jax's backend has already started with other devices or threads,
-    which then stay. Raises UserError where the processes do not come together.
+    (Slurm, a TPU pod), and all must have started within `join_timeout` seconds. `threads` share out large products on a
+    CPU, 0 for one a core; their number, not that of the cores, fixes the last bit of a sum. Warns where jax's backend
+    has already started with other devices or threads, which then stay. Raises UserError where the processes do not
+    come together.
     """
     global configured
     devices = cpu_devices or (1 if coordinator else cores_for(lanes))
@@ -75,20 +78,8 @@ def configure(
     if threads:
         os.environ[XLA_THREADS] = str(threads)
     jax.config.update("jax_num_cpu_devices", devices)
-    if not coordinator:
-        return
-    # Preemption notices would swallow SIGTERM; the training loop listens to signals itself.
-    jax.config.update("jax_enable_preemption_service", False)
-    try:
-        if coordinator == "auto":
-            jax.distributed.initialize()
-        else:
-            jax.distributed.initialize(coordinator, processes, process)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"--coordinator={coordinator} did not bring the processes together ({error}): "
-            "give host:port of process 0, or auto under Slurm and on TPUs."
-        ) from None
+    if coordinator:
+        peers.join(coordinator, processes, process, join_timeout)
 
 
 def ensure_configured(lanes: int = 0, threads: int = 0) -> None:

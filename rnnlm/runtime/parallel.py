@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +19,13 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from rnnlm.errors import UserError
+from rnnlm.errors import LostProcessError, UserError
 
 AXIS = "data"
 Axes = tuple[int | None, ...]
 """An axis of each argument or result: 0 for split by lane, None for replicated."""
+COMMUNICATION = re.compile(r"gloo|nccl|coordination|connection|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED", re.IGNORECASE)
+"""What an error of communication between processes has in its text."""
 Tree = TypeVar("Tree")
 """A PyTree of arrays; a result has the structure of the argument."""
 
@@ -134,19 +137,30 @@ def gather(tree: Tree) -> Tree:
 
 
 def any_process(flag: bool) -> bool:
-    """Return whether any process of the run passes True. Raises UserError if processes cannot be reached."""
+    """Return whether any process of the run passes True. Raises LostProcessError if one cannot be reached."""
     return any_process_of([flag])[0]
 
 
 def any_process_of(flags: Sequence[bool]) -> list[bool]:
-    """Return for each flag whether any process of the run passes True. Raises UserError as `any_process` does."""
+    """Return for each flag whether any process passes True. Raises LostProcessError as `any_process` does."""
     return [bool(flag) for flag in np.any(gather_from_processes(np.array(flags)), axis=0).tolist()]
 
 
 def same_everywhere(value: object) -> bool:
-    """Return whether all processes of the run pass values of equal repr. Raises UserError as `any_process` does."""
+    """Return whether all processes pass values of equal repr. Raises LostProcessError as `any_process` does."""
     digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest(), np.uint8)
     return bool(np.all(gather_from_processes(digest) == digest))
+
+
+def refuse_unequal_devices() -> None:
+    """Raise UserError if the processes of the run have different numbers of devices; all of them find the same."""
+    owners = [device.process_index for device in jax.devices()]
+    counts = [owners.count(process) for process in range(processes())]
+    if len(set(counts)) > 1:
+        raise UserError(
+            f"The processes of this run have different numbers of devices ({', '.join(map(str, counts))}): start all "
+            "of them with the same --cpu_devices, or on machines with equally many accelerators."
+        )
 
 
 def refuse_difference(workdir: Path, what: str, value: object) -> None:
@@ -159,17 +173,22 @@ def refuse_difference(workdir: Path, what: str, value: object) -> None:
 
 
 def gather_from_processes(array: NDArray[Any]) -> NDArray[Any]:
-    """Gather an array [...] of each process: -> [processes, ...]. Raises UserError if they cannot be reached."""
+    """Gather an array [...] of each process: -> [processes, ...]. Raises LostProcessError if one cannot be reached."""
     if processes() == 1:
         return array[None]
-    try:
+    with naming_lost_processes():
         return np.asarray(multihost_utils.process_allgather(array))
-    except (RuntimeError, ValueError) as error:  # the types that jax and gloo raise
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"The processes of this run cannot reach each other ({reason}): one of them may have ended. See what "
-            "each of them says, and start all of them again."
-        ) from error
+
+
+@contextlib.contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Turn an error of jax's communication between processes in the block into LostProcessError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:  # the types that jax, gloo and NCCL raise
+        if processes() == 1 or not COMMUNICATION.search(str(error)):
+            raise
+        raise LostProcessError(" ".join(str(error).split())[:120]) from error
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ def train(
             if parallel.is_main():
                 stack.enter_context(lock_run_dir(workdir))
                 refuse_changed(workdir, existing, saved)
+        stack.enter_context(parallel.naming_lost_processes())
         console.say(trainer.describe())
         if config.model.params:
             console.say(width.describe(config.model, trainer.run_info["parameters"]))
