@@ -18,10 +18,10 @@ from pathlib import Path
 TINY = ("--config=configs/base.py", "--config.data.corpus=tinyshakespeare")
 EVERY = ("--config.eval.every={0}", "--config.checkpoint.every={0}", "--config.sample.every={0}")
 SHAPES = {
-    "quickstart": ("--config=configs/quickstart.py", "--config.train.steps=600", *EVERY, 200),
-    "charrnn": ("--config=configs/charrnn.py", "--config.train.steps=1200", *EVERY, 400),
-    "lstm": (*TINY, "--config.model.hidden=512", "--config.train.steps=120", *EVERY, 60),
-    "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=300", *EVERY, 100),
+    "quickstart": ("--config=configs/quickstart.py", "--config.train.steps=200", *EVERY, 100),
+    "charrnn": ("--config=configs/charrnn.py", "--config.train.steps=300", *EVERY, 150),
+    "lstm": (*TINY, "--config.model.hidden=512", "--config.train.steps=40", *EVERY, 20),
+    "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=200", *EVERY, 100),
 }
 """The flags of each shape; the number at the end is that of the steps between validations, saves and samples."""
 
