@@ -15,7 +15,7 @@ from rnnlm.nn import model, width
 from rnnlm.planning import accelerators, roofline
 from rnnlm.planning.accelerators import Accelerator
 from rnnlm.planning.compiled import step_bytes
-from rnnlm.planning.trial import Trial, run_trial
+from rnnlm.planning.trial import Trial, read_only_cache, run_trial
 from rnnlm.runs.layout import Row
 from rnnlm.runtime import parallel
 from rnnlm.schema import at_least
@@ -51,14 +51,15 @@ def make_plan(
     windows = TrainWindows(dataset.slice("train"), train.batch, train.window, train.drop_state, config.seed)
     schedule = optim.make_schedule(config.optim, train.steps, windows.steps_per_epoch)
     optimizer = optim.make_optimizer(config.optim, schedule, train.freeze)
-    if device:
-        speed = estimate_speed(config, vocab, optimizer, device)
-    else:
-        seconds = TRIAL_SECONDS if trial_seconds is None else trial_seconds
-        speed = trial_speed(config, run_trial(config, dataset, seconds)) if seconds else {}
-    plan = describe_size(config, dataset, windows.steps_per_epoch)
-    plan["memory"] = step_bytes(config, vocab, optimizer) | {"devices": parallel.count()}
-    plan["memory"] |= {"process_growth": speed.pop("process_growth", None)}
+    seconds = TRIAL_SECONDS if trial_seconds is None else trial_seconds
+    speed = estimate_speed(config, vocab, optimizer, device) if device else {}
+    with read_only_cache():
+        if seconds and not device:  # first, so that what is resident before is what a run has
+            speed = trial_speed(config, run_trial(config, dataset, seconds))
+        memory: Row = dict(step_bytes(config, vocab, optimizer))
+    memory |= {"devices": parallel.count(), "compiled_for": parallel.describe_devices()}
+    memory["process_growth"] = speed.pop("process_growth", None)
+    plan = describe_size(config, dataset, windows.steps_per_epoch) | {"memory": memory}
     plan |= {"speed": speed or None, "price": price, "scaling": []}
     if speed:
         plan |= total_time(plan)

@@ -32,11 +32,11 @@ def lines_of(plan: Row) -> Iterator[str]:
 def memory_lines(plan: Row) -> Iterator[str]:
     """Yield what a step takes on each device, and by how much the trial grew."""
     memory, speed = dict(plan["memory"]), plan["speed"]
-    growth, devices = memory.pop("process_growth"), memory.pop("devices")
+    growth, devices, names = (memory.pop(name) for name in ("process_growth", "devices", "compiled_for"))
     parts = ", ".join(f"{LABELS.get(name, name)} {megabytes(size)}" for name, size in memory.items() if size)
     total = sum(memory.values())
     where = "on one device" if devices == 1 else f"on each of {devices} devices"
-    yield line("memory", f"{megabytes(total)} {where}, by the step compiled for this CPU: {parts}")
+    yield line("memory", f"{megabytes(total)} {where}, by the step compiled for {names}: {parts}")
     if growth:
         yield line("", f"the process grows by {megabytes(growth)} at its peak (measured in the trial)")
     there = speed and speed.get("device_memory")

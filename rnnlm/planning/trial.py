@@ -36,11 +36,10 @@ class Trial:
 def run_trial(config: Config, dataset: Dataset, seconds: float) -> Trial:
     """Train for so many seconds, and validate, sample and save once, as a run does; nothing of it is kept.
 
-    The costs are those of a run that finds in the cache of compiled programs what is there now. Raises UserError if
-    the training cannot fit in memory, or fails.
+    Raises UserError if the training cannot fit in memory, or fails.
     """
     often = replace(config, checkpoint=replace(config.checkpoint, every=BETWEEN_SAVES))
-    with tempfile.TemporaryDirectory(prefix="rnnlm-plan-") as folder, read_only_cache():
+    with tempfile.TemporaryDirectory(prefix="rnnlm-plan-") as folder:
         trainer = Trainer(often, Path(folder), dataset, Console(False), None)
         vocab = len(dataset.text.vocabulary)
         footprint.refuse_too_large(config, vocab, trainer.optimizer)
@@ -64,7 +63,10 @@ def run_trial(config: Config, dataset: Dataset, seconds: float) -> Trial:
 
 @contextlib.contextmanager
 def read_only_cache() -> Iterator[None]:
-    """Have jax read the cache of compiled programs and add nothing to it, so that a trial changes no later run."""
+    """Have jax read the cache of compiled programs and add nothing to it.
+
+    So a trial finds there what the run will find, and its compilation takes as long.
+    """
     name = "jax_persistent_cache_min_compile_time_secs"
     least = getattr(jax.config, name)
     jax.config.update(name, float("inf"))

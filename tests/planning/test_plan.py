@@ -19,7 +19,7 @@ from rnnlm.planning.plan import make_plan, trial_speed
 from rnnlm.planning.trial import Trial
 from rnnlm.training import footprint, optim
 from rnnlm.training.budget import Costs
-from tests.conftest import tiny
+from tests.conftest import rnnlm, tiny
 from tests.training.test_footprint import bytes_of_xla
 
 
@@ -155,6 +155,13 @@ def test_the_command_line_prints_what_python_returns(text_file, capsys):
 def test_a_training_that_cannot_fit_is_refused_before_the_trial(text_file):
     with pytest.raises(UserError, match="Training needs at least .* of memory on each device"):
         make_plan(tiny(data__files=str(text_file), model__hidden=10**6), trial_seconds=1.0)
+
+
+@pytest.mark.slow
+def test_it_adds_nothing_to_the_cache_of_compiled_programs(text_file, tmp_path):
+    flags = ("--config=tests/tiny.py", f"--config.data.files={text_file}", "--trial_seconds=0.1", "--json")
+    rnnlm("plan", *flags, env={"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")})
+    assert not (tmp_path / "cache").exists() or not any((tmp_path / "cache").iterdir())
 
 
 @pytest.mark.slow

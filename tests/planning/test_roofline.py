@@ -71,6 +71,9 @@ def test_many_lanes_are_bound_by_their_products():
     config = tiny(model__hidden=1000, model__layers=1, train__batch=4096)
     flops = 8 * 4096 * 2 * 4_000_000 * 2
     assert parts_of(config)["time steps"] == pytest.approx(flops / (0.5 * 1e12))
+    head, gradients = 3 * 2 * 1000 * V, 2 * 4_000_000
+    whole = 8 * 4096 * (head + gradients) / (0.5 * 1e12)
+    assert parts_of(config)["products of whole windows"] == pytest.approx(whole)
 
 
 def test_pieces_read_the_weights_again_and_remat_runs_forward_twice():
