@@ -4,7 +4,7 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers take it for true; typing itself would take a fifth of the time of `rnnlm --help`
 if TYPE_CHECKING:
-    from rnnlm.api import baseline, compare, compress_online, configure, train
+    from rnnlm.api import baseline, compare, compress_online, configure, plan, train
     from rnnlm.config import Config
     from rnnlm.data.cache import clean_cache
     from rnnlm.data.describe import describe_text
@@ -32,6 +32,7 @@ MODULES = {
     "decompress": "language_model",
     "describe_text": "data.describe",
     "load": "language_model",
+    "plan": "api",
     "status": "runs.status",
     "train": "api",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "decompress",
     "describe_text",
     "load",
+    "plan",
     "status",
     "train",
 ]

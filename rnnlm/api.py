@@ -1,4 +1,4 @@
-"""Train and compare runs, score baselines, configure jax, compress without a trained model: the API besides `load`."""
+"""Train, plan and compare runs, score baselines, configure jax, compress untrained: the API besides `load`."""
 
 import itertools
 import os
@@ -18,6 +18,7 @@ from rnnlm.data.corpora import resolve
 from rnnlm.data.splits import Dataset
 from rnnlm.errors import UserError
 from rnnlm.evaluation.tally import Blocks, Tally
+from rnnlm.planning.plan import make_plan
 from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
 from rnnlm.runs import plot as plots
@@ -66,6 +67,23 @@ def train(
     parallel.refuse_unequal_devices()
     devices.check_lanes(settings.train)
     return resume.train(settings, workdir, Signals(), Console(show and parallel.is_main()), on_row, str(data))
+
+
+def plan(
+    config: ConfigLike,
+    accelerator: str = "",
+    trial_seconds: float | None = None,
+    price: float = 0.0,
+    link: float = 0.0,
+) -> Row:
+    """Say what the training of a config will take before it begins, as `rnnlm.planning.plan.make_plan` explains.
+
+    The growth of the process is measured where this process has not computed yet.
+    """
+    settings = as_config(config)
+    devices.ensure_configured(1 if accelerator else settings.train.batch // settings.train.accumulate)
+    devices.check_lanes(settings.train)
+    return make_plan(settings, accelerator, trial_seconds, price, link)
 
 
 def as_config(config: ConfigLike) -> Config:

@@ -100,6 +100,7 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     from rnnlm import api
     from rnnlm.data import corpora, published
     from rnnlm.evaluation import dynamic
+    from rnnlm.planning import plan
 
     text, texts = sample_text(), place / "texts"
     for folder in ("texts", "elsewhere", "notes"):
@@ -122,6 +123,7 @@ def prepare(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("RNNLM_DATA_DIR", str(texts))
     patch.setattr(corpora, "stdlib_files", lambda root: modules)
     patch.setattr(dynamic, "TUNED_SEGMENTS", (20,))
+    patch.setattr(plan, "TRIAL_SECONDS", 0.1)
     as_config = api.as_config
     patch.setattr(api, "as_config", lambda config: shrink(as_config(config)))
     patch.setitem(sys.modules, "wandb", stand_in_for_wandb())
@@ -195,7 +197,7 @@ def run_command(words: list[str]) -> None:
     if check:
         check(words)
     elif words[0] == "rnnlm":
-        computes = words[1] in ("train", "eval", "sample", "compress", "decompress")
+        computes = words[1] in ("train", "plan", "eval", "sample", "compress", "decompress")
         devices = ["--cpu_devices=1"] if computes and not any("--cpu_devices" in word for word in words) else []
         run_rnnlm([*words[1:], *devices])
     elif words[0] == "python":
@@ -276,6 +278,13 @@ def check_help(words: list[str]) -> None:
     subprocess.run(["bash", ROOT / words[0], "--help"], check=True, stdout=subprocess.DEVNULL)
 
 
+def check_shapes(words: list[str]) -> None:
+    """Check that the shapes are there."""
+    from benchmarks.plan import SHAPES
+
+    assert set(words[2:]) <= set(SHAPES)
+
+
 def check_tests(words: list[str]) -> None:
     """Check that the test file is there; `run_python` has run its tests."""
     assert Path(words[-1]).exists()
@@ -291,6 +300,7 @@ LISTED: dict[str, tuple[str, Callable[[list[str]], None]]] = {
     "python launch/sweep.py": ("starts processes", check_sweep),
     "python launch/slurm.py": ("needs a cluster", check_slurm),
     "python launch/tpu.py": ("only prints", check_tpu),
+    "python benchmarks/plan.py": ("takes minutes", check_shapes),
     "benchmarks/gpu.sh": ("needs a GPU", check_help),
     ".venv/bin/pytest": ("is run by the block that writes the test", check_tests),
 }

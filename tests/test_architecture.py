@@ -17,7 +17,7 @@ LADDER = [
     "evaluation",
     "runs generation",
     "training",
-    "compression",
+    "compression planning",
     "language_model api",
     "commands",
 ]

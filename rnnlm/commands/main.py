@@ -13,6 +13,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
 
   rnnlm train --config=configs/X.py --workdir=DIR [--config.model.hidden=512 ...]
       train a model; without --config continue the run that DIR holds
+  rnnlm plan --config=configs/X.py [--accelerator=H100] [--price=P]
+      parameters, FLOPs, memory, time and cost of a training before it begins
   rnnlm eval --workdir=DIR --split=test [--json]
       bits per character on a split of the text
   rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S
@@ -35,6 +37,7 @@ every config key, and rnnlm --version the version."""
 
 VERBS = {
     "train": "train.main",
+    "plan": "plan.main",
     "eval": "evaluate.main",
     "sample": "sample.main",
     "compress": "compress.main",
@@ -52,6 +55,7 @@ INTERRUPTED = {"train": " before training began: no run folder was made or chang
 SMALLER = {
     "train": "train with a lower model.hidden, train.batch or train.window, in a new folder; train.accumulate and "
     "train.remat save memory, too",
+    "plan": "plan with a lower model.hidden, train.batch or train.window, or without a trial (--trial_seconds=0)",
     "eval": "read fewer --lanes, or use fewer --cpu_devices",
     "sample": "draw fewer at once (--num)",
     "compress": "code fewer --lanes",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
@@ -62,3 +63,20 @@ def cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[int]:
                 prefix = "total_" if controllers else ""
                 cached = sum(int(stat.get(f"{prefix}{name}", 0)) for name in ("active_file", "inactive_file"))
                 yield int(limit) - int(used) + cached
+
+
+class ProcessBytes(NamedTuple):
+    """Hold the bytes of this process that are resident in memory, now and at their peak."""
+
+    resident: int
+    peak: int
+
+
+def process_bytes(proc: Path = Path("/proc")) -> ProcessBytes | None:
+    """Return the resident memory of this process; None where /proc does not tell."""
+    try:
+        lines = (proc / "self" / "status").read_text().splitlines()
+        kilobytes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+        return ProcessBytes(1024 * int(kilobytes["VmRSS"]), 1024 * int(kilobytes["VmHWM"]))
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

@@ -4,7 +4,7 @@ The run itself starts afresh after the measurement, so that its schedule knows t
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,66 @@ def measure_steps(trainer: "Trainer", began: float) -> int:
     checkpoints, which are tried here. All processes return the same number.
     """
     config, seconds = trainer.config, 60 * trainer.config.train.minutes
-    vocab = len(trainer.dataset.text.vocabulary)
+    costs = measure_costs(trainer, min(MEASURED_SECONDS, seconds / 20))
+    steps = costs.steps_within(seconds - (time.perf_counter() - began) - costs.compilation, config)
+    if steps < 1:
+        trainer.console.warn(
+            f"train.minutes={config.train.minutes:g} is less than compiling, validating and sampling take: the run has "
+            "one step. Give more minutes in a new folder."
+        )
+    steps = min_of_processes(max(1, steps))
+    between = costs.between_steps(config)
+    trainer.console.say(
+        f"train.minutes={config.train.minutes:g}: {steps:,} steps, at {1000 * costs.step:,.1f} ms a step and "
+        f"{between / (costs.step + between):.0%} of the time for validations, samples and checkpoints"
+    )
+    return steps
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Hold measured seconds: of compiling, and of one step, save, validation and sampling (0 where none is due).
+
+    `compilation` is that of the step, `first` what the first validation and the first samples take longer than others.
+    """
+
+    compilation: float
+    first: float
+    step: float
+    saving: float
+    validation: float
+    sampling: float
+
+    def between_steps(self, config: Config) -> float:
+        """Return the seconds of validations, samples and saves for each step."""
+        validating, sampling, saving = periods(config)
+        saves = max(1 / every for every in (saving, validating) if every)
+        return self.validation / (validating or 1) + self.sampling / (sampling or 1) + self.saving * saves
+
+    def steps_within(self, seconds: float, config: Config) -> int:
+        """Return how many steps fit into seconds, with a validation, a sample and a save at the last one."""
+        left = seconds - self.validation - self.sampling - self.saving
+        return int(left / (self.step + self.between_steps(config)))
+
+    def total(self, config: Config, steps: int) -> float:
+        """Return the seconds of a run of so many steps."""
+        due = {every: steps // every + (steps % every > 0) if every else 0 for every in periods(config)}
+        saves = max(due[config.checkpoint.every], due[config.eval.every])
+        often = due[config.eval.every] * self.validation + due[config.sample.every] * self.sampling
+        return self.compilation + self.first + steps * self.step + often + saves * self.saving
+
+
+def periods(config: Config) -> tuple[int, int, int]:
+    """Return the steps between validations, samples and checkpoints."""
+    return config.eval.every, config.sample.every, config.checkpoint.every
+
+
+def measure_costs(trainer: "Trainer", seconds: float) -> Costs:
+    """Measure what a run takes, with `seconds` of steps after their compilation, whose results are thrown away.
+
+    Validations and samples are measured where the config has them. All processes call it together.
+    """
+    config, vocab = trainer.config, len(trainer.dataset.text.vocabulary)
     begin = time.perf_counter()
     train_state = state_to_devices(config.model, state.create(config, vocab, trainer.optimizer))
     train_state, metrics = trainer.step(train_state, *trainer.batch(0))
@@ -79,28 +138,15 @@ def measure_steps(trainer: "Trainer", began: float) -> int:
             metrics = following
         jax.block_until_ready(metrics)
         step = (time.perf_counter() - begin) / count
-        count = max(MEASURED_STEPS, max_of_processes(int(min(MEASURED_SECONDS, seconds / 20) / step)))
+        count = max(MEASURED_STEPS, max_of_processes(int(seconds / step)))
 
-    saving, validation, sampling = save_seconds(trainer, train_state), 0.0, 0.0
+    saving, (compile_validation, validation) = save_seconds(trainer, train_state), (0.0, 0.0)
+    compile_sampling, sampling = 0.0, 0.0
     if config.eval.every and "valid" in trainer.dataset.splits:
-        validation = validation_seconds(trainer, train_state)
+        compile_validation, validation = validation_seconds(trainer, train_state)
     if config.sample.every and parallel.is_main():
-        sampling = sample_seconds(trainer, train_state)
-    left = seconds - (time.perf_counter() - began) - compilation
-    saves = max(1 / every for every in (config.checkpoint.every, config.eval.every) if every)
-    share = validation / (config.eval.every or 1) + sampling / (config.sample.every or 1) + saving * saves
-    steps = int((left - validation - sampling - saving) / (step + share))
-    if steps < 1:
-        trainer.console.warn(
-            f"train.minutes={config.train.minutes:g} is less than compiling, validating and sampling take: the run has "
-            "one step. Give more minutes in a new folder."
-        )
-    steps = min_of_processes(max(1, steps))
-    trainer.console.say(
-        f"train.minutes={config.train.minutes:g}: {steps:,} steps, at {1000 * step:,.1f} ms a step and "
-        f"{share / (step + share):.0%} of the time for validations, samples and checkpoints"
-    )
-    return steps
+        compile_sampling, sampling = sample_seconds(trainer, train_state)
+    return Costs(compilation, compile_validation + compile_sampling, step, saving, validation, sampling)
 
 
 def save_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
@@ -113,8 +159,8 @@ def save_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
     return time.perf_counter() - begin
 
 
-def validation_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
-    """Return the seconds of a validation, without its compilation."""
+def validation_seconds(trainer: "Trainer", train_state: state.TrainState) -> tuple[float, float]:
+    """Measure a validation: -> (seconds of its compilation, seconds without it)."""
     c, begin = trainer.config.eval, time.perf_counter()
     readings: list[tuple[float, float]] = []
     trainer.evaluator(
@@ -126,18 +172,22 @@ def validation_seconds(trainer: "Trainer", train_state: state.TrainState) -> flo
         progress=lambda share: readings.append((share, time.perf_counter())),
     )
     (share, first), (last_share, last) = readings[0], readings[-1]
-    return (last - first) / (last_share - share) if last_share > share else last - begin
+    if last_share <= share:
+        return 0.0, last - begin
+    seconds = (last - first) / (last_share - share)
+    return max(0.0, first - begin - share * seconds), seconds
 
 
-def sample_seconds(trainer: "Trainer", train_state: state.TrainState) -> float:
-    """Return the seconds of a sample at each temperature, without the compilation."""
+def sample_seconds(trainer: "Trainer", train_state: state.TrainState) -> tuple[float, float]:
+    """Measure a sample at each temperature: -> (seconds of the compilation, seconds without it)."""
     c, options = trainer.config.sample, SamplingOptions(seed=trainer.config.seed)
     params = trainer.sampler.stepper.inference_params(parallel.to_numpy(train_state.eval_params))
-    drawn, begin = min(c.length, 4 * CHUNK), 0.0
+    drawn, clock = min(c.length, 4 * CHUNK), [time.perf_counter()]
     for _ in range(2):  # the first one compiles
-        begin = time.perf_counter()
         list(trainer.sampler.chunks(params, trainer.prompt, drawn, options))
-    return (time.perf_counter() - begin) * len(c.temperatures) * c.length / drawn
+        clock.append(time.perf_counter())
+    first, second = np.diff(clock)
+    return max(0.0, float(first - second)), float(second) * len(c.temperatures) * c.length / drawn
 
 
 def max_of_processes(number: int) -> int:

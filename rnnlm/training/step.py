@@ -43,6 +43,14 @@ def train_step(
     config: Config, vocab: int, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """Compile a step over all devices, each with its own lanes: (state, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
+    compiled = mapped_step(config, vocab, optimizer)
+    return lambda state, *window: compiled(state.params, state._replace(params={}), *window)
+
+
+def mapped_step(
+    config: Config, vocab: int, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Return the step as pmap makes it: (params, state without params, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
     symbols = config.train.batch * config.train.window
     loss = partial(window_loss, model.apply(config.model, vocab), symbols)
     draws = draws_masks(config) or cell_of(config.model).random
@@ -69,8 +77,7 @@ def train_step(
 
     state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), 0, 0, 0)
     # The params are not donated: XLA's CPU code for an update in place goes one number at a time.
-    compiled = parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
-    return lambda state, *window: compiled(state.params, state._replace(params={}), *window)
+    return parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
 
 
 def draws_masks(config: Config) -> bool:

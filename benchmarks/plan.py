@@ -1,0 +1,76 @@
+"""Compare what `rnnlm plan` says with what the run then takes, in time and in memory.
+
+    python benchmarks/plan.py                   # all shapes
+    python benchmarks/plan.py gru lstm          # some of them
+
+Each line of JSON has what was planned, what was measured, and planned / measured. The memory of a run is the growth of
+the peak of its resident memory from the line that describes it, before it makes its state, to its end; its time is
+what its result.json says. The plan is made first, by a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TINY = ("--config=configs/base.py", "--config.data.corpus=tinyshakespeare")
+EVERY = ("--config.eval.every={0}", "--config.checkpoint.every={0}", "--config.sample.every={0}")
+SHAPES = {
+    "quickstart": ("--config=configs/quickstart.py", "--config.train.steps=200", *EVERY, 100),
+    "charrnn": ("--config=configs/charrnn.py", "--config.train.steps=300", *EVERY, 150),
+    "lstm": (*TINY, "--config.model.hidden=512", "--config.train.steps=40", *EVERY, 20),
+    "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=200", *EVERY, 100),
+}
+"""The flags of each shape; the number at the end is that of the steps between validations, saves and samples."""
+
+
+def flags_of(shape: str) -> list[str]:
+    """Return the flags of a shape."""
+    *flags, every = SHAPES[shape]
+    return [str(flag).format(every) for flag in flags]
+
+
+def compare(flags: list[str]) -> dict[str, float]:
+    """Plan a training and run it: -> seconds and bytes, planned and measured, and their ratios."""
+    command = [sys.executable, "-u", "-m", "rnnlm"]
+    planned = json.loads(subprocess.run([*command, "plan", "--json", *flags], check=True, stdout=-1).stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        bytes_, seconds = run([*command, "train", f"--workdir={folder}/run", *flags], Path(folder) / "run")
+    time, memory = 3600 * planned["hours"], planned["memory"]["process_growth"]
+    found = {"planned_seconds": time, "seconds": seconds, "time_ratio": time / seconds}
+    return found | {"planned_bytes": memory, "bytes": bytes_, "memory_ratio": memory / bytes_}
+
+
+def run(command: list[str], workdir: Path) -> tuple[int, float]:
+    """Train: -> (growth of the peak of resident memory in bytes, seconds)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    before = 0
+    for line in process.stdout:
+        if not before and " symbols a step on " in line:
+            before = resident_bytes(process.pid)
+    _, code, usage = os.wait4(process.pid, 0)
+    if code:
+        raise SystemExit(f"{' '.join(command)} ended with code {code}.")
+    return 1024 * usage.ru_maxrss - before, json.loads((workdir / "result.json").read_text())["seconds"]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
+def main() -> None:
+    """Compare the shapes that are named, or all."""
+    for shape in sys.argv[1:] or SHAPES:
+        if shape not in SHAPES:
+            raise SystemExit(f"There is no shape {shape}: the shapes are {', '.join(SHAPES)}.")
+        sys.stdout.write(json.dumps({"shape": shape} | compare(flags_of(shape))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
