@@ -30,6 +30,9 @@ Task = dict[str, Any]
 SHAPES = "1x128x50x50,2x256x50x50,1x1024x16x32"
 """LAYERSxHIDDENxBATCHxWINDOW, BATCH for each device; the last has a large gradient beside little work."""
 
+ALONE = ", no all-reduce"
+"""What the names of the ways to train end with in which each device keeps its gradient."""
+
 
 class Team:
     """Run the tasks of one training, one a process, in lockstep."""
@@ -55,7 +58,7 @@ def teams(shape: tuple[int, int, int, int], cpus: list[int]) -> dict[str, list[T
     base = size | {"peer": "ours_scale", "what": "train", "devices": 1, "join": {}, "reduce": True}
     ways = {"1 device": [base | {"batch": batch, "cpus": cpus[:1]}]}
     for reduce in (True, False):
-        end = "" if reduce else ", no all-reduce"
+        end = "" if reduce else ALONE
         two = base | {"batch": 2 * batch, "reduce": reduce}
         ways[f"2 devices{end}"] = [two | {"devices": 2, "cpus": cpus[:2]}]
         with socket.socket() as taken:
@@ -91,7 +94,7 @@ def describe(shape: tuple[int, int, int, int], times: dict[str, list[float]]) ->
         "bytes": 4 * model.count_params(settings, VOCAB),
         "ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
         "efficiency": {way: paired_ratio(times["1 device"], times[way]) for way in ways},
-        "all_reduce": {way: paired_ratio(times[way], times[f"{way}, no all-reduce"]) for way in ways},
+        "all_reduce": {way: paired_ratio(times[way], times[way + ALONE]) for way in ways},
     }
 
 

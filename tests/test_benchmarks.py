@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import contest, versus
+from benchmarks import contest, data_parallel, scale, versus
 from benchmarks.peers import ours
 from rnnlm.nn import model
 from rnnlm.nn.embed import embed
@@ -126,3 +126,33 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
     for wrong in ("--shapes=2x512", "--rounds=0", "--seconds=0", "--results=/no/such/folder/x.jsonl"):
         done = subprocess.run([*command, wrong], capture_output=True, text=True, env=environment())
         assert done.returncode == 2 and wrong.partition("=")[2] in done.stderr and "Traceback" not in done.stderr
+
+
+def test_weak_scaling_compares_steps_turn_by_turn():
+    times = {"1 device": [2.0, 2.0, 8.0]} | {
+        f"2 {what}{end}": [4.0 if end else 5.0] * 3 for what in ("devices", "processes") for end in ("", scale.ALONE)
+    }
+    row = scale.describe((2, 16, 4, 6), times)
+    assert row["bytes"] == 4 * model.count_params(ours.config(TASK).model, versus.VOCAB)
+    assert row["efficiency"]["2 devices"]["ratio"] == 0.4 and row["all_reduce"]["2 processes"]["ratio"] == 1.25
+
+
+@pytest.mark.slow
+def test_weak_scaling_runs(tmp_path):
+    command = [sys.executable, "benchmarks/scale.py", "--shapes=1x8x2x4", "--rounds=1", "--seconds=0.05"]
+    results = tmp_path / "scale.jsonl"
+    subprocess.run([*command, f"--results={results}"], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    (row,) = json.loads(results.read_text())["rows"]
+    assert len(row["ms"]) == 5 and all(ms > 0 for ms in row["ms"].values())
+
+
+def test_a_ring_takes_its_bytes_and_its_steps():
+    h100 = data_parallel.find("H100")
+    assert data_parallel.latency(h100, 8) == pytest.approx(14 * 3.4e-6)
+    assert data_parallel.latency(h100, 16) == pytest.approx(26 * 3.4e-6 + 4 * 14e-6)
+    assert data_parallel.all_reduce(h100, 8, 450_000_000) == pytest.approx(1.75 / 700 + 14 * 3.4e-6)
+
+
+def test_the_page_shows_the_table_of_data_parallelism():
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    assert all(f"| {' | '.join(row)} |" in page for row in data_parallel.table())
