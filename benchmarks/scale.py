@@ -98,14 +98,31 @@ def describe(shape: tuple[int, int, int, int], times: dict[str, list[float]]) ->
     }
 
 
+def page_table(result: dict[str, Any]) -> list[list[str]]:
+    """Return a line of scale.jsonl as the table of docs/distributed.md: milliseconds, efficiency and all-reduce."""
+    header = ["shape", "gradient", "1 device", "2 devices", "2 processes", "all-reduce, 2 devices", "2 processes"]
+    rows = [header]
+    for row in result["rows"]:
+        ms, sizes = row["ms"], f"{row['bytes'] / 1e6:.1f} MB"
+        steps = [f"{ms[way]:.0f} ms ({row['efficiency'][way]['ratio']:.0%})" for way in row["efficiency"]]
+        shares = [f"{1 - 1 / ratio['ratio']:.0%}" for ratio in row["all_reduce"].values()]
+        rows.append([row["shape"], sizes, f"{ms['1 device']:.0f} ms", *steps, *shares])
+    return rows
+
+
 def main() -> None:
-    """Parse the command line, and measure each shape."""
+    """Parse the command line, and measure each shape; with --table print the last result for the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=parse_shapes, default=SHAPES, help="LAYERSxHIDDENxBATCHxWINDOW,...")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each way to train")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of a turn")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "scale.jsonl")
+    parser.add_argument("--table", action="store_true", help="print the last result in Markdown, and measure nothing")
     args = parser.parse_args()
+    if args.table:
+        header, *rows = page_table(json.loads(args.results.read_text().splitlines()[-1]))
+        sys.stdout.write("".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows)))
+        return
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         parser.error("weak scaling over two devices needs two cores.")

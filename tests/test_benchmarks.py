@@ -156,3 +156,9 @@ def test_a_ring_takes_its_bytes_and_its_steps():
 def test_the_page_shows_the_table_of_data_parallelism():
     page = (ROOT / "docs" / "distributed.md").read_text()
     assert all(f"| {' | '.join(row)} |" in page for row in data_parallel.table())
+
+
+def test_the_page_shows_the_last_result_of_weak_scaling():
+    result = json.loads((ROOT / "benchmarks" / "results" / "scale.jsonl").read_text().splitlines()[-1])
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    assert all(f"| {' | '.join(row)} |" in page for row in scale.page_table(result))
