@@ -2,6 +2,7 @@
 
     python benchmarks/plan.py                   # all shapes
     python benchmarks/plan.py gru lstm          # some of them
+    python benchmarks/plan.py --clock=cpu       # by the CPU time of the processes, which other work hardly changes
 
 Each line of JSON has what was planned, what was measured, and planned / measured. The memory of a run is the growth of
 the peak of its resident memory from the line that describes it, before it makes its state, to its end; its time is
@@ -24,6 +25,9 @@ SHAPES = {
     "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=200", *EVERY, 100),
 }
 """The flags of each shape; the number at the end is that of the steps between validations, saves and samples."""
+ON_CPU_TIME = "import time; time.perf_counter = time.process_time; from rnnlm.commands.main import main; exit(main())"
+STARTS = {"wall": ("-m", "rnnlm"), "cpu": ("-c", ON_CPU_TIME)}
+"""How rnnlm is started on each clock."""
 
 
 def flags_of(shape: str) -> list[str]:
@@ -32,9 +36,9 @@ def flags_of(shape: str) -> list[str]:
     return [str(flag).format(every) for flag in flags]
 
 
-def compare(flags: list[str]) -> dict[str, float]:
+def compare(flags: list[str], clock: str = "wall") -> dict[str, float]:
     """Plan a training and run it: -> seconds and bytes, planned and measured, and their ratios."""
-    command = [sys.executable, "-u", "-m", "rnnlm"]
+    command = [sys.executable, "-u", *STARTS[clock]]
     planned = json.loads(subprocess.run([*command, "plan", "--json", *flags], check=True, stdout=-1).stdout)
     with tempfile.TemporaryDirectory() as folder:
         bytes_, seconds = run([*command, "train", f"--workdir={folder}/run", *flags], Path(folder) / "run")
@@ -45,13 +49,13 @@ def compare(flags: list[str]) -> dict[str, float]:
 
 def run(command: list[str], workdir: Path) -> tuple[int, float]:
     """Train: -> (growth of the peak of resident memory in bytes, seconds)."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    before = 0
-    for line in process.stdout:
-        if not before and " symbols a step on " in line:
-            before = resident_bytes(process.pid)
-    _, code, usage = os.wait4(process.pid, 0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        before = 0
+        for line in process.stdout:
+            if not before and " symbols a step on " in line:
+                before = resident_bytes(process.pid)
+        _, code, usage = os.wait4(process.pid, 0)
     if code:
         raise SystemExit(f"{' '.join(command)} ended with code {code}.")
     return 1024 * usage.ru_maxrss - before, json.loads((workdir / "result.json").read_text())["seconds"]
@@ -65,10 +69,12 @@ def resident_bytes(pid: int) -> int:
 
 def main() -> None:
     """Compare the shapes that are named, or all."""
-    for shape in sys.argv[1:] or SHAPES:
-        if shape not in SHAPES:
-            raise SystemExit(f"There is no shape {shape}: the shapes are {', '.join(SHAPES)}.")
-        sys.stdout.write(json.dumps({"shape": shape} | compare(flags_of(shape))) + "\n")
+    shapes = [word for word in sys.argv[1:] if not word.startswith("--clock=")]
+    clock = next((word.partition("=")[2] for word in sys.argv[1:] if word not in shapes), "wall")
+    for shape in shapes or SHAPES:
+        if shape not in SHAPES or clock not in STARTS:
+            raise SystemExit(f"{shape}, --clock={clock}: the shapes are {', '.join(SHAPES)}, the clocks wall and cpu.")
+        sys.stdout.write(json.dumps({"shape": shape, "clock": clock} | compare(flags_of(shape), clock)) + "\n")
         sys.stdout.flush()
 
 
