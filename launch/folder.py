@@ -15,7 +15,7 @@ from launch.axes import Overrides
 from launch.trials import Trial
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import make_folder
+from rnnlm.files import make_folder, reading, writing
 from rnnlm.runs.layout import Row, RunDir, read_json, write_json
 from rnnlm.runs.lock import is_held, is_locked
 from rnnlm.schema import differences
@@ -29,8 +29,7 @@ class SweepDir:
 
     `sweep.json` holds the base config, what is run of each trial and the list of trials; `trials/ID.json` the whole
     config of a trial, `ID/` its run folder, with what it printed in `trial.log`; `best.json` is the config of the best
-    trial of a search. Hidden files beside them tell which
-    trials have failed and which are claimed by a launcher.
+    trial of a search. Hidden files beside them tell which trials have failed and which are claimed by a launcher.
     """
 
     def __init__(self, path: Path):
@@ -63,8 +62,14 @@ class SweepDir:
         return [self.load_trial(entry["id"], entry["overrides"]) for entry in listed]
 
     def load_trial(self, trial_id: str, overrides: Overrides) -> Trial:
-        """Load the config of a trial. Raises UserError."""
-        return Trial(trial_id, overrides, Config.from_saved(read_json(self.configs / f"{trial_id}.json")))
+        """Load the config of a trial. Raises UserError where it is missing or damaged."""
+        file = self.configs / f"{trial_id}.json"
+        try:
+            return Trial(trial_id, overrides, Config.from_saved(read_json(file)))
+        except UserError as error:
+            raise UserError(
+                f"{file} is missing or damaged: restore it from a copy, or run the sweep's command again. ({error})"
+            ) from None
 
     @property
     def evaluated(self) -> str:
@@ -91,11 +96,19 @@ class SweepDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other launcher change the sweep within the context. Raises UserError for a folder of other files."""
+        """Let no other launcher change the sweep within the context.
+
+        Raises UserError for a folder of other files, or WriteError.
+        """
         self.refuse_foreign_files()
-        make_folder(self.claims)
-        with FileLock(self.claims / self.file.name, fallback_to_soft=False):
+        lock = FileLock(self.claims / self.file.name, fallback_to_soft=False)
+        with writing(self.path):
+            make_folder(self.claims)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def read_own(self, base: Config) -> Row | None:
         """Read sweep.json, None if there is none yet. Raises UserError where it is that of another config."""
@@ -108,7 +121,7 @@ class SweepDir:
         """Write the configs of trials, and list those that are not listed yet."""
         make_folder(self.configs)
         for trial in trials:
-            if not self.config(trial).exists():
+            if not self.has_config(trial):
                 write_json(self.config(trial), trial.config.as_saved())
         listed = saved["trials"] if saved else []
         ids = {entry["id"] for entry in listed}
@@ -117,12 +130,20 @@ class SweepDir:
         if content != saved:
             write_json(self.file, content)
 
+    def has_config(self, trial: Trial) -> bool:
+        """Return whether the config of a trial is there and sound."""
+        with suppress(UserError):
+            self.load_trial(trial.id, trial.overrides)
+            return True
+        return False
+
     def refuse_foreign_files(self) -> None:
         """Raise UserError where the folder exists and holds other things than a sweep."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: choose another --name or --dir.")
         if self.path.is_dir() and not self.file.exists():
-            found = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+            with reading(self.path):
+                found = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
             if found and found != [self.configs.name]:
                 raise UserError(f"{self.path} holds no sweep, but {', '.join(found[:3])}: choose another --name.")
 
@@ -165,15 +186,14 @@ class SweepDir:
     def claim(self, trial: Trial) -> FileLock | None:
         """Lock a trial for this launcher, None where another one has it.
 
-        The kernel frees the lock of a launcher that has died.
+        The kernel frees the lock of a launcher that has died. Raises WriteError.
         """
-        make_folder(self.claims)
         lock = FileLock(self.claims / trial.id, fallback_to_soft=False)
-        try:
+        with writing(self.claims), suppress(Timeout):
+            make_folder(self.claims)
             lock.acquire(blocking=False)
-        except Timeout:
-            return None
-        return lock
+            return lock
+        return None
 
     def record_end(self, trial: Trial, state: str, command: Sequence[str], code: int) -> None:
         """Record that a trial has failed or was pruned, and the exit code of its command."""
@@ -195,7 +215,9 @@ def read_sweep(file: Path) -> Row:
     if not file.exists():
         raise UserError(f"{file.parent} holds no sweep: name the folder that launch/sweep.py made, DIR/NAME.")
     sweep = read_json(file)
-    if sweep.get("version") != VERSION or not {"eval", "base", "trials"} <= sweep.keys():
+    listed = sweep.get("trials")
+    whole = isinstance(listed, list) and all(isinstance(t, dict) and {"id", "overrides"} <= t.keys() for t in listed)
+    if sweep.get("version") != VERSION or not {"eval", "base"} <= sweep.keys() or not whole:
         raise UserError(f"{file} is damaged, or of a newer version than {VERSION}: restore it, or use a newer rnnlm.")
     return sweep
 
