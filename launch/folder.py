@@ -18,6 +18,7 @@ from rnnlm.errors import UserError
 from rnnlm.files import make_folder, reading, writing
 from rnnlm.runs.layout import Row, RunDir, read_json, write_json
 from rnnlm.runs.lock import is_held, is_locked
+from rnnlm.runs.metrics import parse_row
 from rnnlm.schema import differences
 
 VERSION = 1
@@ -175,9 +176,18 @@ class SweepDir:
             return "running"
         if self.end(trial).exists():
             return str(read_json(self.end(trial))["state"])
-        if run.result.exists() and (not self.evaluated or run.results.exists()):
+        if run.result.exists() and self.is_evaluated(run):
             return "done"
         return "stopped" if run.run.exists() else "waiting"
+
+    def is_evaluated(self, run: RunDir) -> bool:
+        """Return whether a run has an evaluation on the split that the sweep asks for, if it asks for one."""
+        split = self.evaluated
+        if not split or not run.results.exists():
+            return not split
+        with reading(run.results):
+            rows = map(parse_row, run.results.read_bytes().splitlines(keepends=True))
+        return any(row.get("split") == split for row in rows if row)
 
     def is_running(self, trial_id: str) -> bool:
         """Return whether a launcher has a trial, or a process trains in its folder."""

@@ -53,3 +53,19 @@ def test_a_damaged_config_of_a_trial_is_named_and_written_again(sweep, source, t
         sweep.trials()
     sweep.write(source.base, trials, "")
     assert file.read_bytes() == whole and sweep.trials() == trials
+
+
+def test_a_trial_is_done_when_it_is_evaluated_on_the_split_of_the_sweep(sweep, source):
+    trial, _ = sweep.trials()
+    folder = sweep.run_dir(trial)
+    folder.mkdir()
+    (folder / "run.json").write_text("{}")
+    (folder / "result.json").write_text("{}")
+    assert sweep.state(trial) == "done"
+    sweep.write(source.base, [], "test")
+    assert sweep.state(trial) == "stopped"
+    (folder / "result.jsonl").write_text('{"split": "valid", "step": 30}\n')
+    assert sweep.state(trial) == "stopped"
+    with (folder / "result.jsonl").open("a") as file:
+        file.write('{"split": "test", "step": 30}\n')
+    assert sweep.state(trial) == "done"
