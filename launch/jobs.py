@@ -16,7 +16,7 @@ from filelock import FileLock
 from launch.folder import SweepDir
 from launch.trials import Trial
 from rnnlm.errors import UserError
-from rnnlm.files import make_folder
+from rnnlm.files import make_folder, writing
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.lock import is_locked
 from rnnlm.runtime.cpus import core_groups
@@ -66,7 +66,8 @@ class Job:
         self.commands = sweep.commands(trial)
         self.began = time.monotonic()
         self.stopping = self.pruned = False
-        make_folder(sweep.run_dir(trial))
+        with writing(sweep.run_dir(trial)):
+            make_folder(sweep.run_dir(trial))
         sweep.forget_end(trial)
         self.process = self.start(self.commands[0])
 
@@ -95,31 +96,31 @@ class Job:
         if code is None:
             return None
         command = self.commands.pop(0)
+        if code and is_locked(self.sweep.run_dir(self.trial)):
+            return self.end("elsewhere")
         if code:
-            return self.end(command, code)
+            return self.end("stopped" if self.stopping else "failed", command, code)
         trained = RunDir(self.sweep.run_dir(self.trial)).result.exists()
         if trained and self.commands and not self.stopping:
             self.process = self.start(self.commands[0])
             return None
-        self.claim.release()
         if trained and not self.commands:
-            return "done"
-        if self.pruned:
-            self.sweep.record_end(self.trial, "pruned", command, code)
-        return "pruned" if self.pruned else "stopped"
+            return self.end("done")
+        return self.end("pruned" if self.pruned else "stopped", command, code)
 
-    def end(self, command: Sequence[str], code: int) -> str:
-        """Release the claim on a trial whose command has failed, and record it: -> its state."""
+    def end(self, state: str, command: Sequence[str] = (), code: int = 0) -> str:
+        """Record the state of a trial if it does not show in its run folder, and release the claim on it: -> the state.
+
+        In this order, or else another launcher might run it again in between.
+        """
+        if state in ("failed", "pruned"):
+            self.sweep.record_end(self.trial, state, command, code)
         self.claim.release()
-        if is_locked(self.sweep.run_dir(self.trial)):
-            return "elsewhere"
-        if self.stopping:
-            return "stopped"
-        self.sweep.record_end(self.trial, "failed", command, code)
-        return "failed"
+        return state
 
     def stop(self, forward: bool = True) -> None:
         """Have the job save what it has trained and end; without `forward` its process has had the signal already."""
+        forward = forward and not self.stopping  # a second signal would end it before it has saved
         self.stopping = True
         if forward:
             with contextlib.suppress(ProcessLookupError):
@@ -151,10 +152,17 @@ def on_cores(share: Share) -> Iterator[None]:
 
 
 class Pool:
-    """Run jobs on shares of this machine."""
+    """Run jobs on shares of this machine; where the context ends with an error, they save and end too."""
 
     def __init__(self, sweep: SweepDir, jobs: int):
         self.sweep, self.free, self.running = sweep, share_out(jobs), list[Job]()
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self.stop()
 
     def start(self, trial: Trial) -> Job | None:
         """Start a trial on a free share, None where another process is running it."""

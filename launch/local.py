@@ -39,8 +39,8 @@ def run(sweep: SweepDir, trials: Sequence[Trial], jobs: int, table: Table) -> bo
 
     A trial that another process is running is waited for, and is run here if it does not get done there.
     """
-    pool, todo, next_look = Pool(sweep, jobs), list(trials), 0.0
-    with Stop() as stop, table:
+    todo, next_look = list(trials), 0.0
+    with Stop() as stop, table, Pool(sweep, jobs) as pool:
         while todo or pool.running:
             if stop():
                 table.end(pool.stop())

@@ -36,7 +36,7 @@ LISTS = ("grid", "zip", "random", "space")
 
 
 def main(argv: list[str]) -> int:
-    """Run, show or submit a sweep: -> its exit code, 1 where trials have failed."""
+    """Run, show or submit a sweep: -> its exit code, 1 where trials have failed or were stopped."""
     lists, others = split_lists(argv)
     values = flags.FlagValues()
     define_flags(values)
@@ -122,8 +122,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     sweep.write(source.base, [], values.eval)
     table = Table(sweep, total=values.optuna)
     searching = search.Search(sweep, source.base, source.trial, options, study, table)
-    pool = Pool(sweep, values.jobs)
-    with local.Stop() as stop, table:
+    with local.Stop() as stop, table, Pool(sweep, values.jobs) as pool:
         finished = searching.run(pool, stop)
     if best := searching.best():
         write_json(sweep.best, sweep.load_trial(best, {}).config.as_saved())
@@ -140,8 +139,11 @@ def conclude(sweep: SweepDir, table: Table, finished: bool) -> int:
         return signals.EXIT_CODE
     for trial in table.failures:
         print(f"failed: {sweep.run_dir(trial)}, see {sweep.log(trial).name} there; --retry_failed runs it again")
+    stopped = [name for name, state in table.states.items() if state == "stopped"]
+    for name in stopped:
+        print(f"stopped by a signal: {sweep.path / name}; the same command goes on with it")
     print(f"{report.write(sweep)}\nreport: {sweep.report}")
-    return 1 if table.failures else 0
+    return 1 if table.failures or stopped else 0
 
 
 def define_flags(values: flags.FlagValues) -> None:
