@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ Overrides: TypeAlias = dict[str, Any]
 
 ATTEMPTS = 1000
 """Draws of a trial after which its ranges are taken to have no other values."""
+RANGE = re.compile(r"[-+.e\d]+(:[-+.e\d]+){1,2}", re.IGNORECASE)
+"""Numbers between colons, which lack the kind of their range."""
 DIGITS = 3
 """Significant digits of a number drawn at random, so that ids stay short."""
 
@@ -32,6 +35,8 @@ def parse_values(word: str, flag: str) -> tuple[str, list[Any]]:
             values = json.loads(text)
         except ValueError as error:
             raise UserError(f'{flag} {word} is no JSON list ({error}): write it as {key}=\'["a","b"]\'.') from None
+    elif text.startswith("("):
+        raise UserError(f"{flag} {word} has brackets: write lists as JSON, as in {key}=[[64,32],[128,64]].")
     elif "" in values:
         raise UserError(f"{flag} {word} has an empty value: separate the values with single commas.")
     if not values:
@@ -97,6 +102,8 @@ def parse_range(word: str, flag: str) -> tuple[str, list[Any]]:
     key, _, text = word.partition("=")
     kind, *bounds = text.split(":")
     if kind not in ("log", "lin", "int"):
+        if RANGE.fullmatch(text):
+            raise UserError(f"{flag} {word} does not say how to draw: write log:{text}, lin:{text} or int:{text}.")
         return key, ["of", parse_values(word, flag)[1]]
     try:
         numbers = [int(bound) if kind == "int" else float(bound) for bound in bounds]

@@ -42,7 +42,9 @@ def main(argv: list[str]) -> int:
     define_flags(values)
     usage = "--config=X.py --name=NAME --grid KEY=V1,V2 ..."
     overrides = parse_overrides("launch/sweep.py", values, others, usage, program="python")
-    check_name(values.name or "")
+    if values.name is None:
+        raise UserError("--name is missing: give the sweep a name, as in --name=rates; its folder is DIR/NAME.")
+    check_name(values.name)
     if not values.config:
         raise UserError("--config is missing: give a config file, as in --config=configs/quickstart.py.")
     source = Source(values.config, overrides, values.trust_code)
@@ -50,6 +52,7 @@ def main(argv: list[str]) -> int:
     refuse_flags_of_others(values)
     if values.on == "local":
         share_out(values.jobs)  # refuses too many, before anything is written
+    refuse_unused(values, lists)
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
@@ -85,6 +88,15 @@ def refuse_flags_of_others(values: flags.FlagValues) -> None:
             raise UserError(
                 f"--{name} is not for --on=tpu: evaluate the runs by rnnlm eval, and run the command again."
             )
+
+
+def refuse_unused(values: flags.FlagValues, lists: dict[str, list[list[str]]]) -> None:
+    """Raise UserError for a flag that would change nothing without another one."""
+    needs = dict.fromkeys(("sampler", "pruner", "study"), "--optuna=N")
+    needs |= {} if lists["random"] else {"random_seed": "--random or --optuna"}
+    for name, needed in {} if values.optuna else needs.items():
+        if values[name].value != values[name].default:
+            raise UserError(f"--{name} has no effect without {needed}: add that, or leave it out.")
 
 
 def describe_dry_run(sweep: SweepDir, trials: Sequence[Trial], values: flags.FlagValues, options: SlurmOptions) -> str:
@@ -153,7 +165,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("dir", "runs", "folder of sweeps", flag_values=values)
     flags.DEFINE_integer("seeds", 0, "run each trial with so many seeds", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("random_seed", None, "seed of --random and of --sampler", flag_values=values)
-    flags.DEFINE_integer("optuna", 0, "search the ranges of --space with so many trials", flag_values=values)
+    flags.DEFINE_integer("optuna", 0, "search the ranges of --space with so many trials", lower_bound=0, flag_values=values)
     flags.DEFINE_enum("sampler", "tpe", ["tpe", "random"], "how Optuna proposes values", flag_values=values)
     pruner = "how Optuna ends trials early, by their validations"
     flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)
@@ -191,6 +203,8 @@ def split_lists(argv: Sequence[str]) -> tuple[dict[str, list[list[str]]], list[s
         if word.startswith("--") and name in LISTS:
             words = [value] if equals else []
             lists[name].append(words)
+        elif words is not None and word.startswith("-"):
+            raise UserError(f"{word!r} was not expected: flags are written --name=value.")
         elif words is not None:
             words.append(word)
         else:

@@ -71,6 +71,9 @@ def test_a_logarithmic_range_is_even_in_the_logarithm():
         (lambda: axes.sample(["3", "a=log:x:1"], 0), "is no range"),
         (lambda: axes.sample(["3", "a=1,2"], 0), "fewer than 3 different values"),
         (lambda: axes.sample(["3", "a=log:nan:1"], 0), "is no range"),
+        (lambda: axes.sample(["3", "a=1e-3:0.1"], 0), "write log:1e-3:0.1, lin:1e-3:0.1 or int:1e-3:0.1"),
+        (lambda: axes.sample(["3", "a=-1:1"], 0), "does not say how to draw"),
+        (lambda: axes.grid(["a=(1,2),(3,4)"]), "write lists as JSON"),
     ],
 )
 def test_what_cannot_be_listed_is_refused(make, message):

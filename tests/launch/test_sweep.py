@@ -109,6 +109,10 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
         (["--grid=model.hidden=1,2", "--name=a/b"], "--name is given twice"),
         (["--grid=model.hidden=1,2", "--jobs=4096"], "more than the"),
         (["--grid=model.hidden=1,2", "--seed=2"], "Unknown command line flag 'seed'"),
+        (["--grid=model.hidden=1,2", "--sampler=random"], "--sampler has no effect without --optuna=N"),
+        (["--grid=model.hidden=1,2", "--random_seed=1"], "--random_seed has no effect without --random or --optuna"),
+        (["--grid", "model.hidden=1,2", "-jobs=2"], "'-jobs=2' was not expected"),
+        (["--optuna=-3", "--space=model.hidden=1,2"], "--optuna=-3"),
         (["--space=model.hidden=1,2"], "add --optuna=N"),
         (["--optuna=3"], "is without --space"),
         (["--optuna=3", "--space=model.hiden=1,2"], "no config key model.hiden"),
@@ -128,6 +132,12 @@ def test_a_name_that_is_no_safe_folder_is_refused(tmp_path, text_file, name):
     words = [f"--name={name}" if word == "--name=s" else word for word in command(tmp_path, text_file, *GRID)]
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 2 and "no safe name" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_without_a_name_is_refused(tmp_path, text_file):
+    words = [word for word in command(tmp_path, text_file, *GRID) if word != "--name=s"]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2 and "--name is missing" in done.stderr and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
