@@ -1,9 +1,9 @@
 """Summarize runs that differ only in their seed: the mean and the spread of their bpc."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rnnlm.config import Config, unknown_key_message
 from rnnlm.errors import UserError
@@ -13,6 +13,7 @@ from rnnlm.schema import fields, flatten
 
 Values = tuple[tuple[str, Any], ...]
 """Config keys with their values."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
     """Return a row for each group, ready for JSON, with the config keys that tell the groups apart.
 
     `bpc` is the mean, `spread` the standard deviation between the runs, `lowest` and `highest` their range; where no
-    group has several runs, these are left out. `source` is validation where one of the runs has no evaluation.
+    group has several runs, these are left out. What training took is None where the runs of a group differ in it, but
+    for the mean seconds. `source` is validation where one of the runs has no evaluation.
     """
     rows = []
     several = any(len(group.runs) > 1 for group in groups)
     for group in groups:
-        scores, first = [run.bpc for run in group.runs], group.runs[0]
+        scores = [run.bpc for run in group.runs]
         between = {"spread": group.spread, "lowest": min(scores), "highest": max(scores)} if several else {}
         rows.append(
             {
@@ -80,12 +82,18 @@ def group_rows(groups: Sequence[Group]) -> list[Row]:
                 "bpc": group.bpc,
                 **between,
                 "worse_by": group.bpc - groups[0].bpc,
-                "parameters": first.parameters,
-                "symbols": first.symbols,
-                "flops": first.flops,
+                "parameters": common(run.parameters for run in group.runs),
+                "symbols": common(run.symbols for run in group.runs),
+                "flops": common(run.flops for run in group.runs),
                 "seconds": group.seconds,
                 "source": "validation" if any(run.validation for run in group.runs) else "eval",
                 "names": [run.name for run in group.runs],
             }
         )
     return rows
+
+
+def common(values: Iterable[T]) -> T | None:
+    """Return the value that all are equal to, None where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None

@@ -48,6 +48,12 @@ def test_grouping_by_another_key_leaves_the_seeds_apart():
     ]
 
 
+def test_what_differs_within_a_group_is_not_told_of_it():
+    made = [dataclasses.replace(run, parameters=run.config.model.hidden) for run in runs()]
+    assert [row["parameters"] for row in group_rows(group_runs(made))] == [8, 4]
+    assert [row["parameters"] for row in group_rows(group_runs(made, "model.hidden"))] == [None] * 3
+
+
 def test_a_key_that_does_not_exist_is_refused():
     with pytest.raises(UserError, match="did you mean seed"):
         group_runs(runs(), "sed")
