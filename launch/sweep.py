@@ -165,7 +165,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("dir", "runs", "folder of sweeps", flag_values=values)
     flags.DEFINE_integer("seeds", 0, "run each trial with so many seeds", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("random_seed", None, "seed of --random and of --sampler", flag_values=values)
-    flags.DEFINE_integer("optuna", 0, "search the ranges of --space with so many trials", lower_bound=0, flag_values=values)
+    search = "search the ranges of --space with so many trials"
+    flags.DEFINE_integer("optuna", 0, search, lower_bound=0, flag_values=values)
     flags.DEFINE_enum("sampler", "tpe", ["tpe", "random"], "how Optuna proposes values", flag_values=values)
     pruner = "how Optuna ends trials early, by their validations"
     flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"], pruner, flag_values=values)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from launch.folder import SweepDir
 from launch.trials import Trial
+from rnnlm.runs.columns import shorten
 from rnnlm.runs.layout import RunDir, read_json
 from rnnlm.runs.status import Status, read_status
 
@@ -22,6 +23,10 @@ SECONDS = 1.0
 """Seconds between two looks at the metrics of running trials."""
 LINES = 4
 """Lines of the terminal that the table leaves free."""
+LEAST_OF_ID = 10
+"""Characters of an id that the table keeps, however narrow the terminal is."""
+NUMBERS = 42
+"""Characters of a line that the table leaves for the columns beside the id."""
 FAILURE_LINES = 3
 """Last lines of its log that are shown of a trial that has failed."""
 
@@ -99,8 +104,9 @@ class Table:
         for name in ("trial", "step", "bpc", "symbols/s", "left"):
             table.add_column(name, justify="left" if name == "trial" else "right", overflow="ellipsis", no_wrap=True)
         statuses = [read_status(self.sweep.run_dir(job.trial)) for job in running]
-        for job, status in list(zip(running, statuses, strict=True))[: max(1, self.console.height - LINES)]:
-            table.add_row(*map(Text, describe(job.trial.id, status)))
+        names = shorten([job.trial.id for job in running], max(LEAST_OF_ID, self.console.width - NUMBERS))
+        for name, status in list(zip(names, statuses, strict=True))[: max(1, self.console.height - LINES)]:
+            table.add_row(*map(Text, describe(name, status)))
         counts = Counter(self.states.values())
         words = [f"{counts[state]} {state}" for state in ("done", "failed", "pruned", "stopped") if counts[state]]
         waiting = max(self.total, len(self.states)) - sum(counts.values()) + counts["waiting"] - len(running)

@@ -118,9 +118,9 @@ def shorten(names: Sequence[str], most: int) -> list[str]:
 
     The folder that all lie in is left out, and the place of the cut is the one nearest to the middle.
     """
-    if max(map(len, names)) > most and len(folders := {name.rpartition("/")[0] for name in names}) == 1:
+    if max(map(len, names), default=0) > most and len(folders := {name.rpartition("/")[0] for name in names}) == 1:
         names = [name[len(min(folders)) :].lstrip("/") for name in names]
-    for length in range(most, max(map(len, names))):
+    for length in range(most, max(map(len, names), default=0)):
         for tail in sorted(range(length), key=lambda tail: abs(2 * tail - length)):
             cut = [n if len(n) <= length else f"{n[: length - tail - 1]}…{n[len(n) - tail :]}" for n in names]
             if len(set(cut)) == len(set(names)):
