@@ -17,6 +17,7 @@ from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import Group, group_rows, group_runs
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.metrics import read_validations
+from rnnlm.runs.power_law import LAW_POINTS
 from rnnlm.runs.status import read_status
 from rnnlm.schema import flatten
 
@@ -131,8 +132,12 @@ def draw_key(ax: "Axes", runs: Sequence[Run], key: str, keys: Sequence[str]) -> 
 
 
 def draw_cost(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
-    """Draw bpc against what a run costs, with a power law of all runs; they were all trained by one launcher."""
-    plot.plot_groups(ax, runs, cost, laws=(*plot.LAW_COSTS, "seconds"))
+    """Draw bpc against what a run costs, with a power law of all runs.
+
+    There is one of seconds only where FLOPs differ, too, or else it would be of how busy the machine was.
+    """
+    several = len({run.flops for run in runs}) >= LAW_POINTS
+    plot.plot_groups(ax, runs, cost, laws=(*plot.LAW_COSTS, "seconds") if several else plot.LAW_COSTS)
     ax.set_ylabel("bits per character")
 
 
