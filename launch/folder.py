@@ -193,6 +193,10 @@ class SweepDir:
         """Return whether a launcher has a trial, or a process trains in its folder."""
         return is_held(self.claims / trial_id) or is_locked(self.path / trial_id)
 
+    def has_survived(self, trial_id: str) -> bool:
+        """Return whether a process trains in a trial's folder, but no launcher has the trial."""
+        return is_locked(self.path / trial_id) and not is_held(self.claims / trial_id)
+
     def claim(self, trial: Trial) -> FileLock | None:
         """Lock a trial for this launcher, None where another one has it.
 

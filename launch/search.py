@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from launch.axes import Overrides, parse_range
 from launch.folder import SweepDir
 from launch.jobs import POLL_SECONDS, Job, Pool
+from launch.local import LOOK_SECONDS
 from launch.table import Table
 from launch.trials import Trial, approximate_id
 from rnnlm.config import Config
@@ -65,7 +66,10 @@ class Search:
         self.next_report = 0.0
 
     def run(self, pool: Pool, stop: Callable[[], bool]) -> bool:
-        """Run trials until the study has as many as it shall: -> False where a signal ended it."""
+        """Run trials until the study has as many as it shall: -> False where a signal ended it.
+
+        A trial whose launcher was killed is waited for as long as its process trains on, and then continued here.
+        """
         orphans = self.find_orphans()
         while True:
             if stop():
@@ -77,7 +81,9 @@ class Search:
                 else:
                     self.propose(pool)
             if not pool.running:
-                return True
+                orphans = self.find_orphans()
+                if not orphans and not self.has_survivors():
+                    return True
             ended = pool.ended()
             if ended or time.monotonic() >= self.next_report:
                 self.next_report = time.monotonic() + REPORT_SECONDS
@@ -85,7 +91,7 @@ class Search:
                     self.report(job)
             self.finish(ended)
             self.table.show(pool.running)
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS if pool.running or orphans else LOOK_SECONDS)
 
     def count(self) -> int:
         """Return the trials of the study, those of other workers included."""
@@ -118,6 +124,12 @@ class Search:
             if name is None and (datetime.datetime.now() - started).total_seconds() > UNNAMED_SECONDS:
                 self.study.tell(frozen.number, state=TrialState.FAIL)
         return orphans
+
+    def has_survivors(self) -> bool:
+        """Return whether a process trains a trial of the study though its launcher is gone."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        names = [trial.user_attrs[ID] for trial in trials if ID in trial.user_attrs]
+        return any(self.sweep.has_survived(name) for name in names)
 
     def adopt(self, pool: Pool, frozen: FrozenTrial) -> None:
         """Go on with a trial whose worker is gone."""

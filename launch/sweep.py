@@ -138,7 +138,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
         finished = searching.run(pool, stop)
     if best := searching.best():
         write_json(sweep.best, sweep.load_trial(best, {}).config.as_saved())
-        print(f"config of the best trial: {sweep.best}")
+        print(f"{sweep.best}: the config of {best}, which has the best validation of all")
     return conclude(sweep, table, finished)
 
 

@@ -34,6 +34,20 @@ def test_ranges_become_distributions_within_their_bounds():
 
 
 @pytest.mark.slow
+def test_a_trial_that_outlives_its_launcher_is_told_to_the_study(tmp_path, text_file):
+    arguments = [*SPACE, "--optuna=1", "--config.train.steps=400", "--config.eval.every=200"]
+    process = start(tmp_path, text_file, *arguments)
+    while not list((tmp_path / "s").glob("0000*/metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    sweep(tmp_path, text_file, *arguments)
+    [trial] = trials(tmp_path)
+    assert trial.state.name == "COMPLETE" and [steps[0] for steps in starts(tmp_path).values()] == [0]
+
+
+@pytest.mark.slow
 def test_a_search_continues_after_a_kill_and_its_best_config_reproduces_its_bpc(tmp_path, text_file):
     arguments = [*SPACE, "--optuna=6", "--config.train.steps=150", "--random_seed=1"]
     process = start(tmp_path, text_file, *arguments)
