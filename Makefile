@@ -26,7 +26,7 @@ pytest: $(VENV)/installed
 
 # Run the tests that take minutes.
 test-slow: $(VENV)/installed
-	$(BIN)/pytest -m slow -n0
+	$(BIN)/pytest -m slow
 
 # Compare speed and memory with PyTorch and flax; WHAT=train,sample,compile,memory,read,quality selects benchmarks. With
 # AGAINST=DIR compare the speed with another checkout of rnnlm, such as an older commit; WHAT=train,sample,compile,read.
