@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from rnnlm.runs.power_law import PowerLaw, fit_power_law
@@ -140,6 +141,9 @@ def draw() -> None:
                 ax.plot(line, law(line), "--", color=COLOURS[cell], linewidth=1)
                 ax.fill_between(line, *law.band(line), color=COLOURS[cell], alpha=0.12, linewidth=0)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.set_xlabel(label)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"test bpc, {results()[0]['count']:,} symbols")
