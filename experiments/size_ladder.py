@@ -89,23 +89,23 @@ def ladder_seeds() -> list[list[str]]:
     return rows
 
 
-def laws() -> dict[str, tuple[list[Row], PowerLaw | None]]:
-    """Fit the power law of bpc in parameters for each cell, each model by its first seed."""
+def laws(cost: str = "parameters") -> dict[str, tuple[list[Row], PowerLaw | None]]:
+    """Fit the power law of bpc in a cost for each cell, each model by its first seed."""
     by_cell = {cell: [r for r in results() if r["cell"] == cell and not r["seed"]] for cell in CELLS}
     return {
-        cell: (rows, fit_power_law([r["parameters"] for r in rows], [r["bpc"] for r in rows]))
-        for cell, rows in by_cell.items()
+        cell: (rows, fit_power_law([r[cost] for r in rows], [r["bpc"] for r in rows])) for cell, rows in by_cell.items()
     }
 
 
 def ladder_laws() -> list[list[str]]:
-    """Make the table of power laws."""
-    table = [["cell", "models", "bpc", "± 95 % of the exponent", "bpc when parameters double"]]
-    for cell, (rows, law) in laws().items():
-        if law:
-            formula = f"{law.scale:.2f} parameters^-{law.exponent:.3f}"
-            factor = 2**-law.exponent - 1
-            table.append([CELLS[cell], str(len(rows)), formula, f"{law.half_interval:.3f}", f"{100 * factor:+.1f} %"])
+    """Make the table of power laws in parameters and in training FLOPs."""
+    table = [["cell", "models", "in", "bpc", "exponent, ± 95 %", "bpc when it doubles"]]
+    for cost, name in (("parameters", "parameters"), ("flops", "training FLOPs")):
+        for cell, (rows, law) in laws(cost).items():
+            if law:
+                formula = f"{law.scale:.2f} x^-{law.exponent:.3f}"
+                exponent, factor = f"{law.exponent:.3f} ± {law.half_interval:.3f}", 2**-law.exponent - 1
+                table.append([CELLS[cell], str(len(rows)), name, formula, exponent, f"{100 * factor:+.1f} %"])
     return table
 
 
@@ -133,10 +133,10 @@ def draw() -> None:
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, cost, label in zip(axes, ("parameters", "flops"), ("parameters", "training FLOPs"), strict=True):
-        for cell, (rows, _) in laws().items():
+        for cell, (rows, law) in laws(cost).items():
             x, bpc = [r[cost] for r in rows], [r["bpc"] for r in rows]
             ax.scatter(x, bpc, color=COLOURS[cell], s=[20 * r["layers"] for r in rows], zorder=3, label=CELLS[cell])
-            if law := fit_power_law(x, bpc):
+            if law:
                 line = np.geomspace(min(x), max(x), 50)
                 ax.plot(line, law(line), "--", color=COLOURS[cell], linewidth=1)
                 ax.fill_between(line, *law.band(line), color=COLOURS[cell], alpha=0.12, linewidth=0)
