@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO
 
 from filelock import FileLock
 
@@ -76,7 +75,7 @@ class Job:
         environment = dict(os.environ)
         if self.share.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.share.gpus)
-        with open_log(self.sweep.log(self.trial)) as log, on_cores(self.share):
+        with self.sweep.log(self.trial).open("ab") as log, on_cores(self.share):
             # A session of its own, so that Ctrl-C in the terminal reaches it only through this process.
             return subprocess.Popen(
                 command,
@@ -130,11 +129,6 @@ class Job:
         """Have the job end early, since others are better."""
         self.pruned = True
         self.stop()
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """Open a log to append to it."""
-    return path.open("ab")
 
 
 @contextlib.contextmanager

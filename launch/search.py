@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from launch.axes import Overrides, parse_range
@@ -63,7 +64,7 @@ class Search:
         self.study = study
         self.running: dict[str, tuple[Job, optuna.Trial]] = {}
         self.reported: dict[str, int] = {}
-        self.next_report = 0.0
+        self.next_report = self.next_look = 0.0
 
     def run(self, pool: Pool, stop: Callable[[], bool]) -> bool:
         """Run trials until the study has as many as it shall: -> False where a signal ended it.
@@ -75,16 +76,16 @@ class Search:
             if stop():
                 self.table.end(pool.stop())
                 return False
-            while pool.free and (orphans or self.count() < self.options.trials):
-                if orphans:
-                    self.adopt(pool, orphans.pop(0))
-                else:
-                    self.propose(pool)
+            while pool.free and orphans:
+                self.adopt(pool, orphans.pop(0))
+            if pool.free and time.monotonic() >= self.next_look:
+                self.next_look = 0.0 if self.propose(pool) else time.monotonic() + LOOK_SECONDS
             if not pool.running:
                 orphans = self.find_orphans()
                 if not orphans and not self.has_survivors():
                     return True
             ended = pool.ended()
+            self.next_look = 0.0 if ended else self.next_look
             if ended or time.monotonic() >= self.next_report:
                 self.next_report = time.monotonic() + REPORT_SECONDS
                 for job, _ in [*self.running.values()]:
@@ -93,18 +94,18 @@ class Search:
             self.table.show(pool.running)
             time.sleep(POLL_SECONDS if pool.running or orphans else LOOK_SECONDS)
 
-    def count(self) -> int:
-        """Return the trials of the study, those of other workers included."""
-        return len(self.study.get_trials(deepcopy=False))
-
-    def propose(self, pool: Pool) -> None:
-        """Start the trial that Optuna proposes next."""
-        proposed = self.study.ask(self.space)
+    def propose(self, pool: Pool) -> bool:
+        """Start the trial that Optuna proposes next; False where the study has all trials, those of others included."""
+        with FileLock(self.sweep.claims / "study", fallback_to_soft=False):
+            if len(self.study.get_trials(deepcopy=False)) >= self.options.trials:
+                return False
+            proposed = self.study.ask(self.space)
         trial = self.resolve(proposed.params)
         trial = replace(trial, id=f"{proposed.number:04d},{approximate_id(trial.overrides)}")
         self.sweep.append(self.base, trial)
         proposed.set_user_attr(ID, trial.id)
         self.begin(pool, trial, proposed)
+        return True
 
     def begin(self, pool: Pool, trial: Trial, proposed: optuna.Trial) -> None:
         """Start a trial, unless another worker has done so meanwhile."""

@@ -255,6 +255,9 @@ def list_trials(source: Source, lists: dict[str, list[list[str]]], values: flags
         listed.append(swept)
     if values.seeds:
         listed.append(axes.seeds(values.seeds, source.base.seed))
+    listed = [overrides for overrides in listed if overrides != [{}]]
+    if not listed:
+        raise UserError("Nothing is swept: give values, as in --grid model.hidden=128,256.")
     return source.resolve(axes.product(*listed))
 
 

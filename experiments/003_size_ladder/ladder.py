@@ -18,8 +18,8 @@ STEPS = {64: 16_000, 128: 8_000, 256: 2_600, 512: 700}
 """Steps of 3,200 symbols for each width: about four minutes of 2 cores of an AMD EPYC."""
 
 
-def get_config() -> ConfigDict:
-    """Return what all trials share."""
+def get_config(hidden: str = "") -> ConfigDict:
+    """Return what all trials share; `hidden` is for `sweep` alone."""
     config = base.get_config()
     config.data.files = "warpeace_columns.txt"
     config.data.split = "2600000/320000/330000"
@@ -49,12 +49,17 @@ def trial(cell: str, layers: int, hidden: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def sweep() -> Iterator[dict[str, Any]]:
-    """Yield the overrides of every trial."""
-    for hidden in (64, 128):
+def sweep(hidden: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the overrides of every trial; with `hidden`, as in ladder.py:512, of the gated cells of that width."""
+    if hidden:
+        for layers in (1, 2, 3):
+            for cell in ("lstm", "gru"):
+                yield trial(cell, layers, int(hidden))
+        return
+    for width in (64, 128):
         for layers in (1, 2, 3):
             for cell in ("lstm", "gru", "rnn"):
-                yield trial(cell, layers, hidden)
+                yield trial(cell, layers, width)
     for seed in (1, 2):
         for cell in ("lstm", "gru", "rnn"):
             yield trial(cell, 2, 128, seed)
