@@ -19,7 +19,7 @@ from rnnlm.files import make_folder, reading, writing
 from rnnlm.runs.layout import Row, RunDir, read_json, write_json
 from rnnlm.runs.lock import is_held, is_locked
 from rnnlm.runs.metrics import parse_row
-from rnnlm.schema import differences
+from rnnlm.schema import describe_differences, differences
 
 VERSION = 1
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -152,9 +152,9 @@ class SweepDir:
         """Raise UserError where the sweep of the folder has another base config."""
         differing = differences(saved.as_dict(), given.as_dict())
         if differing:
-            lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
             raise UserError(
-                f"{self.path} holds a sweep of another config: choose another --name. They differ in:{lines}"
+                f"{self.path} holds a sweep of another config: choose another --name. They differ in:"
+                f"{describe_differences(differing)}"
             )
 
     def commands(self, trial: Trial, evaluated: str | None = None) -> list[list[str]]:

@@ -1,37 +1,16 @@
 """Run the trials of a sweep on this machine, several side by side, and show how far they are."""
 
-import signal
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from launch.folder import SweepDir
 from launch.jobs import POLL_SECONDS, Pool
 from launch.table import Table
 from launch.trials import Trial
+from rnnlm.runtime.signals import Signals
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at trials that other processes run."""
-
-
-class Stop:
-    """Tell by a call whether Ctrl-C or SIGTERM has come, within the context; a second one ends the launcher at once."""
-
-    def __enter__(self) -> "Stop":
-        self.received = False
-        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        return self.received
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
-        signal.signal(number, signal.SIG_DFL)
 
 
 def run(sweep: SweepDir, trials: Sequence[Trial], jobs: int, table: Table) -> bool:
@@ -40,7 +19,7 @@ def run(sweep: SweepDir, trials: Sequence[Trial], jobs: int, table: Table) -> bo
     A trial that another process is running is waited for, and is run here if it does not get done there.
     """
     todo, next_look = list(trials), 0.0
-    with Stop() as stop, table, Pool(sweep, jobs) as pool:
+    with Signals() as stop, table, Pool(sweep, jobs) as pool:
         while todo or pool.running:
             if stop():
                 table.end(pool.stop())

@@ -12,14 +12,13 @@ from launch.trials import Trial
 from rnnlm.errors import UserError
 from rnnlm.files import write_atomic
 from rnnlm.runs import columns, plot
-from rnnlm.runs.compare import Run, open_runs
+from rnnlm.runs.compare import Run, differing_keys, open_runs
 from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import Group, group_rows, group_runs
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.metrics import read_validations
 from rnnlm.runs.power_law import LAW_POINTS
 from rnnlm.runs.status import read_status
-from rnnlm.schema import flatten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +111,7 @@ def plots(sweep: SweepDir, runs: Sequence[Run], trials: Sequence[Trial]) -> list
         data = base64.b64encode(image.getvalue()).decode()
         made.append(f'<h2>{heading}</h2><img alt="{heading}" src="data:image/png;base64,{data}">')
 
-    keys = swept_keys(runs)
+    keys = [name for name in differing_keys(runs) if name != "seed"]
     for i in range(0, len(keys), PER_ROW):
         some = keys[i : i + PER_ROW]
         panels = [partial(draw_key, runs=runs, key=key, keys=keys) for key in some]
@@ -139,12 +138,6 @@ def draw_cost(ax: "Axes", runs: Sequence[Run], cost: str) -> None:
     several = len({run.flops for run in runs}) >= LAW_POINTS
     plot.plot_groups(ax, runs, cost, laws=(*plot.LAW_COSTS, "seconds") if several else plot.LAW_COSTS)
     ax.set_ylabel("bits per character")
-
-
-def swept_keys(runs: Sequence[Run]) -> list[str]:
-    """Return the config keys in which runs differ, but for their seed."""
-    flat = [dict(flatten(run.config.as_dict())) for run in runs]
-    return [name for name in flat[0] if name != "seed" and len({repr(values.get(name)) for values in flat}) > 1]
 
 
 def colour_key(runs: Sequence[Run], key: str, keys: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ if not __package__:  # run as a file: the packages lie beside this one's folder
 
 from absl import flags
 
+from launch.command import run_command
 from launch.folder import SweepDir
 from launch.slurm_jobs import JobDir, cancel, find_jobs
 from launch.slurm_script import SlurmOptions, array_script, node_flags, ranges, run_script, slurm_flags, slurm_options
@@ -211,14 +212,5 @@ def is_sweep(folder: Path) -> bool:
 COMMANDS = {"run": run, "status": status, "cancel": cancel_all, "resubmit": resubmit}
 
 
-def run_main(argv: list[str]) -> int:
-    """Run `main`, and print what is wrong with its arguments: -> the exit code."""
-    try:
-        return main(argv)
-    except UserError as error:
-        print(f"slurm: {error}", file=sys.stderr)
-        return 2
-
-
 if __name__ == "__main__":
-    sys.exit(run_main(sys.argv[1:]))
+    sys.exit(run_command("slurm", main, sys.argv[1:]))

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 if not __package__:  # run as a file: the packages lie beside this one's folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -18,6 +17,7 @@ from absl import flags
 
 from launch import axes, local, slurm, tpu
 from launch.axes import Overrides
+from launch.command import run_command
 from launch.folder import SweepDir, check_name, shown
 from launch.jobs import Pool, share_out
 from launch.slurm_script import SlurmOptions, slurm_flags, slurm_options
@@ -134,7 +134,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     sweep.write(source.base, [], values.eval)
     table = Table(sweep, total=values.optuna)
     searching = search.Search(sweep, source.base, source.trial, options, study, table)
-    with local.Stop() as stop, table, Pool(sweep, values.jobs) as pool:
+    with signals.Signals() as stop, table, Pool(sweep, values.jobs) as pool:
         finished = searching.run(pool, stop)
     if best := searching.best():
         write_json(sweep.best, sweep.load_trial(best, {}).config.as_saved())
@@ -278,14 +278,5 @@ def sweep_of(file: str) -> list[Overrides] | None:
     return [escape_texts(overrides) for overrides in listed]
 
 
-def run_main(argv: list[str]) -> Any:
-    """Run `main`, and print what is wrong with its arguments: -> the exit code."""
-    try:
-        return main(argv)
-    except UserError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 2
-
-
 if __name__ == "__main__":
-    sys.exit(run_main(sys.argv[1:]))
+    sys.exit(run_command("sweep", main, sys.argv[1:]))

@@ -23,6 +23,7 @@ if not __package__:  # run as a file: the packages lie beside this one's folder
 
 from absl import flags
 
+from launch.command import run_command
 from launch.slurm_script import site_lines
 from launch.trials import Trial, escape_texts, override_text
 from rnnlm.commands.flags import data_flag, trust_flag
@@ -236,14 +237,5 @@ def perform(commands: Sequence[Command], run: bool) -> int:
     return 0
 
 
-def run_main(argv: list[str]) -> int:
-    """Run `main`, and print what is wrong with its arguments: -> the exit code."""
-    try:
-        return main(argv)
-    except UserError as error:
-        print(f"tpu: {error}", file=sys.stderr)
-        return 2
-
-
 if __name__ == "__main__":
-    sys.exit(run_main(sys.argv[1:]))
+    sys.exit(run_command("tpu", main, sys.argv[1:]))

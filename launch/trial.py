@@ -14,12 +14,13 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.command import run_command
 from launch.folder import SweepDir
 from launch.jobs import POLL_SECONDS, Pool
-from launch.local import Stop
 from launch.trials import Trial
 from rnnlm.commands.overrides import parse
 from rnnlm.errors import UserError
+from rnnlm.runtime.signals import Signals
 
 TRY_AGAIN = 75
 """Exit code of a trial that another process is running: EX_TEMPFAIL of sysexits.h."""
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     if sweep.state(trial) == "done":
         return 0
     pool = Pool(sweep, 1)
-    with Stop() as stop:
+    with Signals() as stop:
         job = pool.start(trial)
         if job is None:
             print(f"trial: {sweep.run_dir(trial)} is being run by another process", file=sys.stderr)
@@ -65,8 +66,4 @@ def find_trial(sweep: SweepDir, wanted: str | int) -> Trial:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(f"trial: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_command("trial", main, sys.argv[1:]))

@@ -176,6 +176,11 @@ def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[
     return found
 
 
+def describe_differences(found: list[tuple[str, Any, Any]]) -> str:
+    """Return a line for each key in which a saved config and a given one differ."""
+    return "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in found)
+
+
 def flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Return (key, value) for each entry, keys as "model.hidden"."""
     flat: list[tuple[str, Any]] = []

@@ -206,6 +206,12 @@ def rank(runs: Sequence[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.bpc)
 
 
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """Return the config keys in which runs differ, in the order of the first one's config."""
+    flat = [dict(flatten(run.config.as_dict())) for run in runs]
+    return [name for name in flat[0] if len({repr(values.get(name)) for values in flat}) > 1]
+
+
 def table(runs: Sequence[Run]) -> list[Row]:
     """Return one row a run, best first, ready for JSON, with the config keys in which the runs differ.
 
@@ -216,8 +222,7 @@ def table(runs: Sequence[Run]) -> list[Row]:
     """
     ranked = rank(runs)
     flat = [dict(flatten(run.config.as_dict())) for run in ranked]
-    differing = [name for name in flat[0] if len({repr(values.get(name)) for values in flat}) > 1]
-    differing = [name for name in differing if name != "train.init_from"]  # `parent` says it with the step
+    differing = [name for name in differing_keys(ranked) if name != "train.init_from"]  # `parent` says it with the step
     rows = []
     for run, values in zip(ranked, flat, strict=True):
         delta_bpc, interval = compare_pair(run, ranked[0])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnlm.config import Config, unknown_key_message
 from rnnlm.errors import UserError
-from rnnlm.runs.compare import Run, rank
+from rnnlm.runs.compare import Run, differing_keys, rank
 from rnnlm.runs.layout import Row
 from rnnlm.schema import fields, flatten
 
@@ -54,8 +54,7 @@ def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
     """
     check_key(key)
     flat = {run.name: dict(flatten(run.config.as_dict())) for run in rank(runs)}
-    [first, *_] = flat.values()
-    names = [name for name in first if name != key and len({repr(values.get(name)) for values in flat.values()}) > 1]
+    names = [name for name in differing_keys(runs) if name != key]
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr([flat[run.name].get(name) for name in names]), []).append(run)

@@ -14,7 +14,7 @@ from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.files import reading, write_atomic
 from rnnlm.runs.provenance import provenance
-from rnnlm.schema import differences
+from rnnlm.schema import describe_differences, differences
 
 Row = dict[str, Any]
 """A JSON object."""
@@ -166,9 +166,9 @@ def refuse_other(folder: Path, saved: Config, given: Config) -> None:
     ignored = (*CHANGEABLE, "data.binary", *(("data.files",) if saved.data.files and given.data.files else ()))
     differing = [d for d in differences(saved.as_dict(), given.as_dict()) if not d[0].startswith(ignored)]
     if differing:
-        lines = "".join(f"\n  {name}: {a!r} there, {b!r} here" for name, a, b in differing)
         raise UserError(
-            f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:{lines}"
+            f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:"
+            f"{describe_differences(differing)}"
         )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch import slurm, sweep
+from launch.command import run_command
 from launch.folder import SweepDir
 from launch.slurm_script import SlurmOptions, array_script, ranges, run_script, seconds_of
 from tests.conftest import ROOT, environment
@@ -47,12 +48,12 @@ prefix=(apptainer exec --nv rnnlm.sif)
 
 
 def dry_run(capsys, *args):
-    assert slurm.run_main(["run", "--dry_run", "--config=tests/tiny.py", *map(str, args)]) == 0
+    assert run_command("slurm", slurm.main, ["run", "--dry_run", "--config=tests/tiny.py", *map(str, args)]) == 0
     return capsys.readouterr().out
 
 
 def refused(capsys, *args):
-    assert slurm.run_main([str(arg) for arg in args]) == 2
+    assert run_command("slurm", slurm.main, [str(arg) for arg in args]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("slurm: ") and captured.err.count("\n") == 1
     return captured.err

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch import sweep, tpu
+from launch.command import run_command
 from launch.tpu import Pod
 
 POD = ("--tpu=pod", "--zone=us-east5-b")
@@ -18,7 +19,7 @@ TRAIN = "../rnnlm-venv/bin/python -m rnnlm train"
 
 
 def printed(capsys, verb, *flags):
-    assert tpu.run_main([verb, *POD, *flags]) == 0
+    assert run_command("tpu", tpu.main, [verb, *POD, *flags]) == 0
     return capsys.readouterr().out
 
 
@@ -75,7 +76,7 @@ def test_train_status_and_stop(capsys):
 def test_a_sweep_trains_one_trial_after_another(capsys, tmp_path, text_file):
     where = (*POD, "--on=tpu", f"--dir={tmp_path}", "--name=rates", "--dry_run")
     shared = ("--config=tests/tiny.py", f"--config.data.files={text_file}")
-    assert sweep.run_main([*shared, *where, "--grid", "optim.learning_rate=1e-3,2e-3"]) == 0
+    assert run_command("sweep", sweep.main, [*shared, *where, "--grid", "optim.learning_rate=1e-3,2e-3"]) == 0
     jobs = [
         f"{TRAIN} --config=tests/tiny.py --workdir={tmp_path}/rates/learning_rate={rate} "
         f"--config.data.files={text_file} --config.optim.learning_rate={rate} --coordinator=auto"
@@ -128,7 +129,7 @@ def test_values_pass_three_shells_unharmed(worker, words):
     ],
 )
 def test_a_mistake_costs_a_sentence(capsys, args, complaint):
-    assert tpu.run_main(args) == 2
+    assert run_command("tpu", tpu.main, args) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("tpu: ") and complaint in captured.err
 
@@ -145,11 +146,11 @@ def test_a_mistake_costs_a_sentence(capsys, args, complaint):
 )
 def test_a_sweep_refuses_flags_of_other_places(capsys, flags, complaint):
     args = ["--config=tests/tiny.py", "--config.data.files=x", "--name=s", "--dry_run", *flags, "--grid", "seed=0,1"]
-    assert sweep.run_main(args) == 2
+    assert run_command("sweep", sweep.main, args) == 2
     assert complaint in capsys.readouterr().err
 
 
 def test_a_machine_without_gcloud_is_said_so(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert tpu.run_main(["delete", *POD, "--run"]) == 2
+    assert run_command("tpu", tpu.main, ["delete", *POD, "--run"]) == 2
     assert "There is no gcloud on this machine" in capsys.readouterr().err
