@@ -10,7 +10,6 @@ what its result.json says. The plan is made first, by a process of its own.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,19 @@ SHAPES = {
     "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=200", *EVERY, 100),
 }
 """The flags of each shape; the number at the end is that of the steps between validations, saves and samples."""
-ON_CPU_TIME = "import time; time.perf_counter = time.process_time; from rnnlm.commands.main import main; exit(main())"
-STARTS = {"wall": ("-m", "rnnlm"), "cpu": ("-c", ON_CPU_TIME)}
-"""How rnnlm is started on each clock."""
+START = """
+import atexit, pathlib, sys, time
+if "{clock}" == "cpu":
+    time.perf_counter = time.process_time
+atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text(), file=sys.stderr))
+from rnnlm.commands.main import main
+exit(main())
+"""
+"""Run rnnlm on a clock; at its end it prints what the kernel knows of its memory.
+
+The `ru_maxrss` that a parent reads would count the parent too: a process inherits the peak of the one that forked it.
+"""
+CLOCKS = ("wall", "cpu")
 
 
 def flags_of(shape: str) -> list[str]:
@@ -38,8 +47,9 @@ def flags_of(shape: str) -> list[str]:
 
 def compare(flags: list[str], clock: str = "wall") -> dict[str, float]:
     """Plan a training and run it: -> seconds and bytes, planned and measured, and their ratios."""
-    command = [sys.executable, "-u", *STARTS[clock]]
-    planned = json.loads(subprocess.run([*command, "plan", "--json", *flags], check=True, stdout=-1).stdout)
+    command = [sys.executable, "-u", "-c", START.format(clock=clock)]
+    plan = subprocess.run([*command, "plan", "--json", *flags], check=True, capture_output=True)
+    planned = json.loads(plan.stdout)
     with tempfile.TemporaryDirectory() as folder:
         bytes_, seconds = run([*command, "train", f"--workdir={folder}/run", *flags], Path(folder) / "run")
     time, memory = 3600 * planned["hours"], planned["memory"]["process_growth"]
@@ -49,22 +59,21 @@ def compare(flags: list[str], clock: str = "wall") -> dict[str, float]:
 
 def run(command: list[str], workdir: Path) -> tuple[int, float]:
     """Train: -> (growth of the peak of resident memory in bytes, seconds)."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
         before = 0
         for line in process.stdout:
             if not before and " symbols a step on " in line:
-                before = resident_bytes(process.pid)
-        _, code, usage = os.wait4(process.pid, 0)
-    if code:
-        raise SystemExit(f"{' '.join(command)} ended with code {code}.")
-    return 1024 * usage.ru_maxrss - before, json.loads((workdir / "result.json").read_text())["seconds"]
+                before = memory_bytes(Path(f"/proc/{process.pid}/status").read_text(), "VmRSS")
+        errors = process.stderr.read()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with code {process.returncode}: {errors}")
+    return memory_bytes(errors, "VmHWM") - before, json.loads((workdir / "result.json").read_text())["seconds"]
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+def memory_bytes(status: str, name: str) -> int:
+    """Return a figure of the memory of a process from the text of its /proc/PID/status."""
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:"))
 
 
 def main() -> None:
@@ -72,7 +81,7 @@ def main() -> None:
     shapes = [word for word in sys.argv[1:] if not word.startswith("--clock=")]
     clock = next((word.partition("=")[2] for word in sys.argv[1:] if word not in shapes), "wall")
     for shape in shapes or SHAPES:
-        if shape not in SHAPES or clock not in STARTS:
+        if shape not in SHAPES or clock not in CLOCKS:
             raise SystemExit(f"{shape}, --clock={clock}: the shapes are {', '.join(SHAPES)}, the clocks wall and cpu.")
         sys.stdout.write(json.dumps({"shape": shape, "clock": clock} | compare(flags_of(shape), clock)) + "\n")
         sys.stdout.flush()
