@@ -98,9 +98,10 @@ def put_lanes(lanes: int, axis: int | None, tree: Tree) -> Tree:
 
 def psum(tree: Tree) -> Tree:
     """Sum over all devices, inside a function given to `per_device`."""
-    if processes() == 1 or jax.default_backend() != "cpu":
+    if jax.device_count() == 1 or jax.default_backend() != "cpu":
         return jax.lax.psum(tree, AXIS)
-    # gloo sums one array after the other, and each waits some 4 ms for a core that computes.
+    # gloo sums one array after the other, and each waits some 4 ms for a core that computes. The devices of one process
+    # do the same, so that it trains to the bits that several processes reach.
     vector, unravel = ravel_pytree(tree)
     return unravel(jax.lax.psum(vector, AXIS))
 
