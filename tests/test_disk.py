@@ -99,6 +99,7 @@ def two_processes(runs, text, *more, first=(), second=()):
     return [(process.returncode, *end) for process, end in zip(both, ends, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_processes_skip_a_checkpoint_that_both_find_damaged(run, whole, text_file):
     path = arrays(run, 30)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -259,6 +260,7 @@ class Trace:
         return self.named("rename", "renameat", "renameat2")
 
 
+@pytest.mark.slow
 def test_written_files_survive_a_power_loss(tmp_path, text_file):
     """Files are synced in the right order of system calls, in a run of 30 steps that is then evaluated."""
     workdir, trace = tmp_path / "parent" / "run", Trace(tmp_path / "trace")

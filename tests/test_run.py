@@ -315,6 +315,7 @@ def test_evaluations_are_appended_and_stay(tmp_path, text_file):
     assert heading == "from,count,nats,bpc" and line.startswith("50,550,")
 
 
+@pytest.mark.slow
 def test_a_run_resumes_from_another_directory(tmp_path, text_file):
     workdir = tmp_path / "run"
     args = ("train", f"--config={conftest.ROOT}/tests/tiny.py", f"--workdir={workdir}")
@@ -338,6 +339,7 @@ def test_a_run_continues_when_its_output_pipe_is_closed(tmp_path, text_file):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_evaluation_uses_the_average(tmp_path, text_file):
     workdir = tmp_path / "run"
     train(workdir, text_file, "--config.optim.ema=0.8")

@@ -182,6 +182,7 @@ def test_baselines_of_a_runs_own_text(run):
     assert "leave out --split_spec and --symbols" in rnnlm("baseline", f"--workdir={run}", "--symbols=char", code=2)
 
 
+@pytest.mark.slow
 def test_the_old_name_of_a_split_spec_still_works(text_file):
     args = ("baseline", f"--files={text_file}", "--order=2", "--json")
     found = [rnnlm(*args, flag) for flag in ("--parts=0.5/0.3/0.2", "--split-spec=0.5/0.3/0.2")]
@@ -189,6 +190,7 @@ def test_the_old_name_of_a_split_spec_still_works(text_file):
     assert "give one of them" in rnnlm(*args, "--parts=0.5/0.3/0.2", "--split_spec=0.5/0.3/0.2", code=2)
 
 
+@pytest.mark.slow
 def test_a_text_that_moved_is_named_by_a_flag(run, tmp_path, text_file):
     moved, other = tmp_path / "moved.txt", tmp_path / "other.txt"
     moved.write_bytes(text_file.read_bytes())
