@@ -84,6 +84,8 @@ def describe_bpc(group: Group) -> str:
 def table_of(groups: Sequence[Group]) -> str:
     """Return the table of groups, best first."""
     header, *lines = columns.format_rows(group_rows(groups))
+    source = header.index("source")  # which the title says
+    header, *lines = [[*line[:source], *line[source + 1 :]] for line in (header, *lines)]
     return html_table(header, lines, best=True)
 
 

@@ -3,13 +3,15 @@
 import datetime
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from launch.axes import Overrides, parse_range
 from launch.folder import SweepDir
@@ -188,7 +190,7 @@ def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.
         )
     except Exception as error:  # each kind of storage has errors of its own
         raise UserError(
-            f"--study={url} cannot be opened ({' '.join(str(error).split())[:120]}): name a database that Optuna can "
+            f"--study={url} cannot be opened ({describe(error)}): name a database that Optuna can "
             "reach, or leave the flag out for one in the sweep's folder."
         ) from error
     # A sampler that starts again with the seed of its first start would propose the same trials again.
@@ -199,6 +201,23 @@ def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.
         else optuna.samplers.TPESampler(seed=seed)
     )
     return study
+
+
+def describe(error: Exception) -> str:
+    """Return the message of an error in one line."""
+    return " ".join(str(error).split())[:120]
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise UserError in place of an error of the study's storage."""
+    try:
+        yield
+    except (optuna.exceptions.OptunaError, SQLAlchemyError) as error:
+        raise UserError(
+            f"The study cannot be read or written ({describe(error)}): the trials that ran have "
+            "saved; the same command goes on once its database can be reached."
+        ) from error
 
 
 def make_pruner(base: Config, name: str) -> optuna.pruners.BasePruner:

@@ -27,6 +27,7 @@ from rnnlm.commands.config_file import describe_failure, import_file, load_confi
 from rnnlm.commands.flags import trust_flag
 from rnnlm.commands.overrides import config_flag, parse_overrides
 from rnnlm.data.corpora import resolve
+from rnnlm.data.splits import open_dataset
 from rnnlm.errors import UserError
 from rnnlm.runs.layout import write_json
 from rnnlm.runtime import signals
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> int:
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
+    check_eval_split(trials, values.eval)
     if values.on == "tpu":
         pod = tpu.given_pod(values)
         return tpu.run_sweep(pod, sweep.path, values.config, overrides, trials, run=not values.dry_run)
@@ -99,6 +101,12 @@ def refuse_unused(values: flags.FlagValues, lists: dict[str, list[list[str]]]) -
             raise UserError(f"--{name} has no effect without {needed}: add that, or leave it out.")
 
 
+def check_eval_split(trials: Sequence[Trial], split: str) -> None:
+    """Raise UserError where the text of a trial lacks the split that trials are evaluated on, if there is one."""
+    for data in {trial.config.data for trial in trials} if split else ():
+        open_dataset(data).slice(split)
+
+
 def describe_dry_run(sweep: SweepDir, trials: Sequence[Trial], values: flags.FlagValues, options: SlurmOptions) -> str:
     """Return what would be run: the script for Slurm, or else the commands of each trial, a line each."""
     if values.on == "slurm":
@@ -125,6 +133,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     )
     source.check_space(options.space)
     search.check_validations(source.base)
+    check_eval_split([source.trial({})], values.eval)
     if values.dry_run:
         print(f"{values.optuna} trials proposed by {values.sampler} in {' '.join(space)}")
         return 0
@@ -134,7 +143,7 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     sweep.write(source.base, [], values.eval)
     table = Table(sweep, total=values.optuna)
     searching = search.Search(sweep, source.base, source.trial, options, study, table)
-    with signals.Signals() as stop, table, Pool(sweep, values.jobs) as pool:
+    with search.storage_errors(), signals.Signals() as stop, table, Pool(sweep, values.jobs) as pool:
         finished = searching.run(pool, stop)
     if best := searching.best():
         write_json(sweep.best, sweep.load_trial(best, {}).config.as_saved())

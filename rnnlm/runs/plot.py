@@ -153,7 +153,10 @@ def set_scale(ax: "Axes", places: Sequence[float], categories: Sequence[Any], co
     logarithmic = at.size > 0 and at[0] > 0 and (cost or at[-1] >= 10 * at[0])
     if logarithmic:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        decades = math.log10(at[-1] / at[0])
+        ax.xaxis.set_major_locator(
+            ticker.LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 3 else (1,))
+        )
         ax.xaxis.set_minor_formatter(ticker.NullFormatter())
     gaps = np.diff(np.log(at) if logarithmic else at)
     if not cost and at.size and (at.size == 1 or gaps.min() > 0.07 * gaps.sum()):  # labels do not touch

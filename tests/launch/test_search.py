@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -11,6 +12,8 @@ import pytest
 
 from launch import search
 from launch.folder import SweepDir
+from rnnlm.config import Config
+from rnnlm.errors import UserError
 from tests.conftest import rnnlm, rows
 from tests.launch.test_sweep import start, starts, states, sweep
 
@@ -31,6 +34,14 @@ def test_ranges_become_distributions_within_their_bounds():
     assert all(1e-4 <= p["a"] <= 1e-2 and -1 <= p["b"] <= 1 for p in drawn)
     assert {p["c"] for p in drawn} == set(range(64, 500, 64)) and {p["d"] for p in drawn} == {"x", "y"}
     assert 10 < sum(p["a"] < 1e-3 for p in drawn) < 40
+
+
+def test_a_database_that_is_damaged_under_way_costs_a_sentence(tmp_path):
+    study = search.open_study(SweepDir(tmp_path), Config(), search.SearchOptions(2, []))
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("drop table trials")
+    with pytest.raises(UserError, match="The study cannot be read or written"), search.storage_errors():
+        study.ask()
 
 
 @pytest.mark.slow

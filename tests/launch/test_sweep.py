@@ -107,6 +107,7 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
         (["--grid=model.hidden=1,2", "--config.model.hidden=3"], "is swept, and set for all trials"),
         (["--grid=model.hidden=1,2", "--seeds=2", "--zip=seed=1,2"], "seed is swept twice"),
         (["--grid=model.hidden=1,x"], "does not fit"),
+        (["--grid=data.split=0.8/0.2/0,0.8/0.1/0.1", "--eval=test"], "data.split=0.8/0.2/0 has no split 'test'"),
         (["--grid=model.hidden=1,2", "--name=a/b"], "--name is given twice"),
         (["--grid=model.hidden=1,2", "--jobs=4096"], "more than the"),
         (["--grid=model.hidden=1,2", "--seed=2"], "Unknown command line flag 'seed'"),
