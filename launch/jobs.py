@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 
 from filelock import FileLock
@@ -50,10 +50,10 @@ def share_out(jobs: int) -> list[Share]:
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, else all of this machine."""
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, up to a name of none such as -1; else all of this machine."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [name for name in named.split(",") if name]
+        return list(takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), named.split(",")))
     return [str(i) for i in range(len(list(GPUS.iterdir())))] if GPUS.is_dir() else []
 
 
@@ -98,7 +98,9 @@ class Job:
         if code and is_locked(self.sweep.run_dir(self.trial)):
             return self.end("elsewhere")
         if code:
-            return self.end("stopped" if self.stopping else "failed", command, code)
+            # A process that a signal ended before it could handle it has nothing to save.
+            stopped = self.stopping or code == -signal.SIGTERM
+            return self.end("stopped" if stopped else "failed", command, code)
         trained = RunDir(self.sweep.run_dir(self.trial)).result.exists()
         if trained and self.commands and not self.stopping:
             self.process = self.start(self.commands[0])

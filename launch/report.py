@@ -66,8 +66,16 @@ def write(sweep: SweepDir) -> str:
 
 def title(runs: Sequence[Run]) -> str:
     """Say in a paragraph what the trials were scored on."""
-    source = "the last validation of each training" if runs[0].validation else "rnnlm eval"
+    if not same_source(runs):
+        source = "rnnlm eval, or the last validation of a training where a star says so"
+    else:
+        source = "the last validation of each training" if runs[0].validation else "rnnlm eval"
     return f"<p>{html.escape(', '.join(runs[0].title))}; bpc of {source}; {len(runs)} trials are done.</p>"
+
+
+def same_source(runs: Sequence[Run]) -> bool:
+    """Return whether all scores are of validations, or all of evaluations."""
+    return len({run.validation for run in runs}) == 1
 
 
 def label(group: Group) -> str:
@@ -84,8 +92,9 @@ def describe_bpc(group: Group) -> str:
 def table_of(groups: Sequence[Group]) -> str:
     """Return the table of groups, best first."""
     header, *lines = columns.format_rows(group_rows(groups))
-    source = header.index("source")  # which the title says
-    header, *lines = [[*line[:source], *line[source + 1 :]] for line in (header, *lines)]
+    if same_source([run for group in groups for run in group.runs]):  # which the title says
+        source = header.index("source")
+        header, *lines = [[*line[:source], *line[source + 1 :]] for line in (header, *lines)]
     return html_table(header, lines, best=True)
 
 

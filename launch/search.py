@@ -26,6 +26,8 @@ from rnnlm.runs.metrics import read_validations
 
 ID = "rnnlm_id"
 """The user attribute of an Optuna trial that holds the id of ours."""
+ENDED = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+"""What the states of an Optuna trial that has ended are called here."""
 LOCK_SECONDS = 60
 """Seconds for which SQLite waits for another worker."""
 REPORT_SECONDS = 0.2
@@ -73,6 +75,7 @@ class Search:
 
         A trial whose launcher was killed is waited for as long as its process trains on, and then continued here.
         """
+        self.count_ended()
         orphans = self.find_orphans()
         while True:
             if stop():
@@ -95,6 +98,12 @@ class Search:
             self.finish(ended)
             self.table.show(pool.running)
             time.sleep(POLL_SECONDS if pool.running or orphans else LOOK_SECONDS)
+
+    def count_ended(self) -> None:
+        """Have the table know what has become of the trials that ended before."""
+        for frozen in self.study.get_trials(deepcopy=False):
+            if frozen.state in ENDED and ID in frozen.user_attrs:
+                self.table.states[frozen.user_attrs[ID]] = ENDED[frozen.state]
 
     def propose(self, pool: Pool) -> bool:
         """Start the trial that Optuna proposes next; False where the study has all trials, those of others included."""

@@ -77,8 +77,15 @@ def run(argv: list[str]) -> int:
         return 0
     job_dir = JobDir(folder)
     job_dir.refuse_queued()
+    before = read_json(folder / FROZEN) if (folder / FROZEN).exists() else None
     write_json(folder / FROZEN, config.as_saved())
-    print(f"job {job_dir.submit(script)}; python launch/slurm.py status {shlex.quote(str(folder))}")
+    try:
+        number = job_dir.submit(script)
+    except UserError:
+        if before is not None:  # that of the jobs before
+            write_json(folder / FROZEN, before)
+        raise
+    print(f"job {number}; python launch/slurm.py status {shlex.quote(str(folder))}")
     return 0
 
 
@@ -97,14 +104,13 @@ def run_arguments(config: Config, folder: Path, data: str, options: SlurmOptions
 def submit_sweep(sweep: SweepDir, trials: Sequence[Trial], jobs: int, options: SlurmOptions, dry_run: bool) -> str:
     """Submit those of the trials that are not done as a job array, `jobs` at a time: -> what to print.
 
-    With `dry_run` that is the script, and nothing is written. Raises UserError where the sweep is in the queue already.
+    With `dry_run` that is the script, and nothing is written.
     """
     job_dir = JobDir(sweep.path)
     arguments = ["-m", "launch.trial", str(sweep.path.absolute())]
     if dry_run:
         array = f"{ranges(range(len(trials)))}%{jobs}"
         return array_script(sweep.path, arguments, options, sys.executable, array)
-    job_dir.refuse_queued()
     tasks = open_tasks(sweep, trials)
     if not tasks:
         return f"{sweep.path}: all {len(trials)} trials have ended; --retry_failed runs those again that have failed"
@@ -150,19 +156,20 @@ def is_done(folder: Path) -> bool:
 
 
 def status_of_sweep(folder: Path) -> int:
-    """Print how the trials of a sweep and their jobs stand: -> 1 where one has failed."""
+    """Print how the trials of a sweep and their jobs stand: -> 1 where one has failed, or is cut off without a job."""
     sweep, job_dir = SweepDir(folder), JobDir(folder)
     tasks = {job.task: job for job in job_dir.in_queue()}
-    failed = 0
+    left = 0
     for i, trial in enumerate(sweep.trials()):
         state, job = sweep.state(trial), tasks.get(str(i))
         shown = f"; {job.describe()}" if job else ""
         print(f"{sweep.run_dir(trial)}: {state}{shown}")
-        if state == "failed":
-            failed = 1
-            for line in sweep.last_lines(trial, LOG_LINES).splitlines():
-                print(f"    {line}")
-    return failed
+        left += state == "failed" or (state in ("waiting", "stopped") and job is None)
+        for line in sweep.last_lines(trial, LOG_LINES).splitlines() if state == "failed" else ():
+            print(f"    {line}")
+    if left:
+        print(f"  python launch/slurm.py resubmit {shlex.quote(str(folder))} runs what has failed or was cut off")
+    return min(left, 1)
 
 
 def cancel_all(argv: list[str]) -> int:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,12 @@ def find_jobs(numbers: Sequence[str]) -> list[Job]:
 
 def cancel(jobs: Sequence[Job]) -> None:
     """Cancel jobs: they save and end. Raises UserError where Slurm does not answer."""
-    call("scancel", *sorted({job.number for job in jobs}))
+    for number in sorted({job.number for job in jobs}):
+        # Or else a job that is saving before its time limit would requeue itself after the cancel. Slurm refuses it for
+        # one that ends just now.
+        with suppress(UserError):
+            call("scontrol", "update", f"JobId={number}", "Requeue=0")
+        call("scancel", number)
 
 
 def call(program: str, *arguments: str) -> str:

@@ -119,7 +119,7 @@ def slurm_options(values: flags.FlagValues) -> SlurmOptions:
             f"--job_name={options.job_name!r} is no safe name of a job: use letters, digits, dots, dashes and "
             "underscores."
         )
-    if options.time and seconds_of(options.time) <= options.save_before:
+    if options.time and 0 < seconds_of(options.time) <= options.save_before:  # 0: no limit
         raise UserError(
             f"--time={options.time} leaves no time before --save_before={options.save_before} seconds: give more time, "
             "or fewer of these seconds."
@@ -202,7 +202,7 @@ def site_lines(path: str) -> str:
     if not path:
         return ""
     with reading(Path(path)):
-        return Path(path).read_text()
+        return Path(path).read_text().rstrip("\n") + "\n"
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -20,6 +20,7 @@ from launch.axes import Overrides
 from launch.command import run_command
 from launch.folder import SweepDir, check_name, shown
 from launch.jobs import Pool, share_out
+from launch.slurm_jobs import JobDir
 from launch.slurm_script import SlurmOptions, slurm_flags, slurm_options
 from launch.table import Table
 from launch.trials import Trial, escape_texts, resolve_trials
@@ -32,6 +33,7 @@ from rnnlm.errors import UserError
 from rnnlm.runs.layout import write_json
 from rnnlm.runtime import signals
 
+NO_SPACE = "is without --space: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2."
 LISTS = ("grid", "zip", "random", "space")
 """Flags that take all words up to the next flag, and may be given again."""
 
@@ -60,11 +62,15 @@ def main(argv: list[str]) -> int:
     check_eval_split(trials, values.eval)
     if values.on == "tpu":
         pod = tpu.given_pod(values)
-        return tpu.run_sweep(pod, sweep.path, values.config, overrides, trials, run=not values.dry_run)
+        tpu.check_path(values.config)
+        more = [*overrides, *(["--trust_code"] if values.trust_code else [])]
+        return tpu.run_sweep(pod, sweep.path, values.config, more, trials, run=not values.dry_run)
     options = slurm_options(values)
     if values.dry_run:
         print(describe_dry_run(sweep, trials, values, options), end="")
         return 0
+    if values.on == "slurm":
+        JobDir(sweep.path).refuse_queued()  # before anything is written that its jobs would read
     trials = sweep.write(source.base, trials, values.eval)
     if values.retry_failed:
         for trial in trials:
@@ -85,10 +91,11 @@ def refuse_flags_of_others(values: flags.FlagValues) -> None:
         for name in theirs if values.on != place else ():
             if name in values and values[name].value != values[name].default:
                 raise UserError(f"--{name} is for --on={place}: leave it out, or give that.")
-    for name in ("eval", "retry_failed") if values.on == "tpu" else ():
-        if values[name].value:
+    for name in ("eval", "retry_failed", "jobs") if values.on == "tpu" else ():
+        if values[name].value != values[name].default:
             raise UserError(
-                f"--{name} is not for --on=tpu: evaluate the runs by rnnlm eval, and run the command again."
+                f"--{name} is not for --on=tpu, where trials run one after another: leave it out; rnnlm eval evaluates "
+                "runs, and the same command again goes on with them."
             )
 
 
@@ -121,8 +128,8 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     given += [f"--{name}" for name in ("seeds", "retry_failed") if values[name].value]
     given += [f"--on={values.on}"] if values.on != "local" else []
     if given or not lists["space"]:
-        what = f"does not go with {given[0]}" if given else "is without --space"
-        raise UserError(f"--optuna {what}: give ranges, as in --space optim.learning_rate=log:1e-4:1e-2.")
+        what = f"does not go with {given[0]}: leave one of them out." if given else NO_SPACE
+        raise UserError(f"--optuna {what}")
     try:
         from launch import search
     except ImportError as error:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from launch.folder import SweepDir
 from launch.trials import Trial
+from rnnlm.commands.status import format_seconds
 from rnnlm.runs.columns import shorten
 from rnnlm.runs.layout import RunDir, read_json
 from rnnlm.runs.status import Status, read_status
@@ -112,7 +113,7 @@ class Table:
         waiting = max(self.total, len(self.states)) - sum(counts.values()) + counts["waiting"] - len(running)
         summary = f"{self.sweep.path}: {', '.join([*words, f'{len(running)} running', f'{waiting} waiting'])}"
         left = self.seconds_left(running, statuses, waiting)
-        return Group(table, Text(summary + ("" if left is None else f"; about {duration(left)} left")))
+        return Group(table, Text(summary + ("" if left is None else f"; about {format_seconds(left)} left")))
 
     def seconds_left(self, running: "Sequence[Job]", statuses: Sequence[Status], waiting: int) -> float | None:
         """Estimate the seconds until all trials have ended, by those that have and what the running ones expect.
@@ -135,12 +136,5 @@ def describe(name: str, status: Status) -> tuple[str, ...]:
         return (name, "starting", "", "", "")
     bpc = status.bpc if status.valid_bpc is None else status.valid_bpc
     speed = "" if status.symbols_per_second is None else f"{status.symbols_per_second:,.0f}"
-    left = "" if status.seconds_left is None else duration(status.seconds_left)
+    left = "" if status.seconds_left is None else format_seconds(status.seconds_left)
     return (name, f"{status.step:,}/{status.steps or '?'}", f"{bpc:.3f}", speed, left)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

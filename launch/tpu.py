@@ -193,9 +193,14 @@ def main(argv: list[str]) -> int:
 
 def check_config(values: flags.FlagValues, overrides: list[str]) -> None:
     """Raise UserError where a config is wrong, or is not found where the workers look for it."""
-    if not values.config or Path(values.config).is_absolute():
-        raise UserError("--config names no file in the checkout: give its path there, as in --config=configs/X.py.")
+    check_path(values.config)
     Config.from_dict(read_config(values.config, overrides, values.trust_code))
+
+
+def check_path(config: str) -> None:
+    """Raise UserError where a config file is not found where the workers look for it."""
+    if not config or Path(config).is_absolute():
+        raise UserError("--config names no file in the checkout: give its path there, as in --config=configs/X.py.")
 
 
 def train_line(config: str, workdir: str, more: Sequence[str]) -> Command:

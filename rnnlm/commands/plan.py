@@ -8,6 +8,7 @@ from rnnlm.commands.flags import configure_devices, device_flags, trust_flag
 from rnnlm.commands.overrides import config_flag, parse_overrides, read_config
 from rnnlm.config import Config
 from rnnlm.errors import UserError
+from rnnlm.runtime.signals import exit_on_sigterm
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +34,8 @@ def main(argv: list[str]) -> int:
 
     from rnnlm import api
 
-    plan = api.plan(config, values.accelerator, values.trial_seconds, values.price, values.link)
+    with exit_on_sigterm():
+        plan = api.plan(config, values.accelerator, values.trial_seconds, values.price, values.link)
     if values.json:
         print(json.dumps(plan))
         return 0

@@ -32,4 +32,5 @@ def plot_curves(ax: "Axes", curves: Mapping[str, Curve]) -> None:
     first = [curve[0][1] for _, curve in ranked]
     if last:  # what a run costs before it has learned anything would flatten all curves
         low, high = min(last), max(sorted(first)[len(first) // 2], max(last[:MOST_LABELS]))
-        ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        if high > low:
+            ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

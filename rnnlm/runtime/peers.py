@@ -47,7 +47,11 @@ def join(coordinator: str, processes: int, process: int, seconds: int) -> None:
     failed = (
         f"--coordinator={coordinator} did not bring the processes together within {seconds} seconds (--join_timeout)"
     )
-    what_to_do = "start all of them with the same command, but each with its own --process, from 0 to --processes - 1"
+    what_to_do = (
+        "see that each task of the job, or each worker, runs this command"
+        if coordinator == "auto"
+        else "start all of them with the same command, but each with its own --process, from 0 to --processes - 1"
+    )
     explain_abort(f"{failed}: {what_to_do}.", UserError.exit_code)
     atexit.register(leave)  # runs before what jax has registered
     try:
@@ -56,7 +60,7 @@ def join(coordinator: str, processes: int, process: int, seconds: int) -> None:
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"--coordinator={coordinator} did not bring the processes together ({error}): "
-            "give host:port of process 0, or auto under Slurm and on TPUs."
+            "give host:port of process 0, with --processes and --process; auto is for Slurm and TPUs."
         ) from None
     explain_abort(str(LostProcessError()), LostProcessError.exit_code)
 

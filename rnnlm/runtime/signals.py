@@ -72,6 +72,20 @@ def is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Let a SIGTERM within the context raise SystemExit, so that temporary files are removed."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Signals:
     """Tell by a call whether a signal has come, within the context; a second signal ends the process at once.
 

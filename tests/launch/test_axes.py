@@ -10,7 +10,7 @@ from launch import axes
 from rnnlm.errors import UserError
 
 WORDS = st.text(st.characters(exclude_characters=",", exclude_categories=["Cs"]), min_size=1).filter(
-    lambda word: not word.startswith("[")
+    lambda word: not word.startswith(("[", "("))
 )
 
 

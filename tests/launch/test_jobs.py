@@ -6,7 +6,7 @@ import time
 import pytest
 
 from launch.folder import SweepDir
-from launch.jobs import Pool
+from launch.jobs import Pool, visible_gpus
 from launch.sweep import Source
 from tests.conftest import ROOT
 
@@ -89,3 +89,18 @@ def test_a_launcher_that_fails_stops_its_jobs(sweep):
         job = pool.start(trial)
         raise ZeroDivisionError
     assert job.process.poll() is not None and sweep.state(trial) == "waiting"
+
+
+def test_a_signal_that_comes_before_the_program_handles_it_is_no_failure(sweep):
+    [trial] = sweep.trials()
+    sweep.program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    pool = Pool(sweep, 1)
+    job = pool.start(trial)
+    job.process.terminate()
+    assert wait_for(pool.ended) == [(job, "stopped")] and sweep.state(trial) == "waiting"
+
+
+@pytest.mark.parametrize(("named", "gpus"), [("0,2", ["0", "2"]), ("-1", []), ("1,-1,2", ["1"]), ("NoDevFiles", [])])
+def test_gpus_are_counted_as_cuda_counts_them(monkeypatch, named, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == gpus

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from launch.slurm_jobs import JobDir
 from rnnlm.runs.checkpoint import steps as saved
 from tests.conftest import ROOT, environment, leaves, rows, same_bits, start, train
 from tests.launch.slurm_cluster import cluster, missing, slurm, wait_until
@@ -111,7 +112,7 @@ def test_an_array_of_trials_of_which_two_fail(folder, text_file):
     starts = (good / "run.json").read_text()
     assert f"{sweep}: job" in launch("slurm.py", "resubmit", sweep)
     assert f"{sweep} is in Slurm's queue already" in launch("slurm.py", "resubmit", sweep, code=2)
-    assert "ArrayTaskId=2-3%2" in slurm("scontrol", "show", "job", number_of(sweep)) or last_complete_step(good) == 30
+    assert JobDir(sweep).jobs()[-1]["options"] == ["--array=2-3%2"]
     wait_for_end(sweep)
     assert launch("slurm.py", "status", sweep, code=1).count(": failed") == 2
     assert (good / "run.json").read_text() == starts

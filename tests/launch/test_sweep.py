@@ -167,7 +167,7 @@ def test_a_config_file_may_list_the_trials(tmp_path, text_file):
     words[2] = f"--config={config}"
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2 and "hidden=4" in done.stdout
+    assert len(done.stdout.splitlines()) == 2 and "hidden=4,prompt=a-b~" in done.stdout and "sizes=5+3" in done.stdout
 
 
 @pytest.fixture(scope="module")

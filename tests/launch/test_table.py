@@ -25,3 +25,4 @@ def test_long_ids_are_told_apart_on_a_narrow_terminal_beside_all_columns(tmp_pat
 def test_no_running_trial_is_an_empty_table(tmp_path):
     console = Console(width=80, file=io.StringIO())
     console.print(Table(SweepDir(tmp_path), console=console).draw([]))
+    assert "0 running, 0 waiting" in " ".join(console.file.getvalue().split())

@@ -44,7 +44,7 @@ def test_create_and_delete(capsys):
 
 
 def test_install(capsys, tmp_path):
-    (tmp_path / "site.sh").write_text("sudo mount -o rw,intr 10.0.0.2:/share /mnt/shared\n")
+    (tmp_path / "site.sh").write_text("sudo mount -o rw,intr 10.0.0.2:/share /mnt/shared")
     uv = "~/.local/bin/uv pip install --quiet --python=../rnnlm-venv/bin/python"
     assert printed(capsys, "install", f"--site={tmp_path}/site.sh") == (
         "git bundle create --quiet rnnlm.bundle HEAD\n"

@@ -55,6 +55,8 @@ def test_time_and_cost_follow_from_the_trial(planned):
     assert [row["devices"] for row in plan["scaling"]] == [2, 4, 8, 16, 32, 64, 128, 256]
     two = plan["scaling"][0]
     assert two["batch"] == 8 and two["symbols_per_second"] < 2 * speed["symbols_per_second"]
+    assert two["hours"] == pytest.approx(plan["steps"] * plan["symbols_per_step"] / two["symbols_per_second"] / 3600)
+    assert two["cost"] == pytest.approx(2 * 3 * two["hours"])
     assert two["all_reduce_seconds"] == pytest.approx(plan["gradient_bytes"] / (0.7 * 10e9))
 
 
