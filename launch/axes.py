@@ -48,8 +48,11 @@ def parse_values(word: str, flag: str) -> tuple[str, list[Any]]:
 
 
 def grid(words: Sequence[str]) -> list[Overrides]:
-    """Return every combination of the values of KEY=V1,V2,... words; the last key varies first."""
+    """Return every combination of the values of KEY=V1,V2,... words; the last key varies first. Raises UserError."""
     axes = [parse_values(word, "--grid") for word in words]
+    for word in words:
+        if word.partition("=")[2].startswith(("log:", "lin:", "int:")):
+            raise UserError(f"--grid {word} is a range: list values, or draw N from it by --random N {word}.")
     refuse_repeated([key for key, _ in axes])
     keys = [key for key, _ in axes]
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(values for _, values in axes))]
@@ -89,7 +92,9 @@ def sample(words: Sequence[str], seed: int) -> list[Overrides]:
             if trial not in drawn:
                 break
         else:
-            raise UserError(f"--random {' '.join(words)}: the ranges have fewer than {count} different values.")
+            raise UserError(
+                f"--random {' '.join(words)}: the ranges have fewer than {count} values of {DIGITS} digits."
+            )
         drawn.append(trial)
     return drawn
 

@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.folder import SweepDir
@@ -49,10 +50,11 @@ def write(sweep: SweepDir) -> str:
             runs = open_runs([sweep.run_dir(t) for t in done], sweep.evaluated or "valid", (0, 0), "", trust_code=True)
             groups = group_runs(runs)
             sections += [title(runs), table_of(groups), *plots(sweep, runs, trials)]
-            summary = f"best: {label(groups[0])}  {describe_bpc(groups[0])}"
+            scored_on = f" on {sweep.evaluated}" if sweep.evaluated else ""
+            summary = f"best: {label(groups[0])}  {describe_bpc(groups[0])}{scored_on}"
         except UserError as error:
-            sections.append(f"<p>{html.escape(f'The trials cannot be ranked together: {error}')}</p>")
             summary = f"the trials cannot be ranked together: {error}"
+            sections += [f"<p>{html.escape(summary)}</p>", *unranked(sweep, done)]
     sections.append(others(sweep, trials, states))
     name = html.escape(sweep.path.name)
     page = (
@@ -62,6 +64,17 @@ def write(sweep: SweepDir) -> str:
     )
     write_atomic(sweep.report, [page.encode()])
     return summary
+
+
+def unranked(sweep: SweepDir, done: Sequence[Trial]) -> list[str]:
+    """List trials whose bpc is not of the same symbols, in their own order: -> the table and its heading."""
+    rows = []
+    for trial in done:
+        status = read_status(sweep.run_dir(trial))
+        data = trial.config.data
+        bpc = "" if status.valid_bpc is None else f"{status.valid_bpc:.4f}"
+        rows.append([trial.id, data.files or data.corpus, data.split, f"{status.step:,}", bpc])
+    return ["<h2>Trials</h2>", html_table(["trial", "text", "split", "step", "validation bpc"], rows)]
 
 
 def title(runs: Sequence[Run]) -> str:
@@ -79,8 +92,9 @@ def same_source(runs: Sequence[Run]) -> bool:
 
 
 def label(group: Group) -> str:
-    """Return the values that tell a group from the others."""
-    return ", ".join(f"{name}={columns.describe_value(value)}" for name, value in group.values) or "all"
+    """Return the values that tell a group from the others, or the name of its first run where there is no other."""
+    values = ", ".join(f"{name}={columns.describe_value(value)}" for name, value in group.values)
+    return values or Path(group.runs[0].name).name
 
 
 def describe_bpc(group: Group) -> str:

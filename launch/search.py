@@ -3,8 +3,8 @@
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +66,7 @@ class Search:
         self.sweep, self.base, self.resolve, self.options, self.table = sweep, base, resolve, options, table
         self.space = dict(make_distribution(*parse_range(word, "--space")) for word in options.space)
         self.study = study
+        check_space(study, self.space)
         self.running: dict[str, tuple[Job, optuna.Trial]] = {}
         self.reported: dict[str, int] = {}
         self.next_report = self.next_look = 0.0
@@ -108,7 +109,8 @@ class Search:
     def propose(self, pool: Pool) -> bool:
         """Start the trial that Optuna proposes next; False where the study has all trials, those of others included."""
         with FileLock(self.sweep.claims / "study", fallback_to_soft=False):
-            if len(self.study.get_trials(deepcopy=False)) >= self.options.trials:
+            known = self.study.get_trials(deepcopy=False)
+            if sum(t.state != TrialState.FAIL or ID in t.user_attrs for t in known) >= self.options.trials:
                 return False
             proposed = self.study.ask(self.space)
         trial = self.resolve(proposed.params)
@@ -191,12 +193,10 @@ def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.
     """Open the study of a sweep, which is made if there is none. Raises UserError where its storage fails."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = options.study or f"sqlite:///{sweep.path / 'study.db'}"
+    name = sweep.path.name if options.study else "search"  # a folder may be renamed, a study may not
     try:
-        wait = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=wait) if "sql" in url.split(":")[0] else url
-        study = optuna.create_study(
-            storage=storage, study_name=sweep.path.name, load_if_exists=True, pruner=make_pruner(base, options.pruner)
-        )
+        with nullcontext() if options.study else FileLock(sweep.claims / "study", fallback_to_soft=False):
+            study = create_study(url, name, make_pruner(base, options.pruner))
     except Exception as error:  # each kind of storage has errors of its own
         raise UserError(
             f"--study={url} cannot be opened ({describe(error)}): name a database that Optuna can "
@@ -210,6 +210,26 @@ def open_study(sweep: SweepDir, base: Config, options: SearchOptions) -> optuna.
         else optuna.samplers.TPESampler(seed=seed)
     )
     return study
+
+
+def create_study(url: str, name: str, pruner: optuna.pruners.BasePruner) -> optuna.Study:
+    """Open the study of a name in a database, which are made if they are not there."""
+    wait = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=wait) if "sql" in url.split(":")[0] else url
+    return optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+
+
+def check_space(study: optuna.Study, space: Mapping[str, optuna.distributions.BaseDistribution]) -> None:
+    """Raise UserError where Optuna cannot continue a study in a space, since a key had another kind of range there."""
+    for trial in study.get_trials(deepcopy=False):
+        for key in space.keys() & trial.distributions.keys():
+            try:
+                optuna.distributions.check_distribution_compatibility(trial.distributions[key], space[key])
+            except ValueError:
+                raise UserError(
+                    f"--space {key} is of another kind, or has other values, than the search had before: choose "
+                    "another --name, or give what it had."
+                ) from None
 
 
 def describe(error: Exception) -> str:

@@ -5,6 +5,7 @@
 The same command again does what is missing, and goes on with what was cut off. docs/sweeps.md explains the flags.
 """
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,12 +24,11 @@ from launch.jobs import Pool, share_out
 from launch.slurm_jobs import JobDir
 from launch.slurm_script import SlurmOptions, slurm_flags, slurm_options
 from launch.table import Table
-from launch.trials import Trial, escape_texts, resolve_trials
+from launch.trials import Trial, check_trials, escape_texts, resolve_trials
 from rnnlm.commands.config_file import describe_failure, import_file, load_config
 from rnnlm.commands.flags import trust_flag
 from rnnlm.commands.overrides import config_flag, parse_overrides
 from rnnlm.data.corpora import resolve
-from rnnlm.data.splits import open_dataset
 from rnnlm.errors import UserError
 from rnnlm.runs.layout import write_json
 from rnnlm.runtime import signals
@@ -59,24 +59,30 @@ def main(argv: list[str]) -> int:
     if values.optuna:
         return run_search(sweep, source, lists, values)
     trials = list_trials(source, lists, values)
-    check_eval_split(trials, values.eval)
     if values.on == "tpu":
         pod = tpu.given_pod(values)
         tpu.check_path(values.config)
         more = [*overrides, *(["--trust_code"] if values.trust_code else [])]
         return tpu.run_sweep(pod, sweep.path, values.config, more, trials, run=not values.dry_run)
     options = slurm_options(values)
+    check_trials(trials, values.eval)
     if values.dry_run:
         print(describe_dry_run(sweep, trials, values, options), end="")
         return 0
     if values.on == "slurm":
         JobDir(sweep.path).refuse_queued()  # before anything is written that its jobs would read
+    is_new = not sweep.path.exists()
     trials = sweep.write(source.base, trials, values.eval)
     if values.retry_failed:
         for trial in trials:
             sweep.forget_end(trial)
     if values.on == "slurm":
-        print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=False))
+        try:
+            print(slurm.submit_sweep(sweep, trials, values.jobs, options, dry_run=False))
+        except UserError:
+            if is_new:  # so that its name is free again
+                shutil.rmtree(sweep.path)
+            raise
         return 0
     table = Table(sweep, trials)
     finished = local.run(sweep, trials, values.jobs, table)
@@ -108,12 +114,6 @@ def refuse_unused(values: flags.FlagValues, lists: dict[str, list[list[str]]]) -
             raise UserError(f"--{name} has no effect without {needed}: add that, or leave it out.")
 
 
-def check_eval_split(trials: Sequence[Trial], split: str) -> None:
-    """Raise UserError where the text of a trial lacks the split that trials are evaluated on, if there is one."""
-    for data in {trial.config.data for trial in trials} if split else ():
-        open_dataset(data).slice(split)
-
-
 def describe_dry_run(sweep: SweepDir, trials: Sequence[Trial], values: flags.FlagValues, options: SlurmOptions) -> str:
     """Return what would be run: the script for Slurm, or else the commands of each trial, a line each."""
     if values.on == "slurm":
@@ -140,16 +140,16 @@ def run_search(sweep: SweepDir, source: "Source", lists: dict[str, list[list[str
     )
     source.check_space(options.space)
     search.check_validations(source.base)
-    check_eval_split([source.trial({})], values.eval)
+    check_trials([source.trial({})], values.eval)
     if values.dry_run:
         print(f"{values.optuna} trials proposed by {values.sampler} in {' '.join(space)}")
         return 0
     if not options.study:
         sweep.write(source.base, [], values.eval)  # the folder that holds the study
     study = search.open_study(sweep, source.base, options)
-    sweep.write(source.base, [], values.eval)
     table = Table(sweep, total=values.optuna)
     searching = search.Search(sweep, source.base, source.trial, options, study, table)
+    sweep.write(source.base, [], values.eval)
     with search.storage_errors(), signals.Signals() as stop, table, Pool(sweep, values.jobs) as pool:
         finished = searching.run(pool, stop)
     if best := searching.best():

@@ -6,11 +6,14 @@ import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from launch.axes import DIGITS, Overrides
 from rnnlm.commands.overrides import apply_overrides
 from rnnlm.config import RENAMED, TEXTS, Config
+from rnnlm.data.splits import open_dataset
+from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError
 from rnnlm.schema import fields, flatten
 
@@ -55,6 +58,24 @@ def make_trial(config: Config, values: dict[str, Any], overrides: Overrides) -> 
     keys = [RENAMED.get(key, key) if key not in flat else key for key in overrides]
     typed = {key: operator.attrgetter(key)(config) for key in keys}
     return Trial(trial_id(typed), typed, config)
+
+
+def check_trials(trials: Sequence[Trial], split: str) -> None:
+    """Raise UserError where training cannot begin: there is no such cell, or the text cannot be had or is too short.
+
+    Also where the text of a trial lacks the split on which trials are evaluated, "" for none. A text that is to be
+    downloaded is there afterwards.
+    """
+    from rnnlm.cells import find_cell, is_foreign  # imports jax
+
+    open_once = lru_cache(open_dataset)
+    for config in (trial.config for trial in trials):
+        if not is_foreign(config.model.cell):  # whose code only the trial runs
+            find_cell(config.model)
+        dataset = open_once(config.data)
+        TrainWindows(dataset.slice("train"), config.train.batch, config.train.window)
+        if split:
+            dataset.slice(split)
 
 
 def override_text(key: str, value: Any) -> str:

@@ -90,7 +90,7 @@ def print_table(rows: list["Row"], title: str, wide: bool, note: str) -> None:
     from rnnlm.runs import columns
 
     console = Console(width=None if sys.stdout.isatty() and not wide else 1000)
-    header, *lines = columns.fit_rows(rows, console.width) if "run" in rows[0] else columns.format_rows(rows)
+    header, *lines = columns.fit_rows(rows, console.width)
     table = Table(title=Text(title))
     for name in header:
         table.add_column(name, overflow="fold", justify="left" if name == header[0] else "right")

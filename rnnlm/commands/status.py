@@ -59,9 +59,9 @@ def describe(run: "Status") -> str:
         words.append(f"{run.symbols_per_second:,.0f} symbols/s")
     if run.seconds_left is not None and run.state != "done":
         words.append(f"{format_seconds(run.seconds_left)} left")
-    if run.silent is not None:
+    if run.silent is not None and run.state != "done":
         words.append(f"silent for {format_seconds(run.silent)}")
-    if run.pid is not None:
+    if run.pid is not None and run.state != "done":
         lives = {True: "", False: ", which has ended", None: ", which is not seen from here"}[run.alive]
         words.append(f"process {run.pid} on {run.host} since {run.since}{lives}")
     return ", ".join(words) + (f": {run.message}" if run.message else "")
@@ -111,7 +111,9 @@ def columns_of(runs: list["Status"]) -> dict[str, list[str]]:
         "valid": [format_bpc(run.valid_bpc) for run in runs],
         "best": [format_bpc(run.best_bpc) for run in runs],
         "sym/s": ["" if run.symbols_per_second is None else f"{run.symbols_per_second:,.0f}" for run in runs],
-        "left": ["" if run.seconds_left is None else format_seconds(run.seconds_left) for run in runs],
+        "left": [
+            "" if run.seconds_left is None or run.state == "done" else format_seconds(run.seconds_left) for run in runs
+        ],
         "silent": ["" if run.silent is None else format_seconds(run.silent) for run in runs],
         "process": [format_process(run) for run in runs],
     }

@@ -18,6 +18,8 @@ HEADINGS = {
 """Headings of the columns that are not headed by their own name."""
 FIRST = ("run", "bpc", "worse_by", "interval")
 """Columns that are given room first; after them come the config keys in which the runs differ, and then LAST."""
+GROUP_FIRST = ("bpc", "spread", "runs", "worse_by", "lowest", "highest")
+"""Columns of groups that are given room after the keys that tell groups apart."""
 LAST = (
     "bpc_interval",
     "parameters",
@@ -93,15 +95,17 @@ def fit_rows(rows: list[Row], width: int) -> Lines:
     columns = dict(zip(column_names(rows), map(list, zip(*format_rows(rows), strict=True)), strict=True))
     if table_width(columns.values()) <= width:
         return [list(line) for line in zip(*columns.values(), strict=True)]
-    columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
-    halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
-    columns["interval"] = ["its +-", *("" if half is None else f"{half:.4f}" for half in halves)]
-    keys = [name for name in columns if name not in FIRST + LAST]
+    if "run" in columns:
+        columns["run"][1:] = shorten(columns["run"][1:], MOST_OF_NAME)
+        halves = [row["interval"] and (row["interval"][1] - row["interval"][0]) / 2 for row in rows]
+        columns["interval"] = ["its +-", *("" if half is None else f"{half:.4f}" for half in halves)]
+    keys = [name for name in columns if name not in FIRST + GROUP_FIRST + LAST]
     short = [name.rpartition(".")[2] for name in keys]
     for name, last in zip(keys, short, strict=True):
         columns[name][0] = last if short.count(last) == 1 else name
     chosen: list[str] = []
-    for name in (*FIRST, *keys, *LAST):
+    order = (*FIRST, *keys, *LAST) if "run" in columns else (*keys, *GROUP_FIRST, *LAST)
+    for name in (name for name in order if name in columns):
         fits = table_width([columns[n] for n in [*chosen, name]]) <= width
         if name in ("run", "bpc") or (fits and any(columns[name][1:])):
             chosen.append(name)

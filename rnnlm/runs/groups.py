@@ -50,15 +50,21 @@ def check_key(key: str) -> None:
 def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
     """Group runs that differ in one config key only: -> the groups by mean bpc, best first.
 
-    Raises UserError where runs cannot be ranked together, or where there is no such key.
+    Of runs with equal configs the first one counts: the others tell nothing of the spread. Raises UserError where runs
+    cannot be ranked together, or where there is no such key.
     """
     check_key(key)
     flat = {run.name: dict(flatten(run.config.as_dict())) for run in rank(runs)}
     names = [name for name in differing_keys(runs) if name != key]
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, dict[str, Run]] = {}
     for run in runs:
-        groups.setdefault(repr([flat[run.name].get(name) for name in names]), []).append(run)
-    made = [Group(tuple(g), tuple((name, flat[g[0].name].get(name)) for name in names)) for g in groups.values()]
+        group = groups.setdefault(repr([flat[run.name].get(name) for name in names]), {})
+        group.setdefault(repr(flat[run.name].get(key)), run)
+    made = [
+        Group(tuple(group.values()), tuple((name, flat[first.name].get(name)) for name in names))
+        for group in groups.values()
+        for first in [next(iter(group.values()))]
+    ]
     return sorted(made, key=lambda group: group.bpc)
 
 

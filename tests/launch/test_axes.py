@@ -69,7 +69,7 @@ def test_a_logarithmic_range_is_even_in_the_logarithm():
         (lambda: axes.sample(["3", "a=lin:2:1"], 0), "is an empty range"),
         (lambda: axes.sample(["3", "a=int:1:2:3:4"], 0), "is no range"),
         (lambda: axes.sample(["3", "a=log:x:1"], 0), "is no range"),
-        (lambda: axes.sample(["3", "a=1,2"], 0), "fewer than 3 different values"),
+        (lambda: axes.sample(["3", "a=1,2"], 0), "fewer than 3 values of 3 digits"),
         (lambda: axes.sample(["3", "a=log:nan:1"], 0), "is no range"),
         (lambda: axes.sample(["3", "a=1e-3:0.1"], 0), "write log:1e-3:0.1, lin:1e-3:0.1 or int:1e-3:0.1"),
         (lambda: axes.sample(["3", "a=-1:1"], 0), "does not say how to draw"),

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from launch.report import draw_cost, table_of, title
 from rnnlm.runs.curves import plot_curves
 from rnnlm.runs.groups import group_runs
+from tests.conftest import tiny
 from tests.runs.test_compare import make_run
 
 
@@ -24,7 +25,10 @@ def test_seconds_have_a_law_only_where_flops_differ(flops, law):
 
 @pytest.mark.parametrize(("validations", "said"), [((True, True), False), ((True, False), True)])
 def test_the_table_says_where_scores_come_from_if_they_differ(validations, said):
-    runs = [dataclasses.replace(make_run(f"{i}"), validation=value) for i, value in enumerate(validations)]
+    runs = [
+        dataclasses.replace(make_run(f"{i}"), config=tiny(seed=i), validation=value)
+        for i, value in enumerate(validations)
+    ]
     assert ("source" in table_of(group_runs(runs))) == ("star" in title(runs)) == said
 
 

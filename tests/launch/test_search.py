@@ -10,7 +10,7 @@ import time
 import optuna
 import pytest
 
-from launch import search
+from launch import axes, search
 from launch.folder import SweepDir
 from rnnlm.config import Config
 from rnnlm.errors import UserError
@@ -23,7 +23,7 @@ SPACE = ["--space", "optim.learning_rate=log:1e-5:3e-2", "model.hidden=int:4:16:
 def trials(folder):
     """Return the trials of a sweep's study."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 's' / 'study.db'}").trials
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 's' / 'study.db'}").trials
 
 
 def test_ranges_become_distributions_within_their_bounds():
@@ -34,6 +34,19 @@ def test_ranges_become_distributions_within_their_bounds():
     assert all(1e-4 <= p["a"] <= 1e-2 and -1 <= p["b"] <= 1 for p in drawn)
     assert {p["c"] for p in drawn} == set(range(64, 500, 64)) and {p["d"] for p in drawn} == {"x", "y"}
     assert 10 < sum(p["a"] < 1e-3 for p in drawn) < 40
+
+
+@pytest.mark.parametrize("space", ["model.hidden=8,24", "model.hidden=int:8:16", "model.hidden=log:8:16"])
+def test_a_study_is_not_continued_in_a_space_that_optuna_refuses(tmp_path, space):
+    study = search.open_study(SweepDir(tmp_path), Config(), search.SearchOptions(2, []))
+    study.ask(dict([search.make_distribution(*axes.parse_range("model.hidden=8,16", "--space"))]))
+    same, other = (
+        dict([search.make_distribution(*axes.parse_range(s, "--space"))]) for s in ("model.hidden=8,16", space)
+    )
+    search.check_space(study, same)
+    with pytest.raises(UserError, match="--space model.hidden is of another kind"):
+        search.check_space(study, other)
+    assert len(study.trials) == 1
 
 
 def test_a_database_that_is_damaged_under_way_costs_a_sentence(tmp_path):

@@ -107,6 +107,9 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
         (["--grid=model.hidden=1,2", "--config.model.hidden=3"], "is swept, and set for all trials"),
         (["--grid=model.hidden=1,2", "--seeds=2", "--zip=seed=1,2"], "seed is swept twice"),
         (["--grid=model.hidden=1,x"], "does not fit"),
+        (["--grid=model.cell=lstm,foo"], "model.cell is 'foo'"),
+        (["--grid=train.window=8,100000"], "a window takes train.window=100000"),
+        (["--grid=optim.learning_rate=log:1e-3:1e-1"], "is a range: list values, or draw N from it by --random N"),
         (["--grid=data.split=0.8/0.2/0,0.8/0.1/0.1", "--eval=test"], "data.split=0.8/0.2/0 has no split 'test'"),
         (["--grid=model.hidden=1,2", "--name=a/b"], "--name is given twice"),
         (["--grid=model.hidden=1,2", "--jobs=4096"], "more than the"),
@@ -187,7 +190,9 @@ def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undistu
     while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    time.sleep(2)  # into the training of the next trials
+    while not any(states(tmp_path)[p.parent.name] == "running" for p in tmp_path.glob("s/*/metrics.jsonl")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     process.send_signal(signal.SIGKILL)
     for child in children if whom == "all" else ():

@@ -37,6 +37,12 @@ def test_a_group_has_mean_and_spread_over_seeds_best_first():
     assert rows[0]["worse_by"] == 0 and rows[1]["worse_by"] == pytest.approx(rows[1]["bpc"] - rows[0]["bpc"])
 
 
+def test_a_run_that_was_made_again_is_no_other_seed():
+    made = runs()
+    again = dataclasses.replace(made[0], name="again")
+    assert group_rows(group_runs([*made, again])) == group_rows(group_runs(made))
+
+
 def test_single_runs_have_no_spread():
     rows = group_rows(group_runs(runs()[::3]))
     assert [row["runs"] for row in rows] == [1, 1] and "spread" not in rows[0]

@@ -191,7 +191,7 @@ def test_the_command_says_what_python_returns(capsys, done, run):
     assert (first["step"], first["state"], second["state"]) == (20, "done", "damaged")
     assert main.main(["status", str(done), str(run)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert f"{done}: done, step 20 of 20" in first and "which has ended" in first
+    assert f"{done}: done, step 20 of 20" in first and "silent" not in first and "process" not in first
     assert f"{run}: damaged" in second and "config.json cannot be read" in second
 
 
