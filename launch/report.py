@@ -50,8 +50,8 @@ def write(sweep: SweepDir) -> str:
             runs = open_runs([sweep.run_dir(t) for t in done], sweep.evaluated or "valid", (0, 0), "", trust_code=True)
             groups = group_runs(runs)
             sections += [title(runs), table_of(groups), *plots(sweep, runs, trials)]
-            scored_on = f" on {sweep.evaluated}" if sweep.evaluated else ""
-            summary = f"best: {label(groups[0])}  {describe_bpc(groups[0])}{scored_on}"
+            scored = f"on {sweep.evaluated}" if sweep.evaluated else "at the last validation"
+            summary = f"best: {label(groups[0])}  {describe_bpc(groups[0])} {scored}"
         except UserError as error:
             summary = f"the trials cannot be ranked together: {error}"
             sections += [f"<p>{html.escape(summary)}</p>", *unranked(sweep, done)]
