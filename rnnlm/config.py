@@ -8,7 +8,6 @@ which the program behaved before it had the key. An existing key never changes i
 import dataclasses
 import difflib
 import functools
-import math
 import operator
 import textwrap
 import typing
@@ -17,6 +16,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnlm.errors import UserError
+from rnnlm.options import (
+    FSRNNOptions,
+    IndRNNOptions,
+    IRNNOptions,
+    LRUOptions,
+    LSTMOptions,
+    MLSTMOptions,
+    MogrifierOptions,
+    QRNNOptions,
+    RHNOptions,
+)
 from rnnlm.schema import Section, at_least, build, copy_sections, fields, key, section, type_name, within
 
 VERSION = 2
@@ -108,20 +118,6 @@ class DataConfig(Section):
 
 
 @dataclass(frozen=True)
-class LSTMOptions(Section):
-    """Choose the options of the cell `lstm`."""
-
-    prefix = "model.lstm."
-
-    forget_bias: float = key(1.0, "initial bias of the forget gate, so that a cell remembers before it has learned to")
-    biases: int = key(1, "bias vectors; 2 as in char-rnn, PyTorch and cuDNN", before=1, choices=(1, 2))
-
-    def check(self) -> None:
-        if not math.isfinite(self.forget_bias):
-            raise UserError(f"model.lstm.forget_bias={self.forget_bias} is not a finite number.")
-
-
-@dataclass(frozen=True)
 class ModelConfig(Section):
     """Choose the network: its cell, its sizes, dropout and dtype."""
 
@@ -139,7 +135,15 @@ class ModelConfig(Section):
     )
     embedding: int = key(0, "width of the embedding; 0: one-hot symbols")
     tied: bool = key(False, "share the embedding with the output, where it must be as wide as the last layer")
-    lstm: LSTMOptions = dataclasses.field(default_factory=LSTMOptions)
+    lstm: LSTMOptions = section(LSTMOptions)
+    irnn: IRNNOptions = section(IRNNOptions)
+    mlstm: MLSTMOptions = section(MLSTMOptions)
+    mogrifier: MogrifierOptions = section(MogrifierOptions)
+    rhn: RHNOptions = section(RHNOptions)
+    fsrnn: FSRNNOptions = section(FSRNNOptions)
+    indrnn: IndRNNOptions = section(IndRNNOptions)
+    qrnn: QRNNOptions = section(QRNNOptions)
+    lru: LRUOptions = section(LRUOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
     dropout: float = key(0.0, "share of units dropped after each layer")
     dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")

@@ -64,6 +64,13 @@ def at_least(name: str, value: float, least: float) -> None:
         raise UserError(f"{name}={value} is impossible: it must be {expected}.")
 
 
+def finite(section: Section, name: str) -> None:
+    """Raise UserError unless a key of a section is a finite number."""
+    value = getattr(section, name)
+    if not math.isfinite(value):
+        raise UserError(f"{section.prefix}{name}={value} is not a finite number.")
+
+
 def within(name: str, value: float, low: float, high: float) -> None:
     """Raise UserError unless low <= value < high."""
     if not low <= value < high:

@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 LADDER = [
     "errors",
     "schema files product",
+    "options",
     "config",
     "cells data baselines",
     "nn runtime",
@@ -22,7 +23,7 @@ LADDER = [
     "commands",
 ]
 LEVEL = {package: level for level, packages in enumerate(LADDER) for package in packages.split()}
-NO_JAX = {"errors", "schema", "config", "files", "data", "baselines"}
+NO_JAX = {"errors", "schema", "options", "config", "files", "data", "baselines"}
 ENTRANCES = {"__init__.py", "__main__.py"}
 FILES = [p for p in sorted((ROOT / "rnnlm").rglob("*.py")) if p.relative_to(ROOT / "rnnlm").name not in ENTRANCES]
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from rnnlm.cells import foreign, gru, lstm, rnn
+from rnnlm.cells import foreign, fsrnn, gru, indrnn, irnn, lru, lstm, minimal, mlstm, mogrifier, qrnn, rhn, rnn
 from rnnlm.cells.cell import Carry, Cell, Params
 from rnnlm.cells.check import check_cell
 from rnnlm.config import ModelConfig
@@ -18,6 +18,16 @@ CELLS: dict[str, Callable[[Any], Cell]] = {
     "lstm": lstm.make_cell,
     "gru": gru.make_cell,
     "gru_before": gru.make_cell_before,
+    "irnn": irnn.make_cell,
+    "mlstm": mlstm.make_cell,
+    "mogrifier": mogrifier.make_cell,
+    "rhn": rhn.make_cell,
+    "fsrnn": fsrnn.make_cell,
+    "indrnn": indrnn.make_cell,
+    "mingru": minimal.make_gru,
+    "minlstm": minimal.make_lstm,
+    "qrnn": qrnn.make_cell,
+    "lru": lru.make_cell,
 }
 """Makers of cells by name; each takes the options `model.NAME`, or None if the config has no such section."""
 

@@ -154,6 +154,11 @@ def zeros(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.zeros(shape)
 
 
+def ones(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return ones."""
+    return jnp.ones(shape)
+
+
 def vector_carry(*names: str) -> Callable[[int], dict[str, State]]:
     """Declare a carry of float32 vectors [H] that start at zero."""
     return lambda hidden: {name: State((hidden,)) for name in names}

@@ -1,7 +1,11 @@
-"""Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate (Gers et al. 2000), no peepholes.
+"""Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate (Gers et al. 2000), and its variants.
 
 Gate order i, f, g, o, as PyTorch's and cuDNN's:
 c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
+By its options,
+  peepholes (Gers and Schmidhuber 2000): i and f also read p_i c and p_f c, and o reads p_o c';
+  input_gate: sigmoid(i) becomes 1 - sigmoid(f) (`coupled`, Greff et al. 2017) or is capped by it (Melis et al. 2018);
+  layer_norm (Ba et al. 2016, as in Ha et al. 2016): each gate's pre-activation is normalized, and c' before tanh.
 """
 
 from functools import partial
@@ -9,27 +13,53 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
-from rnnlm.config import LSTMOptions
+from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, ones, uniform, vector_carry, zeros
+from rnnlm.options import LSTMOptions
+
+EPSILON = 1e-5
+"""Added to the variance that layer normalization divides by."""
 
 
 def make_cell(options: LSTMOptions) -> Cell:
     """Make the cell with the given options."""
-    return Cell(partial(params, options), vector_carry("h", "c"), mix=mix, update=update, gates=gates)
+    return Cell(
+        partial(params, options),
+        vector_carry("h", "c"),
+        mix=mix,
+        update=partial(update, options),
+        gates=partial(gates, options),
+    )
 
 
 def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
     """Declare W_x, W_h and b, whose forget gate starts at `forget_bias`; with two biases also b_h, added to b."""
+    names = gate_names(options)
+    width, bias = len(names) * hidden, gate_bias(options.forget_bias, names)
+    declared = {"W_x": Param((inputs, width), uniform(hidden)), "W_h": Param((hidden, width), uniform(hidden))}
+    if options.layer_norm:  # its own bias comes after the normalization
+        declared |= {"gain": Param((width,), ones), "bias": Param((width,), bias)}
+        declared |= {"gain_c": Param((hidden,), ones), "bias_c": Param((hidden,), zeros)}
+    else:
+        declared["b"] = Param((width,), bias)
+    if options.biases == 2:
+        declared["b_h"] = Param((width,), zeros)
+    if options.peepholes:
+        declared |= {f"p_{name}": Param((hidden,), uniform(hidden)) for name in names if name != "g"}
+    return declared
+
+
+def gate_names(options: LSTMOptions) -> str:
+    """Return the letters of the gates that have pre-activations of their own, in order."""
+    return "fgo" if options.input_gate == "coupled" else "ifgo"
+
+
+def gate_bias(forget_bias: float, names: str = "ifgo") -> Initializer:
+    """Return an initializer of the bias of gates, which is zero but for the forget gate."""
 
     def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jnp.zeros(shape).at[hidden : 2 * hidden].set(options.forget_bias)
+        return jnp.repeat(jnp.array([forget_bias if name == "f" else 0.0 for name in names]), shape[0] // len(names))
 
-    declared = {
-        "W_x": Param((inputs, 4 * hidden), uniform(hidden)),
-        "W_h": Param((hidden, 4 * hidden), uniform(hidden)),
-        "b": Param((4 * hidden,), bias),
-    }
-    return declared | ({"b_h": Param((4 * hidden,), zeros)} if options.biases == 2 else {})
+    return bias
 
 
 def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
@@ -37,16 +67,42 @@ def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
     return u_BG + z_BG
 
 
-def gates(vectors: Params, carry: Carry, a_BG: jax.Array) -> Gates:
+def gates(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Gates:
     """Return the activations of the gates."""
+    return run(options, vectors, carry[1], a_BG)[0]
+
+
+def update(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Carry:
+    """Return (h, c) after one step."""
+    gate, c_BH = run(options, vectors, carry[1], a_BG)
+    read_BH = normalize(c_BH, vectors["gain_c"], vectors["bias_c"]) if options.layer_norm else c_BH
+    return gate["o"] * jnp.tanh(read_BH), c_BH
+
+
+def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array) -> tuple[Gates, jax.Array]:
+    """Run a step from the pre-activations: -> (activations of the gates, c after it)."""
     if "b_h" in vectors:
         a_BG = a_BG + vectors["b_h"][None, :]
-    i, f, g, o = jnp.split(a_BG, 4, axis=-1)
-    return {"i": jax.nn.sigmoid(i), "f": jax.nn.sigmoid(f), "g": jnp.tanh(g), "o": jax.nn.sigmoid(o)}
+    names = gate_names(options)
+    a = dict(zip(names, jnp.split(a_BG, len(names), axis=-1), strict=True))
+    if options.layer_norm:
+        gains, biases = (jnp.split(vectors[name], len(names)) for name in ("gain", "bias"))
+        a = {name: normalize(a[name], gain, bias) for name, gain, bias in zip(names, gains, biases, strict=True)}
+
+    def peep(name: str, c_BH: jax.Array) -> jax.Array:
+        return a[name] + vectors[f"p_{name}"][None, :] * c_BH if options.peepholes else a[name]
+
+    f = jax.nn.sigmoid(peep("f", c_BH))
+    i = 1 - f if options.input_gate == "coupled" else jax.nn.sigmoid(peep("i", c_BH))
+    if options.input_gate == "capped":
+        i = jnp.minimum(i, 1 - f)
+    g = jnp.tanh(a["g"])
+    c_BH = f * c_BH + i * g
+    return {"i": i, "f": f, "g": g, "o": jax.nn.sigmoid(peep("o", c_BH))}, c_BH
 
 
-def update(vectors: Params, carry: Carry, a_BG: jax.Array) -> Carry:
-    """Return (h, c) after one step."""
-    gate = gates(vectors, carry, a_BG)
-    c_BH = gate["f"] * carry[1] + gate["i"] * gate["g"]
-    return gate["o"] * jnp.tanh(c_BH), c_BH
+def normalize(x_BH: jax.Array, gain_H: jax.Array, bias_H: jax.Array) -> jax.Array:
+    """Normalize each row to mean 0 and variance 1, then scale and shift it."""
+    centred = x_BH - jnp.mean(x_BH, axis=-1, keepdims=True)
+    variance = jnp.mean(centred**2, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + EPSILON) * gain_H[None, :] + bias_H[None, :]

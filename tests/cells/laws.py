@@ -3,12 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
 from rnnlm.nn import model, scan
 from tests.plain import scan_steps
 
 T, B, D, H = 6, 3, 4, 4
+QUICK = ("rnn", "lstm", "gru", "gru_before")
+EVERY_CELL = [cell if cell in QUICK else pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS]
+"""The cells, of which the slow tests alone try the others than QUICK."""
 
 
 def normal(shape, dtype, rng):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from rnnlm.cells import CELLS, cell_of
-from rnnlm.config import LSTMOptions, ModelConfig
+from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import model
+from rnnlm.options import LSTMOptions
 from tests.cells import laws
 
 V, B, T, D, H = 5, 3, 7, 6, 8

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rnnlm.compression import codec, coder, container, escape, predictors
 from rnnlm.compression.codec import Codec
 from rnnlm.compression.container import CompressedFile
-from rnnlm.config import LSTMOptions
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
+from rnnlm.options import LSTMOptions
 from tests.conftest import make_text, tiny
 
 BYTE = Vocabulary("byte", tuple(range(256)))

@@ -1,12 +1,13 @@
-"""Foreign cells with every kind of carry support training, resuming, scoring, sampling and compression."""
+"""Cells with every kind of carry support training, resuming, scoring, sampling and compression."""
 
 import numpy as np
 import pytest
 
 import rnnlm
+from rnnlm.cells import CELLS
 from tests.conftest import leaves, same_bits, tiny
 
-CELLS = {
+FOREIGN = {
     "mogrifier": ("tests.cells.test_mogrifier:make_cell", {"rounds": 2}),
     "lru": ("tests.cells.test_lru:cell", {}),
     "matrix_memory": ("tests.cells.test_matrix_memory:cell", {}),
@@ -18,10 +19,23 @@ SLOW = ("mogrifier", "flax")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CELLS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FOREIGN]
 )
 def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
-    cell, options = CELLS[name]
+    cell, options = FOREIGN[name]
+    check_run(cell, options, tmp_path, text_file)
+    with pytest.raises(rnnlm.UserError, match=f"of the module {cell.partition(':')[0]}"):
+        rnnlm.load(tmp_path / "uninterrupted")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_supports_a_whole_run(cell, tmp_path, text_file):
+    check_run(cell, {}, tmp_path, text_file)
+
+
+def check_run(cell, options, tmp_path, text_file):
+    """Check a run that is resumed, and all that is done with a trained model."""
 
     def config(steps):
         return tiny(
@@ -33,8 +47,6 @@ def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     rnnlm.train(config(6), tmp_path / "resumed", show=False)
     rnnlm.train(config(12), tmp_path / "resumed", show=False)
     same_bits(leaves(tmp_path / "uninterrupted", 12), leaves(tmp_path / "resumed", 12))
-    with pytest.raises(rnnlm.UserError, match=f"of the module {cell.partition(':')[0]}"):
-        rnnlm.load(tmp_path / "uninterrupted")
     lm = rnnlm.load(tmp_path / "uninterrupted", trust_code=True)
     one, many = (lm.score("valid", protocol=rnnlm.EvalProtocol(lanes=n, warmup=256)).tally for n in (1, 4))
     assert one.count == many.count == 600 and one.bpc == pytest.approx(many.bpc, rel=1e-3)

@@ -1,0 +1,67 @@
+"""The fast-slow RNN (Mujika et al. 2017, equations 1 to 4): `fast` LSTMs in turn in each time step, and a slow one.
+
+h_1 = F_1(h_fast of the step before, x),  s' = S(s, h_1),  h_2 = F_2(h_1, s'),  h_i = F_i(h_{i-1}) for i > 2,
+where F(h, y) steps an LSTM whose output was h and whose input is y. The output is h_fast.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells import lstm
+from rnnlm.cells.cell import Carry, Cell, Param, Params, State, uniform
+from rnnlm.options import FSRNNOptions, LSTMOptions
+from rnnlm.product import product
+
+
+def make_cell(options: FSRNNOptions) -> Cell:
+    """Make the cell with the given options."""
+    matrices = (*(f"W_{i + 1}" for i in range(options.fast)), "W_slow", "W_slow_in", "W_slow_out")
+    return Cell(partial(params, options), partial(carry, options), step=partial(step, options), recurrent=matrices)
+
+
+def params(options: FSRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x of the first fast LSTM, W_i and bias_i of each, and the matrices and bias of the slow one."""
+    slow = options.slow or hidden
+    declared = {"W_x": Param((inputs, 4 * hidden), uniform(hidden))}
+    for i in range(1, options.fast + 1):
+        declared[f"W_{i}"] = Param((hidden, 4 * hidden), uniform(hidden))
+        declared[f"bias_{i}"] = Param((4 * hidden,), lstm.gate_bias(options.forget_bias))
+    return declared | {
+        "W_slow": Param((slow, 4 * slow), uniform(slow)),
+        "W_slow_in": Param((hidden, 4 * slow), uniform(slow)),
+        "bias_slow": Param((4 * slow,), lstm.gate_bias(options.forget_bias)),
+        "W_slow_out": Param((slow, 4 * hidden), uniform(hidden)),
+    }
+
+
+def carry(options: FSRNNOptions, hidden: int) -> dict[str, State]:
+    """Declare h of the last fast LSTM, c of each, and h and c of the slow one."""
+    slow = options.slow or hidden
+    fast = {f"c_{i + 1}": State((hidden,)) for i in range(options.fast)}
+    return {"h": State((hidden,))} | fast | {"h_slow": State((slow,)), "c_slow": State((slow,))}
+
+
+def step(options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h, c_1, ..., h_slow, c_slow) after one step."""
+
+    def advance(a_BG: jax.Array, bias: str, c: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gate, c = lstm.run(LSTMOptions(), {}, c, a_BG + params[bias][None, :])
+        return gate["o"] * jnp.tanh(c), c
+
+    h, *fast, h_slow, c_slow = carry
+    cells = []
+    for i, c in enumerate(fast, 1):
+        a_BG = product(h, params[f"W_{i}"], dtype)
+        if i == 1:
+            a_BG = a_BG + u_BG
+        if i == 2:
+            a_BG = a_BG + product(h_slow, params["W_slow_out"], dtype)
+        h, c = advance(a_BG, f"bias_{i}", c)
+        cells.append(c)
+        if i == 1:
+            slow_BG = product(h_slow, params["W_slow"], dtype) + product(h, params["W_slow_in"], dtype)
+            h_slow, c_slow = advance(slow_BG, "bias_slow", c_slow)
+    return (h, *cells, h_slow, c_slow)

@@ -1,0 +1,58 @@
+"""The minimal GRU and LSTM (Feng et al. 2024, sections 3.1.3 and 3.2.4), whose gates see the input alone.
+
+`mingru`:  h' = (1 - z) h + z n,  z = sigmoid(u_z)
+`minlstm`: h' = f' h + i' n,  f' = f / (f + i),  i' = i / (f + i),  f = sigmoid(u_f),  i = sigmoid(u_i)
+In both n = g(u_n), where g(a) = a + 1/2 for a >= 0, else sigmoid(a), which is positive. Their references run in log
+space, which a carry that is not positive does not fit; here h may be any number.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
+
+
+def make_gru(options: None = None) -> Cell:
+    """Make the cell `mingru`, which has no options."""
+    return Cell(partial(params, 2), vector_carry("h"), step=partial(step, gru_gates), gates=gru_gates, recurrent=())
+
+
+def make_lstm(options: None = None) -> Cell:
+    """Make the cell `minlstm`, which has no options."""
+    return Cell(partial(params, 3), vector_carry("h"), step=partial(step, lstm_gates), gates=lstm_gates, recurrent=())
+
+
+def params(gates: int, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x and b of so many gates, that of n last."""
+    return {
+        "W_x": Param((inputs, gates * hidden), uniform(hidden)),
+        "b": Param((gates * hidden,), zeros),
+    }
+
+
+def positive(a: jax.Array) -> jax.Array:
+    """Return a + 1/2 for a >= 0, else sigmoid(a)."""
+    return jnp.where(a >= 0, a + 0.5, jax.nn.sigmoid(a))
+
+
+def gru_gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates of `mingru`."""
+    z, n = jnp.split(u_BG, 2, axis=-1)
+    return {"f": jax.nn.sigmoid(-z), "i": jax.nn.sigmoid(z), "n": positive(n)}
+
+
+def lstm_gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates of `minlstm`, f' and i' by names without a stroke."""
+    f, i, n = jnp.split(u_BG, 3, axis=-1)
+    odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)  # f / (f + i) where both are tiny
+    return {"f": jax.nn.sigmoid(odds), "i": jax.nn.sigmoid(-odds), "n": positive(n)}
+
+
+def step(gates: Callable[..., Gates], params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h,) after one step of the cell with the given gates."""
+    gate = gates(params, carry, u_BG, dtype)
+    return (gate["f"] * carry[0] + gate["i"] * gate["n"],)

@@ -1,0 +1,51 @@
+"""The multiplicative LSTM (Krause et al. 2016), whose recurrent matrix depends on the input.
+
+m = (W_mx x) (W_m h), and the gates of an LSTM are computed from x and m in place of x and h:
+c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells import lstm
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry
+from rnnlm.options import LSTMOptions, MLSTMOptions
+from rnnlm.product import product
+
+
+def make_cell(options: MLSTMOptions) -> Cell:
+    """Make the cell with the given options."""
+    return Cell(partial(params, options), vector_carry("h", "c"), step=step, gates=gates, recurrent=("W_m", "W_h"))
+
+
+def params(options: MLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x = (W_mx, those of i, f, g, o), W_m, W_h and the bias of the gates."""
+    return {
+        "W_x": Param((inputs, 5 * hidden), uniform(hidden)),
+        "W_m": Param((hidden, hidden), uniform(hidden)),
+        "W_h": Param((hidden, 4 * hidden), uniform(hidden)),
+        "bias": Param((4 * hidden,), lstm.gate_bias(options.forget_bias)),
+    }
+
+
+def run(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> tuple[Gates, jax.Array]:
+    """Run a step: -> (activations of the gates, c after it)."""
+    h_BH, c_BH = carry
+    hidden = h_BH.shape[-1]
+    m_BH = u_BG[:, :hidden] * product(h_BH, params["W_m"], dtype)
+    a_BG = u_BG[:, hidden:] + product(m_BH, params["W_h"], dtype) + params["bias"][None, :]
+    return lstm.run(LSTMOptions(), {}, c_BH, a_BG)
+
+
+def gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates."""
+    return run(params, carry, u_BG, dtype)[0]
+
+
+def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h, c) after one step."""
+    gate, c_BH = run(params, carry, u_BG, dtype)
+    return gate["o"] * jnp.tanh(c_BH), c_BH

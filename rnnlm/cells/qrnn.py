@@ -1,0 +1,54 @@
+"""The quasi-recurrent network (Bradbury et al. 2017, equations 2 to 5), whose gates see the newest inputs alone.
+
+(z, f, o) = (tanh, sigmoid, sigmoid)(W x_t + V x_{t-1} + b), the second product only with `window` 2;
+c' = f c + (1 - f) z,  h = o c'  (fo-pooling). The symbol before the first one of a text counts as x = 0.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, uniform, zeros
+from rnnlm.options import QRNNOptions
+
+
+def make_cell(options: QRNNOptions) -> Cell:
+    """Make the cell with the given options."""
+    return Cell(
+        partial(params, options),
+        partial(carry, options),
+        step=partial(step, options),
+        gates=partial(gates, options),
+        recurrent=(),
+    )
+
+
+def params(options: QRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x = (W, V) and the bias of z, f and o."""
+    width = 3 * hidden
+    return {
+        "W_x": Param((inputs, options.window * width), uniform(hidden)),
+        "bias": Param((width,), zeros),
+    }
+
+
+def carry(options: QRNNOptions, hidden: int) -> dict[str, State]:
+    """Declare h, c and, with `window` 2, V x of the input before, whose width does not depend on that of x."""
+    before = {"v": State((3 * hidden,))} if options.window == 2 else {}
+    return {"h": State((hidden,)), "c": State((hidden,))} | before
+
+
+def gates(options: QRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates."""
+    a_BG = u_BG[:, : len(params["bias"])] + params["bias"][None, :]
+    z, f, o = jnp.split(a_BG + carry[2] if options.window == 2 else a_BG, 3, axis=-1)
+    return {"z": jnp.tanh(z), "f": jax.nn.sigmoid(f), "o": jax.nn.sigmoid(o)}
+
+
+def step(options: QRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h, c) after one step, and V x with `window` 2."""
+    gate = gates(options, params, carry, u_BG, dtype)
+    c_BH = gate["f"] * carry[1] + (1 - gate["f"]) * gate["z"]
+    return gate["o"] * c_BH, c_BH, *((u_BG[:, len(params["bias"]) :],) if options.window == 2 else ())

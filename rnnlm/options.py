@@ -1,0 +1,151 @@
+"""The options of the cells, a section of the config each: names, types, defaults and reasons, without jax."""
+
+import math
+from dataclasses import dataclass
+
+from rnnlm.errors import UserError
+from rnnlm.schema import Section, at_least, finite, key
+
+FULL_RANK = -1
+"""The rank of a matrix that is not a product of two."""
+FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before it has learned to"
+INPUT_GATES = ("free", "coupled", "capped")
+
+
+@dataclass(frozen=True)
+class LSTMOptions(Section):
+    """Choose the options of the cell `lstm`."""
+
+    prefix = "model.lstm."
+
+    forget_bias: float = key(1.0, FORGET_BIAS)
+    biases: int = key(1, "bias vectors; 2 as in char-rnn, PyTorch and cuDNN", before=1, choices=(1, 2))
+    input_gate: str = key(
+        "free", "i by itself; coupled: 1 - f; capped: at most 1 - f", before="free", choices=INPUT_GATES
+    )
+    peepholes: bool = key(False, "let the gates read c", before=False)
+    layer_norm: bool = key(False, "normalize each gate's pre-activation, and c where the output reads it", before=False)
+
+    def check(self) -> None:
+        finite(self, "forget_bias")
+        if self.layer_norm and self.biases == 2:
+            raise UserError("model.lstm.layer_norm has biases of its own: leave model.lstm.biases at 1.")
+
+
+@dataclass(frozen=True)
+class IRNNOptions(Section):
+    """Choose the options of the cell `irnn`."""
+
+    prefix = "model.irnn."
+
+    scale: float = key(1.0, "W_h starts as this multiple of the identity", before=1.0)
+
+    def check(self) -> None:
+        finite(self, "scale")
+
+
+@dataclass(frozen=True)
+class MLSTMOptions(Section):
+    """Choose the options of the cell `mlstm`."""
+
+    prefix = "model.mlstm."
+
+    forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
+
+    def check(self) -> None:
+        finite(self, "forget_bias")
+
+
+@dataclass(frozen=True)
+class MogrifierOptions(Section):
+    """Choose the options of the cell `mogrifier`."""
+
+    prefix = "model.mogrifier."
+
+    rounds: int = key(5, "times that input and carry gate one another", before=5)
+    rank: int = key(FULL_RANK, "inner width of the matrices of these gates, as products of two; -1: whole", before=-1)
+    input_gate: str = key("free", "as model.lstm.input_gate", before="free", choices=INPUT_GATES)
+    forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
+
+    def check(self) -> None:
+        at_least("model.mogrifier.rounds", self.rounds, 0)
+        if self.rank != FULL_RANK:
+            at_least("model.mogrifier.rank", self.rank, 1)
+        if self.input_gate == "coupled":
+            raise UserError("model.mogrifier.input_gate=coupled is not to be had: take free or capped.")
+        finite(self, "forget_bias")
+
+
+@dataclass(frozen=True)
+class RHNOptions(Section):
+    """Choose the options of the cell `rhn`."""
+
+    prefix = "model.rhn."
+
+    depth: int = key(5, "highway layers in each time step", before=5)
+    coupled: bool = key(
+        True, "carry what the transform gate leaves; else the carry gate is one of its own", before=True
+    )
+    transform_bias: float = key(-4.0, "initial bias of the transform gates", before=-4.0)
+
+    def check(self) -> None:
+        at_least("model.rhn.depth", self.depth, 1)
+        finite(self, "transform_bias")
+
+
+@dataclass(frozen=True)
+class FSRNNOptions(Section):
+    """Choose the options of the cell `fsrnn`."""
+
+    prefix = "model.fsrnn."
+
+    fast: int = key(2, "fast LSTMs, which take their turns in each time step", before=2)
+    slow: int = key(0, "units of the slow LSTM; 0: as many as a fast one has", before=0)
+    forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
+
+    def check(self) -> None:
+        at_least("model.fsrnn.fast", self.fast, 2)
+        at_least("model.fsrnn.slow", self.slow, 0)
+        finite(self, "forget_bias")
+
+
+@dataclass(frozen=True)
+class IndRNNOptions(Section):
+    """Choose the options of the cell `indrnn`."""
+
+    prefix = "model.indrnn."
+
+    bound: float = key(1.0, "largest absolute value of a recurrent weight", before=1.0)
+
+    def check(self) -> None:
+        if not 0 < self.bound < math.inf:
+            raise UserError(f"model.indrnn.bound={self.bound} is impossible: it must be a finite number above 0.")
+
+
+@dataclass(frozen=True)
+class QRNNOptions(Section):
+    """Choose the options of the cell `qrnn`."""
+
+    prefix = "model.qrnn."
+
+    window: int = key(1, "inputs that the gates see, the newest of them", before=1, choices=(1, 2))
+
+
+@dataclass(frozen=True)
+class LRUOptions(Section):
+    """Choose the options of the cell `lru`."""
+
+    prefix = "model.lru."
+
+    r_min: float = key(0.0, "least initial absolute value of an eigenvalue", before=0.0)
+    r_max: float = key(1.0, "largest initial absolute value of an eigenvalue", before=1.0)
+    max_phase: float = key(2 * math.pi, "largest initial phase of an eigenvalue, in radians", before=2 * math.pi)
+
+    def check(self) -> None:
+        if not 0 <= self.r_min < self.r_max <= 1:
+            raise UserError(
+                f"model.lru.r_min={self.r_min} and r_max={self.r_max} are impossible: they must be 0 <= r_min < r_max "
+                "<= 1."
+            )
+        if not 0 < self.max_phase <= 2 * math.pi:
+            raise UserError(f"model.lru.max_phase={self.max_phase} is impossible: it must be above 0, 2 pi at most.")

@@ -1,0 +1,188 @@
+"""The equations of each cell in numpy, a step at a time: (params, carry, x [B, D]) -> carry."""
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm(p, carry, x):
+    h, c = carry
+    a = x @ p["W_x"] + p["b"] + h @ p["W_h"]
+    return lstm_gates(a, c)
+
+
+def lstm_gates(a, c):
+    """Step an LSTM from its pre-activations."""
+    i, f, g, o = np.split(a, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def lstm_two_biases(p, carry, x):
+    return lstm(p | {"b": p["b"] + p["b_h"]}, carry, x)
+
+
+def lstm_coupled(p, carry, x):
+    h, c = carry
+    f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 3, axis=-1)
+    c = sigmoid(f) * c + (1 - sigmoid(f)) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def lstm_capped(p, carry, x):
+    h, c = carry
+    i, f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 4, axis=-1)
+    c = sigmoid(f) * c + np.minimum(sigmoid(i), 1 - sigmoid(f)) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def lstm_peepholes(p, carry, x):
+    h, c = carry
+    i, f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 4, axis=-1)
+    i, f = sigmoid(i + p["p_i"] * c), sigmoid(f + p["p_f"] * c)
+    c = f * c + i * np.tanh(g)
+    return sigmoid(o + p["p_o"] * c) * np.tanh(c), c
+
+
+def lstm_layer_norm(p, carry, x):
+    """Step the LSTM of Ha et al. 2016 without its hyper network."""
+    h, c = carry
+
+    def normal(a, gain, bias):
+        return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5) * gain + bias
+
+    parts = zip(
+        np.split(x @ p["W_x"] + h @ p["W_h"], 4, axis=-1), np.split(p["gain"], 4), np.split(p["bias"], 4), strict=True
+    )
+    i, f, g, o = (normal(*part) for part in parts)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(normal(c, p["gain_c"], p["bias_c"])), c
+
+
+def rnn(p, carry, x):
+    return (np.tanh(x @ p["W_x"] + p["b"] + carry[0] @ p["W_h"]),)
+
+
+def irnn(p, carry, x):
+    return (np.maximum(x @ p["W_x"] + p["b"] + carry[0] @ p["W_h"], 0),)
+
+
+def indrnn(p, carry, x):
+    return (np.maximum(x @ p["W_x"] + p["b"] + np.clip(p["v"], -1, 1) * carry[0], 0),)
+
+
+def gru(p, carry, x):
+    """Step a GRU as PyTorch's documentation of nn.GRU states it."""
+    (h,) = carry
+    W_ir, W_iz, W_in = np.split(p["W_x"], 3, axis=1)
+    W_hr, W_hz, W_hn = np.split(p["W_h"], 3, axis=1)
+    (b_ir, b_iz, b_in), (b_hr, b_hz, b_hn) = np.split(p["b"], 3), np.split(p["b_h"], 3)
+    r = sigmoid(x @ W_ir + b_ir + h @ W_hr + b_hr)
+    z = sigmoid(x @ W_iz + b_iz + h @ W_hz + b_hz)
+    n = np.tanh(x @ W_in + b_in + r * (h @ W_hn + b_hn))
+    return ((1 - z) * n + z * h,)
+
+
+def gru_before(p, carry, x):
+    """Step the GRU of Chung et al. 2014, where z is the share of the old h."""
+    (h,) = carry
+    u = np.split(x @ p["W_x"] + p["b"], 3, axis=-1)
+    W = np.split(p["W_h"], 3, axis=1)
+    r, z = sigmoid(u[0] + h @ W[0]), sigmoid(u[1] + h @ W[1])
+    return ((1 - z) * np.tanh(u[2] + (r * h) @ W[2]) + z * h,)
+
+
+def mlstm(p, carry, x):
+    h, c = carry
+    u = x @ p["W_x"]
+    m = u[:, : h.shape[-1]] * (h @ p["W_m"])
+    return lstm_gates(u[:, h.shape[-1] :] + m @ p["W_h"] + p["bias"], c)
+
+
+def mogrifier(p, carry, x):
+    """Step a Mogrifier of 5 rounds."""
+    h, c = carry
+    for i in (1, 2, 3, 4, 5):
+        if i % 2:
+            x = 2 * sigmoid(h @ p[f"Q_{i}"]) * x
+        else:
+            h = 2 * sigmoid(x @ p[f"R_{i}"]) * h
+    return lstm_gates(x @ p["W_in"] + h @ p["W_h"] + p["bias"], c)
+
+
+def mogrifier_low_rank(p, carry, x):
+    """Step a Mogrifier of 3 rounds whose input gate is capped."""
+    h, c = carry
+    x = 2 * sigmoid(h @ p["Q_1_left"] @ p["Q_1_right"]) * x
+    h = 2 * sigmoid(x @ p["R_2_left"] @ p["R_2_right"]) * h
+    x = 2 * sigmoid(h @ p["Q_3_left"] @ p["Q_3_right"]) * x
+    i, f, g, o = np.split(x @ p["W_in"] + h @ p["W_h"] + p["bias"], 4, axis=-1)
+    c = sigmoid(f) * c + np.minimum(sigmoid(i), 1 - sigmoid(f)) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def rhn(p, carry, x):
+    (s,) = carry
+    for i in range(5):
+        n, t = np.split((x @ p["W_x"] if i == 0 else 0) + s @ p[f"R_{i}"] + p[f"bias_{i}"], 2, axis=-1)
+        s = (np.tanh(n) - s) * sigmoid(t) + s
+    return (s,)
+
+
+def rhn_free(p, carry, x):
+    """Step a recurrent highway network of depth 2 with carry gates."""
+    (s,) = carry
+    for i in range(2):
+        n, t, k = np.split((x @ p["W_x"] if i == 0 else 0) + s @ p[f"R_{i}"] + p[f"bias_{i}"], 3, axis=-1)
+        s = np.tanh(n) * sigmoid(t) + s * sigmoid(k)
+    return (s,)
+
+
+def fsrnn(p, carry, x):
+    h, c_1, c_2, slow, c_slow = carry
+    h, c_1 = lstm_gates(x @ p["W_x"] + h @ p["W_1"] + p["bias_1"], c_1)
+    used = slow @ p["W_slow"] + h @ p["W_slow_in"] + p["bias_slow"]
+    slow, c_slow = lstm_gates(used, c_slow)
+    h, c_2 = lstm_gates(h @ p["W_2"] + slow @ p["W_slow_out"] + p["bias_2"], c_2)
+    return h, c_1, c_2, slow, c_slow
+
+
+def mingru(p, carry, x):
+    z, n = np.split(x @ p["W_x"] + p["b"], 2, axis=-1)
+    return ((1 - sigmoid(z)) * carry[0] + sigmoid(z) * positive(n),)
+
+
+def minlstm(p, carry, x):
+    f, i, n = np.split(x @ p["W_x"] + p["b"], 3, axis=-1)
+    f, i = sigmoid(f), sigmoid(i)
+    return (f / (f + i) * carry[0] + i / (f + i) * positive(n),)
+
+
+def positive(a):
+    return np.where(a >= 0, a + 0.5, sigmoid(a))
+
+
+def qrnn(p, carry, x):
+    z, f, o = np.split(x @ p["W_x"] + p["bias"], 3, axis=-1)
+    c = sigmoid(f) * carry[1] + (1 - sigmoid(f)) * np.tanh(z)
+    return sigmoid(o) * c, c
+
+
+def qrnn_window_two(p, carry, x):
+    W, V = np.split(p["W_x"], 2, axis=1)
+    z, f, o = np.split(x @ W + carry[2] + p["bias"], 3, axis=-1)
+    c = sigmoid(f) * carry[1] + (1 - sigmoid(f)) * np.tanh(z)
+    return sigmoid(o) * c, c, x @ V
+
+
+def lru(p, carry, x):
+    lam = np.exp(-np.exp(p["nu"]) + 1j * np.exp(p["theta"]))
+    re, im, _ = np.split(x @ p["W_x"], 3, axis=-1)
+    gamma = np.exp(p["log_gamma"]) * np.sqrt(1 - np.abs(lam) ** 2)
+    return (lam * carry[0] + gamma * (re + 1j * im),)
+
+
+def lru_output(p, carry, x):
+    return (carry[0] @ (p["C_re"] + 1j * p["C_im"])).real + np.split(x @ p["W_x"], 3, axis=-1)[2]
