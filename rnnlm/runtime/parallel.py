@@ -27,6 +27,8 @@ Axes = tuple[int | None, ...]
 """An axis of each argument or result: 0 for split by lane, None for replicated."""
 COMMUNICATION = re.compile(r"gloo|nccl|coordination|connection|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED", re.IGNORECASE)
 """What an error of communication between processes has in its text."""
+LARGE = 1 << 20
+"""Entries of an array that is summed over the devices of CPUs by itself."""
 Tree = TypeVar("Tree")
 """A PyTree of arrays; a result has the structure of the argument."""
 
@@ -100,10 +102,16 @@ def psum(tree: Tree) -> Tree:
     """Sum over all devices, inside a function given to `per_device`."""
     if jax.device_count() == 1 or jax.default_backend() != "cpu":
         return jax.lax.psum(tree, AXIS)
-    # gloo sums one array after the other, and each waits some 4 ms for a core that computes. The devices of one process
-    # do the same, so that it trains to the bits that several processes reach.
-    vector, unravel = ravel_pytree(tree)
-    return unravel(jax.lax.psum(vector, AXIS))
+    # gloo sums one array after the other, and each waits some 4 ms for a core that computes. So small ones travel as
+    # one; to copy the large ones would take longer. The devices of one process do the same, so that it trains to the
+    # bits that several processes reach.
+    leaves, structure = jax.tree.flatten(tree)
+    small = {i: leaf for i, leaf in enumerate(leaves) if leaf.size < LARGE}
+    vector, unravel = ravel_pytree(small)
+    large = {i: leaf for i, leaf in enumerate(leaves) if i not in small}
+    total, totals = jax.lax.psum((vector, large), AXIS)
+    summed = unravel(total) | totals
+    return jax.tree.unflatten(structure, [summed[i] for i in range(len(leaves))])
 
 
 def first_lane(lanes: int) -> jax.Array:
