@@ -82,14 +82,14 @@ class RHNOptions(Section):
 
     prefix = "model.rhn."
 
-    depth: int = key(5, "highway layers in each time step", before=5)
+    recurrence_depth: int = key(5, "highway layers in each time step", before=5)
     coupled: bool = key(
         True, "carry what the transform gate leaves; else the carry gate is one of its own", before=True
     )
     transform_bias: float = key(-4.0, "initial bias of the transform gates", before=-4.0)
 
     def check(self) -> None:
-        at_least("model.rhn.depth", self.depth, 1)
+        at_least("model.rhn.recurrence_depth", self.recurrence_depth, 1)
         finite(self, "transform_bias")
 
 

@@ -165,7 +165,7 @@ def compact(section: Section) -> dict[str, Any]:
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if isinstance(value, Section):
-            values[field.name] = compact(value)
+            values |= {field.name: inner} if (inner := compact(value)) else {}
         elif value != field.metadata["before"]:
             values[field.name] = value
     return values

@@ -115,7 +115,7 @@ def test_base_prints_every_key():
         ("model.mogrifier.rank", 0, "model.mogrifier.rank=0 is impossible: it must be at least 1"),
         ("model.mogrifier.rounds", -1, "model.mogrifier.rounds=-1 is impossible"),
         ("model.mogrifier.input_gate", "coupled", "take free or capped"),
-        ("model.rhn.depth", 0, "model.rhn.depth=0 is impossible"),
+        ("model.rhn.recurrence_depth", 0, "model.rhn.recurrence_depth=0 is impossible"),
         ("model.fsrnn.fast", 1, "model.fsrnn.fast=1 is impossible: it must be at least 2"),
         ("model.indrnn.bound", 0.0, "model.indrnn.bound=0.0 is impossible"),
         ("model.qrnn.window", 3, "expected one of 1, 2"),

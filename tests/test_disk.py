@@ -155,6 +155,7 @@ def test_processes_that_see_different_checkpoints_refuse(run, text_file, tmp_pat
 FULL = "error=ENOSPC:when=12+"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [pytest.param("metrics", marks=pytest.mark.slow), "checkpoint"])
 def test_a_failed_write_of_one_process_ends_both(tmp_path, text_file, what):
     """The main process finds the disk full from its twelfth row or its second checkpoint on."""

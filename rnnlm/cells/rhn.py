@@ -1,6 +1,6 @@
 """The recurrent highway network (Zilly et al. 2017, equations 6 to 9): several highway layers in each time step.
 
-For l = 1 ... depth, of which the first also reads the input:
+For l = 1 ... recurrence_depth, of which the first also reads the input:
   n = tanh(W_n x + s R_n + b_n),  t = sigmoid(W_t x + s R_t + b_t),  s <- t n + k s,
 with k = 1 - t where the gates are coupled, else a carry gate k = sigmoid(W_k x + s R_k + b_k).
 """
@@ -23,7 +23,7 @@ def make_cell(options: RHNOptions) -> Cell:
         vector_carry("h"),
         step=partial(step, options),
         gates=partial(gates, options),
-        recurrent=tuple(f"R_{i}" for i in range(options.depth)),
+        recurrent=tuple(f"R_{i}" for i in range(options.recurrence_depth)),
     )
 
 
@@ -36,7 +36,7 @@ def params(options: RHNOptions, inputs: int, hidden: int) -> dict[str, Param]:
         return jnp.repeat(jnp.array(starts), hidden)
 
     declared = {"W_x": Param((inputs, width), uniform(hidden))}
-    for i in range(options.depth):
+    for i in range(options.recurrence_depth):
         declared[f"R_{i}"] = Param((hidden, width), uniform(hidden))
         declared[f"bias_{i}"] = Param((width,), bias)
     return declared
@@ -47,7 +47,7 @@ def run(
 ) -> tuple[jax.Array, Gates]:
     """Run the highway layers of a time step: -> (h_BH, gates of the last one)."""
     s_BH, gate = carry[0], {}
-    for i in range(options.depth):
+    for i in range(options.recurrence_depth):
         a_BG = product(s_BH, params[f"R_{i}"], dtype) + params[f"bias_{i}"][None, :]
         n, t, *k = jnp.split(a_BG + u_BG if i == 0 else a_BG, 2 if options.coupled else 3, axis=-1)
         gate = {"n": jnp.tanh(n), "t": jax.nn.sigmoid(t)}

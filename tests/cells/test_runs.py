@@ -15,7 +15,7 @@ FOREIGN = {
 }
 
 
-SLOW = ("mogrifier", "flax")
+SLOW = ("mogrifier", "lru", "flax")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def test_a_second_start_compiles_nothing(tmp_path, text_file):
     assert compiled(tmp_path) == first
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path, text_file):
     (tmp_path / "rnnlm").mkdir()
     (tmp_path / "rnnlm" / "compiled").write_text("in the way")
