@@ -7,7 +7,6 @@ where F(h, y) steps an LSTM whose output was h and whose input is y. The output 
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
@@ -47,9 +46,8 @@ def carry(options: FSRNNOptions, hidden: int) -> dict[str, State]:
 def step(options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (h, c_1, ..., h_slow, c_slow) after one step."""
 
-    def advance(a_BG: jax.Array, bias: str, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        gate, c = lstm.run(LSTMOptions(), {}, c, a_BG + params[bias][None, :])
-        return gate["o"] * jnp.tanh(c), c
+    def advance(a_BG: jax.Array, bias: str, h: jax.Array, c: jax.Array) -> Carry:
+        return lstm.update(LSTMOptions(), {}, (h, c), a_BG + params[bias][None, :])
 
     h, *fast, h_slow, c_slow = carry
     cells = []
@@ -59,9 +57,9 @@ def step(options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, d
             a_BG = a_BG + u_BG
         if i == 2:
             a_BG = a_BG + product(h_slow, params["W_slow_out"], dtype)
-        h, c = advance(a_BG, f"bias_{i}", c)
+        h, c = advance(a_BG, f"bias_{i}", h, c)
         cells.append(c)
         if i == 1:
             slow_BG = product(h_slow, params["W_slow"], dtype) + product(h, params["W_slow_in"], dtype)
-            h_slow, c_slow = advance(slow_BG, "bias_slow", c_slow)
+            h_slow, c_slow = advance(slow_BG, "bias_slow", h_slow, c_slow)
     return (h, *cells, h_slow, c_slow)

@@ -7,7 +7,6 @@ c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
@@ -31,21 +30,19 @@ def params(options: MLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
     }
 
 
-def run(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> tuple[Gates, jax.Array]:
-    """Run a step: -> (activations of the gates, c after it)."""
-    h_BH, c_BH = carry
+def pre_activations(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Return the pre-activations of the gates."""
+    h_BH, _ = carry
     hidden = h_BH.shape[-1]
     m_BH = u_BG[:, :hidden] * product(h_BH, params["W_m"], dtype)
-    a_BG = u_BG[:, hidden:] + product(m_BH, params["W_h"], dtype) + params["bias"][None, :]
-    return lstm.run(LSTMOptions(), {}, c_BH, a_BG)
+    return u_BG[:, hidden:] + product(m_BH, params["W_h"], dtype) + params["bias"][None, :]
 
 
 def gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
     """Return the activations of the gates."""
-    return run(params, carry, u_BG, dtype)[0]
+    return lstm.gates(LSTMOptions(), {}, carry, pre_activations(params, carry, u_BG, dtype))
 
 
 def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (h, c) after one step."""
-    gate, c_BH = run(params, carry, u_BG, dtype)
-    return gate["o"] * jnp.tanh(c_BH), c_BH
+    return lstm.update(LSTMOptions(), {}, carry, pre_activations(params, carry, u_BG, dtype))

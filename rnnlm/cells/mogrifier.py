@@ -7,7 +7,6 @@ of inner width `rank`, or one whole matrix.
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
@@ -45,14 +44,14 @@ def params(options: MogrifierOptions, inputs: int, hidden: int) -> dict[str, Par
         read, write = (hidden, inputs) if i % 2 == 0 else (inputs, hidden)
         shapes = [(read, write)] if options.rank == FULL_RANK else [(read, options.rank), (options.rank, write)]
         for name, shape in zip(names(options, i), shapes, strict=True):
-            declared[name] = Param(shape, uniform(max(shape[0], 1)))
+            declared[name] = Param(shape, uniform(shape[0]))
     return declared
 
 
-def run(
+def pre_activations(
     options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike
-) -> tuple[Gates, jax.Array]:
-    """Run a step: -> (activations of the gates of the LSTM, c after it)."""
+) -> jax.Array:
+    """Return the pre-activations of the gates of the LSTM, after all rounds."""
     x, h = x_BD, carry[0]
     for i in range(options.rounds):
         reading = h if i % 2 == 0 else x
@@ -60,16 +59,16 @@ def run(
             reading = product(reading, params[name], dtype)
         gate = 2 * jax.nn.sigmoid(reading)
         x, h = (gate * x, h) if i % 2 == 0 else (x, gate * h)
-    a_BG = product(x, params["W_in"], dtype) + product(h, params["W_h"], dtype) + params["bias"][None, :]
-    return lstm.run(LSTMOptions(input_gate=options.input_gate), {}, carry[1], a_BG)
+    return product(x, params["W_in"], dtype) + product(h, params["W_h"], dtype) + params["bias"][None, :]
 
 
 def gates(options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike) -> Gates:
     """Return the activations of the gates of the LSTM."""
-    return run(options, params, carry, x_BD, dtype)[0]
+    a_BG = pre_activations(options, params, carry, x_BD, dtype)
+    return lstm.gates(LSTMOptions(input_gate=options.input_gate), {}, carry, a_BG)
 
 
 def step(options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (h, c) after one step."""
-    gate, c_BH = run(options, params, carry, x_BD, dtype)
-    return gate["o"] * jnp.tanh(c_BH), c_BH
+    a_BG = pre_activations(options, params, carry, x_BD, dtype)
+    return lstm.update(LSTMOptions(input_gate=options.input_gate), {}, carry, a_BG)

@@ -56,15 +56,13 @@ def group_runs(runs: Sequence[Run], key: str = "seed") -> list[Group]:
     check_key(key)
     flat = {run.name: dict(flatten(run.config.as_dict())) for run in rank(runs)}
     names = [name for name in differing_keys(runs) if name != key]
-    groups: dict[str, dict[str, Run]] = {}
+    different: dict[str, Run] = {}
     for run in runs:
-        group = groups.setdefault(repr([flat[run.name].get(name) for name in names]), {})
-        group.setdefault(repr(flat[run.name].get(key)), run)
-    made = [
-        Group(tuple(group.values()), tuple((name, flat[first.name].get(name)) for name in names))
-        for group in groups.values()
-        for first in [next(iter(group.values()))]
-    ]
+        different.setdefault(repr([flat[run.name].get(name) for name in (*names, key)]), run)
+    groups: dict[str, list[Run]] = {}
+    for run in different.values():
+        groups.setdefault(repr([flat[run.name].get(name) for name in names]), []).append(run)
+    made = [Group(tuple(g), tuple((name, flat[g[0].name].get(name)) for name in names)) for g in groups.values()]
     return sorted(made, key=lambda group: group.bpc)
 
 
