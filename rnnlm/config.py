@@ -22,10 +22,13 @@ from rnnlm.options import (
     IRNNOptions,
     LRUOptions,
     LSTMOptions,
+    MatrixLSTMOptions,
     MLSTMOptions,
     MogrifierOptions,
     QRNNOptions,
+    RGLRUOptions,
     RHNOptions,
+    SRUOptions,
 )
 from rnnlm.schema import Section, at_least, build, copy_sections, fields, key, section, type_name, within
 
@@ -143,7 +146,10 @@ class ModelConfig(Section):
     fsrnn: FSRNNOptions = section(FSRNNOptions)
     indrnn: IndRNNOptions = section(IndRNNOptions)
     qrnn: QRNNOptions = section(QRNNOptions)
+    sru: SRUOptions = section(SRUOptions)
     lru: LRUOptions = section(LRUOptions)
+    rglru: RGLRUOptions = section(RGLRUOptions)
+    matrix_lstm: MatrixLSTMOptions = section(MatrixLSTMOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
     dropout: float = key(0.0, "share of units dropped after each layer")
     dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")

@@ -149,3 +149,38 @@ class LRUOptions(Section):
             )
         if not 0 < self.max_phase <= 2 * math.pi:
             raise UserError(f"model.lru.max_phase={self.max_phase} is impossible: it must be above 0, 2 pi at most.")
+
+
+@dataclass(frozen=True)
+class SRUOptions(Section):
+    """Choose the options of the cell `sru`."""
+
+    prefix = "model.sru."
+
+    feedback: bool = key(True, "let the forget gate read c; without, windows are computed at once", before=True)
+
+
+@dataclass(frozen=True)
+class RGLRUOptions(Section):
+    """Choose the options of the cell `rglru`."""
+
+    prefix = "model.rglru."
+
+    heads: int = key(4, "blocks of the block-diagonal matrices of the gates, which divide the width", before=4)
+
+    def check(self) -> None:
+        at_least("model.rglru.heads", self.heads, 1)
+
+
+@dataclass(frozen=True)
+class MatrixLSTMOptions(Section):
+    """Choose the options of the cell `matrix_lstm`."""
+
+    prefix = "model.matrix_lstm."
+
+    heads: int = key(4, "matrices of the memory, which divide the width", before=4)
+    chunk: int = key(32, "time steps that are computed at once", before=32)
+
+    def check(self) -> None:
+        at_least("model.matrix_lstm.heads", self.heads, 1)
+        at_least("model.matrix_lstm.chunk", self.chunk, 1)

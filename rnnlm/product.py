@@ -32,3 +32,9 @@ product.defvjp(_forward, _backward)
 def flat(x: jax.Array) -> jax.Array:
     """Join all axes but the last: [..., N] -> [rows, N]."""
     return x.reshape(-1, x.shape[-1])
+
+
+def block_product(x_NH: jax.Array, w_MKJ: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Multiply rows by a block-diagonal matrix of M blocks [K, J], H = M K: -> [N, M, J]."""
+    blocks, rows, _ = w_MKJ.shape
+    return jax.vmap(lambda x, w: product(x, w, dtype), (1, 0), 1)(x_NH.reshape(-1, blocks, rows), w_MKJ)

@@ -5,7 +5,24 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from rnnlm.cells import foreign, fsrnn, gru, indrnn, irnn, lru, lstm, minimal, mlstm, mogrifier, qrnn, rhn, rnn
+from rnnlm.cells import (
+    foreign,
+    fsrnn,
+    gru,
+    indrnn,
+    irnn,
+    lru,
+    lstm,
+    matrix_lstm,
+    minimal,
+    mlstm,
+    mogrifier,
+    qrnn,
+    rglru,
+    rhn,
+    rnn,
+    sru,
+)
 from rnnlm.cells.cell import Carry, Cell, Params
 from rnnlm.cells.check import check_cell
 from rnnlm.config import ModelConfig
@@ -27,7 +44,10 @@ CELLS: dict[str, Callable[[Any], Cell]] = {
     "mingru": minimal.make_gru,
     "minlstm": minimal.make_lstm,
     "qrnn": qrnn.make_cell,
+    "sru": sru.make_cell,
     "lru": lru.make_cell,
+    "rglru": rglru.make_cell,
+    "matrix_lstm": matrix_lstm.make_cell,
 }
 """Makers of cells by name; each takes the options `model.NAME`, or None if the config has no such section."""
 
@@ -49,6 +69,12 @@ def is_foreign(name: str) -> bool:
 def cell_of(config: ModelConfig) -> Cell:
     """Return the cell that a config names, with its options, checked at its widths. Raises UserError if it is none."""
     cell = find_cell(config)
+    for hidden in config.hidden_sizes:
+        if hidden % cell.multiple:
+            raise UserError(
+                f"A layer of {hidden} units cannot be divided into the {cell.multiple} heads of model.cell="
+                f"{config.cell}: give model.hidden as a multiple of {cell.multiple}, or other heads."
+            )
     if is_foreign(config.cell):
         _check(cell, config.cell, tuple(pairwise((config.embedding or 1, *config.hidden_sizes))), config.dtype)
     return cell

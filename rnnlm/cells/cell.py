@@ -55,6 +55,12 @@ class Cell:
           products use `rnnlm.product.product` in `dtype`. With `random`, it also takes a key for each lane, or None
           for no randomness; such a cell is differentiated by autodiff of the scan.
 
+    A cell of the step form may add
+      window(params, carry, u_TBG, reset_TB, dtype) -> (carry, h_TBH)
+          all steps at once, equal to taking them one by one; where reset_TB is set, the lane's carry is replaced by the
+          initial one before the step. Training and evaluation then use it, with autodiff; it suits a recurrence that
+          is linear in its carry (`rnnlm.cells.linear`).
+
     The output is carry[0], or output(params, carry, u_BG, dtype) for the step form. `gates` takes the arguments of
     update, or of step but for the keys, and returns the activations of the gates, each [B, H].
     """
@@ -67,10 +73,13 @@ class Cell:
     update: Callable[[Params, Carry, jax.Array], Carry] | None = None
     step: Callable[..., Carry] | None = None
     output: Callable[[Params, Carry, jax.Array, DTypeLike], jax.Array] | None = None
+    window: Callable[[Params, Carry, jax.Array, jax.Array, DTypeLike], tuple[Carry, jax.Array]] | None = None
     gates: Callable[..., Gates] | None = None
     recurrent: tuple[str, ...] = ("W_h",)
     """Matrices that multiply the carry, cast to the compute dtype once a window."""
     random: bool = False
+    multiple: int = 1
+    """What H is a multiple of, such as the number of heads."""
     flops: Callable[[int, int], float] | None = None
     """(D, H) -> FLOPs of one step of one lane; None: two for each weight of a matrix."""
 
@@ -83,6 +92,8 @@ class Cell:
             raise UserError("A Cell has either mix and update, or step: give one of the two forms.")
         if by_update and "W_h" not in self.params(1, 1):
             raise UserError("A Cell with mix and update multiplies its carry by W_h: declare it, or give step instead.")
+        if self.window and (by_update or self.random):
+            raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
 
     def count_params(self, inputs: int, hidden: int) -> int:
         """Return the number of parameters of a layer."""
@@ -132,9 +143,9 @@ def vectors_of(params: Params) -> Params:
     return {name: p for name, p in params.items() if name not in ("W_x", "W_h", "b")}
 
 
-def add_bias(params: Params, u_BG: jax.Array) -> jax.Array:
-    """Add the bias to the projected input, if the cell has one."""
-    return u_BG + params["b"][None, :] if "b" in params else u_BG
+def add_bias(params: Params, u: jax.Array) -> jax.Array:
+    """Add the bias to the projected input [..., G], if the cell has one."""
+    return u + jnp.expand_dims(params["b"], range(u.ndim - 1)) if "b" in params else u
 
 
 @lru_cache

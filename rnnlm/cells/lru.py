@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from rnnlm.cells import linear
 from rnnlm.cells.cell import Carry, Cell, Param, Params, State, uniform, zeros
 from rnnlm.options import LRUOptions
 from rnnlm.product import product
@@ -19,7 +20,7 @@ from rnnlm.product import product
 
 def make_cell(options: LRUOptions) -> Cell:
     """Make the cell with the given options."""
-    return Cell(partial(params, options), carry, step=step, output=output, recurrent=())
+    return Cell(partial(params, options), carry, step=step, output=output, window=window, recurrent=())
 
 
 def carry(hidden: int) -> dict[str, State]:
@@ -49,11 +50,20 @@ def params(options: LRUOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
 def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (s,) after one step."""
+    return (eigenvalues(params)[None, :] * carry[0] + inputs(params, u_BG),)
+
+
+def eigenvalues(params: Params) -> jax.Array:
+    """Return lambda [H]."""
     decay, turn = jnp.exp(-jnp.exp(params["nu"])), jnp.exp(params["theta"])
-    lam = jax.lax.complex(decay * jnp.cos(turn), decay * jnp.sin(turn))
-    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(1 - decay**2)
+    return jax.lax.complex(decay * jnp.cos(turn), decay * jnp.sin(turn))
+
+
+def inputs(params: Params, u_BG: jax.Array) -> jax.Array:
+    """Return gamma (B x)."""
+    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(1 - jnp.exp(-2 * jnp.exp(params["nu"])))
     re, im, _ = jnp.split(u_BG, 3, axis=-1)
-    return (lam[None, :] * carry[0] + gamma[None, :] * jax.lax.complex(re, im),)
+    return gamma[None, :] * jax.lax.complex(re, im)
 
 
 def output(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -61,3 +71,13 @@ def output(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> j
     (s,) = carry
     mixed = product(jnp.real(s), params["C_re"], dtype) - product(jnp.imag(s), params["C_im"], dtype)
     return mixed + jnp.split(u_BG, 3, axis=-1)[2]
+
+
+def window(
+    params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
+) -> tuple[Carry, jax.Array]:
+    """Return (s,) after a window, and h after each step."""
+    b_TBS = linear.in_rows(partial(inputs, params), u_TBG)
+    a_TBS = jnp.broadcast_to(eigenvalues(params), b_TBS.shape)
+    s_TBS = linear.run(a_TBS, b_TBS, carry[0], reset_TB)
+    return (s_TBS[-1],), linear.in_rows(lambda s, u: output(params, (s,), u, dtype), s_TBS, u_TBG)

@@ -3,7 +3,7 @@
 `mingru`:  h' = (1 - z) h + z n,  z = sigmoid(u_z)
 `minlstm`: h' = f' h + i' n,  f' = f / (f + i),  i' = i / (f + i),  f = sigmoid(u_f),  i = sigmoid(u_i)
 In both n = g(u_n), where g(a) = a + 1/2 for a >= 0, else sigmoid(a), which is positive. Their references run in log
-space, which a carry that is not positive does not fit; here h may be any number.
+space, to which a carry must be converted by a logarithm; here a window equals its steps, whatever the carry.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,30 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from rnnlm.cells import linear
 from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
 
 
 def make_gru(options: None = None) -> Cell:
     """Make the cell `mingru`, which has no options."""
-    return Cell(partial(params, 2), vector_carry("h"), step=partial(step, gru_gates), gates=gru_gates, recurrent=())
+    return make_cell(2, gru_gates)
 
 
 def make_lstm(options: None = None) -> Cell:
     """Make the cell `minlstm`, which has no options."""
-    return Cell(partial(params, 3), vector_carry("h"), step=partial(step, lstm_gates), gates=lstm_gates, recurrent=())
+    return make_cell(3, lstm_gates)
+
+
+def make_cell(count: int, gates: Callable[..., Gates]) -> Cell:
+    """Make the cell with so many gates."""
+    return Cell(
+        partial(params, count),
+        vector_carry("h"),
+        step=partial(step, gates),
+        window=partial(window, gates),
+        gates=gates,
+        recurrent=(),
+    )
 
 
 def params(gates: int, inputs: int, hidden: int) -> dict[str, Param]:
@@ -56,3 +69,12 @@ def step(gates: Callable[..., Gates], params: Params, carry: Carry, u_BG: jax.Ar
     """Return (h,) after one step of the cell with the given gates."""
     gate = gates(params, carry, u_BG, dtype)
     return (gate["f"] * carry[0] + gate["i"] * gate["n"],)
+
+
+def window(
+    gates: Callable[..., Gates], params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
+) -> tuple[Carry, jax.Array]:
+    """Return (h,) after a window, and h after each step."""
+    gate = gates(params, carry, u_TBG, dtype)
+    h_TBH = linear.run(gate["f"], gate["i"] * gate["n"], carry[0], reset_TB)
+    return (h_TBH[-1],), h_TBH

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Params, one_step, read_gates, vectors_of
+from rnnlm.cells.cell import Carry, Cell, Gates, Params, add_bias, one_step, read_gates, vectors_of
 from rnnlm.product import flat, product
 
 Residuals = tuple[Params, Carry, jax.Array, jax.Array]
@@ -50,6 +50,8 @@ def scan(
     """
     recurrence = Recurrence(cell, hidden, dtype)
     recurrent = {name: p for name, p in params.items() if name != "W_x"}
+    if cell.window is not None:
+        return cell.window(recurrent, carry, add_bias(params, u_TBG), reset_TB, dtype)
     if cell.random or not all(jnp.issubdtype(s.dtype, jnp.inexact) for s in carry):
         return _scan_plain(recurrence, recurrent, carry, u_TBG, reset_TB, keys_B)
     return _scan(recurrence, recurrent, carry, u_TBG, reset_TB)

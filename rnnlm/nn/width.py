@@ -23,16 +23,17 @@ def solve(config: ModelConfig, vocab: int) -> ModelConfig:
         with name_cell_in_errors(config.cell):
             return model.count_shapes(model.shapes_of(cell, set_width(config, hidden), vocab))
 
-    fits, exceeds = 0, 1
+    least = cell.multiple
+    fits, exceeds = 0, least
     while count(exceeds) <= config.params:
         fits, exceeds = exceeds, 2 * exceeds
     if not fits:
         raise UserError(
-            f"model.params={config.params:,.0f} is too small: with {vocab:,} symbols this model has {count(1):,} "
-            "parameters at model.hidden=1 already. Give more, or fewer layers or a narrower embedding."
+            f"model.params={config.params:,.0f} is too small: with {vocab:,} symbols this model has {count(least):,} "
+            f"parameters at model.hidden={least} already. Give more, or fewer layers or a narrower embedding."
         )
-    while exceeds - fits > 1:
-        middle = (fits + exceeds) // 2
+    while exceeds - fits > least:
+        middle = (fits + exceeds) // (2 * least) * least
         fits, exceeds = (middle, exceeds) if count(middle) <= config.params else (fits, middle)
     return set_width(config, fits)
 

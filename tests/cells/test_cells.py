@@ -8,7 +8,7 @@ import pytest
 from rnnlm.cells import CELLS, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import scan
-from rnnlm.options import LSTMOptions, MogrifierOptions, QRNNOptions, RHNOptions
+from rnnlm.options import LSTMOptions, MatrixLSTMOptions, MogrifierOptions, QRNNOptions, RHNOptions, SRUOptions
 from tests.cells import laws, twins
 from tests.plain import scan_steps
 
@@ -24,6 +24,8 @@ VARIANTS = {
     "mogrifier_low_rank": {"mogrifier": MogrifierOptions(rounds=3, rank=2, input_gate="capped")},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
+    "sru_without_feedback": {"sru": SRUOptions(feedback=False)},
+    "matrix_lstm_in_chunks": {"matrix_lstm": MatrixLSTMOptions(chunk=3)},
 }
 """Cells with options, each named after its cell."""
 NAMES = [*CELLS, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)]
@@ -34,7 +36,7 @@ WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "lru")
 def cell_named(name):
     if name not in VARIANTS:
         return cell_of(ModelConfig(cell=name))
-    return cell_of(ModelConfig(cell=name.partition("_")[0], **VARIANTS[name]))
+    return cell_of(ModelConfig(cell=next(iter(VARIANTS[name])), **VARIANTS[name]))
 
 
 def test_every_cell_has_its_equations_in_numpy():
@@ -59,9 +61,10 @@ def problem(name, seed=0):
 def by_hand(name, params, carry, x, reset):
     out = []
     for t in range(T):
-        carry = tuple(np.where(reset[t][:, None], 0, s) for s in carry)
+        carry = tuple(np.where(reset[t].reshape(-1, *[1] * (s.ndim - 1)), 0, s) for s in carry)
         carry = getattr(twins, name)(params, carry, x[t])
-        out.append(twins.lru_output(params, carry, x[t]) if name == "lru" else carry[0])
+        output = getattr(twins, f"{name}_output", lambda params, carry, x: carry[0])
+        out.append(output(params, carry, x[t]))
     return carry, np.stack(out)
 
 
@@ -130,7 +133,7 @@ def test_bfloat16_products_keep_a_float32_carry(name):
     after, rough = run(cell, params, carry, x, reset, jnp.bfloat16)
     assert rough.dtype == jnp.float32 and [s.dtype for s in after] == [s.dtype for s in cell.carry(H).values()]
     error = float(jnp.max(jnp.abs(exact - rough)))
-    assert 0 < error < 0.1
+    assert 0 < error < 0.1 * max(1.0, float(jnp.max(jnp.abs(exact))))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -143,7 +146,7 @@ def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
 
     jaxpr = jax.make_jaxpr(jax.grad(loss))(jax.tree.map(jnp.float32, params))
     loops = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
-    assert any(eqn.params["reverse"] for eqn in loops)
+    assert any(eqn.params["reverse"] for eqn in loops) or cell.window
     for eqn in loops:
         for matrix in cell.recurrent:
             assert params[matrix].shape not in [out.aval.shape[-2:] for out in eqn.outvars]
@@ -154,6 +157,7 @@ def test_trace_returns_the_gates_and_carries_of_scan(name):
     """The carries of `trace` equal those of `scan`, and follow from the gates of the LSTM."""
     cell, params, carry, x, reset = problem(name)
     with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, params)
         u = scan.project(params, x, jnp.float64)
         after, h = scan.scan(cell, H, params, carry, u, reset, jnp.float64)
         traced, traced_h, carries, gates = jax.device_get(scan.trace(cell, H, params, carry, u, reset, jnp.float64))

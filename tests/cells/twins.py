@@ -177,6 +177,56 @@ def qrnn_window_two(p, carry, x):
     return sigmoid(o) * c, c, x @ V
 
 
+def sru(p, carry, x):
+    u, f = np.split(x @ p["W_x"], 2, axis=-1)
+    f = sigmoid(f + p["v_f"] * carry[0] + p["b_f"])
+    return (f * carry[0] + (1 - f) * u,)
+
+
+def sru_without_feedback(p, carry, x):
+    return sru(p | {"v_f": 0.0}, carry, x)
+
+
+def rglru(p, carry, x):
+    """Step an RG-LRU as the paper states it, head by head."""
+    y = x @ p["W_x"] + p["b"]
+    heads = np.split(y, len(p["W_r"]), axis=-1)
+    r, i = (
+        sigmoid(np.concatenate([h @ W for h, W in zip(heads, p[f"W_{gate}"], strict=True)], axis=-1) + p[f"b_{gate}"])
+        for gate in "ri"
+    )
+    a = np.exp(-8 * np.log1p(np.exp(p["p"])) * r)
+    return (a * carry[0] + np.sqrt(1 - a**2) * i * y,)
+
+
+def matrix_lstm(p, carry, x):
+    """Step a matrix LSTM of 4 heads without a stabilizer, and scale its carry at the end."""
+    C, n, m = carry
+    _, k, v, _, u_i, u_f = matrix_lstm_inputs(p, x)
+    new_m = np.maximum(np.log(sigmoid(u_f)) + m, u_i)
+    memory, n = C * np.exp(m)[..., None, None], n * np.exp(m)[..., None]
+    i, f = np.exp(u_i)[..., None], sigmoid(u_f)[..., None]
+    memory, n = f[..., None] * memory + np.einsum("bnk,bnv->bnkv", i * k, v), f * n + i * k
+    return memory * np.exp(-new_m)[..., None, None], n * np.exp(-new_m)[..., None], new_m
+
+
+def matrix_lstm_inputs(p, x):
+    *rows, u_i, u_f = np.split(x @ p["W_x"] + p["b"], np.cumsum([4, 4, 4, 4, 4]), axis=-1)
+    q, k, v, o = (row.reshape(len(x), 4, 1) for row in rows)
+    return q, k, v, sigmoid(o), u_i, u_f
+
+
+def matrix_lstm_output(p, carry, x):
+    scale = np.exp(carry[2])
+    C, n = carry[0] * scale[..., None, None], carry[1] * scale[..., None]
+    q, _, _, o, _, _ = matrix_lstm_inputs(p, x)
+    read = np.einsum("bnk,bnkv->bnv", q, C) / np.maximum(np.abs((q * n).sum(-1)), 1)[..., None]
+    return (o * read).reshape(len(x), -1)
+
+
+matrix_lstm_in_chunks, matrix_lstm_in_chunks_output = matrix_lstm, matrix_lstm_output
+
+
 def lru(p, carry, x):
     lam = np.exp(-np.exp(p["nu"]) + 1j * np.exp(p["theta"]))
     re, im, _ = np.split(x @ p["W_x"], 3, axis=-1)

@@ -1,0 +1,144 @@
+"""The LSTM with a matrix memory, mLSTM (Beck et al. 2024, xLSTM, equations 19 to 27), by heads of K = H / heads units.
+
+C' = f C + i k v^T,  n' = f n + i k,  h = sigmoid(o) C'^T q / max(|n' q|, 1), with i = exp(u_i), f = sigmoid(u_f) and
+k = u_k / sqrt(K). The carry holds C and n times exp(-m), where m' = max(log f + m, u_i) keeps all exponents below zero.
+The paper's normalization of h and its convolution belong to its blocks, not to the cell.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells import linear
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, uniform
+from rnnlm.options import MatrixLSTMOptions
+from rnnlm.product import product
+
+NEVER = -1e30
+"""The pre-activation of an input gate that is shut."""
+
+
+class Inputs(NamedTuple):
+    """Hold what a step reads, by heads: q, k and v [..., N, K], u_i and log f [..., N]."""
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    i: jax.Array
+    log_f: jax.Array
+
+
+def make_cell(options: MatrixLSTMOptions) -> Cell:
+    """Make the cell with the given options."""
+    return Cell(
+        partial(params, options),
+        partial(carry, options),
+        step=partial(step, options),
+        output=partial(output, options),
+        window=partial(window, options),
+        gates=partial(gates, options),
+        recurrent=(),
+        multiple=options.heads,
+    )
+
+
+def params(options: MatrixLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
+    """Declare W_x = (q, k, v, o, i, f) and its bias, whose forget gates start from 3 to 6 as in the paper's code."""
+    width = 4 * hidden + 2 * options.heads
+
+    def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.zeros(shape).at[-options.heads :].set(jnp.linspace(3.0, 6.0, options.heads))
+
+    return {"W_x": Param((inputs, width), uniform(hidden)), "b": Param((width,), bias)}
+
+
+def carry(options: MatrixLSTMOptions, hidden: int) -> dict[str, State]:
+    """Declare C, n and m."""
+    heads, width = options.heads, hidden // options.heads
+    return {"C": State((heads, width, width)), "n": State((heads, width)), "m": State((heads,))}
+
+
+def read(options: MatrixLSTMOptions, u_BG: jax.Array) -> Inputs:
+    """Return what a step reads, from rows of the projected input."""
+    heads = options.heads
+    hidden = (u_BG.shape[-1] - 2 * heads) // 4
+    q, k, v, _, i, f = jnp.split(u_BG, [hidden, 2 * hidden, 3 * hidden, 4 * hidden, 4 * hidden + heads], axis=-1)
+    q, k, v = (x.reshape(-1, heads, hidden // heads) for x in (q, k, v))
+    return Inputs(q, k * q.shape[-1] ** -0.5, v, i, jax.nn.log_sigmoid(f))
+
+
+def gates(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activation of the output gate."""
+    hidden = (u_BG.shape[-1] - 2 * options.heads) // 4
+    return {"o": jax.nn.sigmoid(u_BG[:, 3 * hidden : 4 * hidden])}
+
+
+def step(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (C, n, m) after one step."""
+    (memory, n, m), x = carry, read(options, u_BG)
+    new_m = jnp.maximum(x.log_f + m, x.i)
+    f, i = jnp.exp(x.log_f + m - new_m)[:, :, None], jnp.exp(x.i - new_m)[:, :, None]
+    return f[..., None] * memory + (i * x.k)[..., None] * x.v[:, :, None, :], f * n + i * x.k, new_m
+
+
+def output(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Return h."""
+    (memory, n, m), q = carry, read(options, u_BG).q
+    read_BNK = by_head(partial(product, dtype=dtype))(q[:, :, None], memory)[:, :, 0]
+    h_BNK = normalize(read_BNK, jnp.sum(q * n, axis=-1), m)
+    return gates(options, params, carry, u_BG, dtype)["o"] * h_BNK.reshape(len(u_BG), -1)
+
+
+def normalize(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
+    """Divide what q reads from C [..., K] by max(|n q|, 1), where all are scaled by exp(-m)."""
+    return read / jnp.maximum(jnp.abs(total), jnp.exp(-m))[..., None]
+
+
+def by_head(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Apply a function of one head of one lane to arrays [B, N, ...]."""
+    return jax.vmap(jax.vmap(function))
+
+
+def window(
+    options: MatrixLSTMOptions, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
+) -> tuple[Carry, jax.Array]:
+    """Return (C, n, m) after a window, computed by chunks of time steps, and h after each step."""
+    (time, lanes), size = reset_TB.shape, min(options.chunk, len(u_TBG))
+    inputs = linear.in_rows(partial(read, options), u_TBG)
+    reset_TBN = jnp.broadcast_to(reset_TB[..., None], inputs.i.shape)
+
+    def in_chunks(x: jax.Array, padding: float) -> jax.Array:
+        """Cut time into chunks [chunks, B, N, L, ...], the last one filled up with steps that change nothing."""
+        x = jnp.pad(x, [(0, -time % size), *((0, 0) for _ in x.shape[1:])], constant_values=padding)
+        return jnp.moveaxis(x.reshape(-1, size, *x.shape[1:]), 1, 3)
+
+    chunks = Inputs(*(in_chunks(x, NEVER if x is inputs.i else 0) for x in inputs)), in_chunks(reset_TBN, False)
+    carry, h = jax.lax.scan(lambda carry, x: by_head(partial(chunk, dtype))(carry, *x), carry, chunks)
+    h_TBH = jnp.moveaxis(h, 3, 1).reshape(-1, lanes, h.shape[2] * h.shape[4])[:time]
+    return carry, h_TBH * linear.in_rows(lambda u: gates(options, params, (), u, dtype)["o"], u_TBG)
+
+
+def chunk(dtype: DTypeLike, carry: Carry, x: Inputs, reset_L: jax.Array) -> tuple[Carry, jax.Array]:
+    """Run L steps of one head at once: C [K, K], n [K], m; inputs [L, K] and [L] -> (carry after them, h_LK)."""
+    memory, n, m = carry
+    resets_L = jnp.cumsum(reset_L)
+    # Row t, column s: whether step t reads what step s wrote.
+    visible_LL = jnp.tril(resets_L[:, None] == resets_L[None])
+    # Summed from the last reset on, so that what was before it does not even show in the rounding.
+    decay_L = jnp.sum(jnp.where(visible_LL, x.log_f[None], 0), axis=1)
+    carried_L = resets_L == 0
+    log_start_L = jnp.where(carried_L, m, 0) + decay_L
+    log_weight_LL = jnp.where(visible_LL, decay_L[:, None] - decay_L[None] + x.i[None], -jnp.inf)
+    m_L = jnp.maximum(log_start_L, jnp.max(log_weight_LL, axis=1))
+    weight_LL = jnp.exp(log_weight_LL - m_L[:, None])
+    start_L = jnp.where(carried_L, jnp.exp(log_start_L - m_L), 0)
+    score_LL = weight_LL * product(x.q, x.k.T, dtype)
+    read_LK = product(score_LL, x.v, dtype) + start_L[:, None] * product(x.q, memory, dtype)
+    total_L = jnp.sum(score_LL, axis=1) + start_L * jnp.sum(x.q * n[None], axis=-1)
+    last_LK = weight_LL[-1][:, None] * x.k
+    memory = start_L[-1] * memory + product(last_LK.T, x.v, dtype)
+    return (memory, start_L[-1] * n + jnp.sum(last_LK, axis=0), m_L[-1]), normalize(read_LK, total_L, m_L)
