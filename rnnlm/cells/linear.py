@@ -4,44 +4,48 @@ Its backward pass is the same recurrence run backwards, where autodiff of a scan
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+Scan = Callable[..., jax.Array]
+"""(a [T, ...], b [T, ...], h [...], reverse=False) -> h after each step [T, ...]."""
+
 
 def run(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reset_TB: jax.Array) -> jax.Array:
     """Return h_TBS after each step of h' = a h + b, where h is zero before a step at which its lane is reset."""
-    return recur(jnp.where(reset_TB[:, :, None], 0, a_TBS), b_TBS, h_BS)
+    return recur(fastest_scan(), jnp.where(reset_TB[:, :, None], 0, a_TBS), b_TBS, h_BS)
 
 
-@jax.custom_vjp
-def recur(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recur(scan: Scan, a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array) -> jax.Array:
     """Return h_TBS after each step of h' = a h + b, from h_BS before the first one."""
-    return fastest_scan()(a_TBS, b_TBS, h_BS)
+    return scan(a_TBS, b_TBS, h_BS)
 
 
 def _forward(
-    a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array
+    scan: Scan, a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    h_TBS = recur(a_TBS, b_TBS, h_BS)
+    h_TBS = scan(a_TBS, b_TBS, h_BS)
     return h_TBS, (a_TBS, h_TBS, h_BS)
 
 
 def _backward(
-    residuals: tuple[jax.Array, jax.Array, jax.Array], dh_TBS: jax.Array
+    scan: Scan, residuals: tuple[jax.Array, jax.Array, jax.Array], dh_TBS: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     a_TBS, h_TBS, h_BS = residuals
     # The cotangent of h_t is dh_t + a_{t+1} times that of h_{t+1}.
     next_a_TBS = jnp.concatenate([a_TBS[1:], jnp.zeros_like(a_TBS[:1])])
-    db_TBS = fastest_scan()(next_a_TBS, dh_TBS, jnp.zeros_like(h_BS), reverse=True)
+    db_TBS = scan(next_a_TBS, dh_TBS, jnp.zeros_like(h_BS), reverse=True)
     return db_TBS * shift(h_TBS, h_BS), db_TBS, a_TBS[0] * db_TBS[0]
 
 
 recur.defvjp(_forward, _backward)
 
 
-def fastest_scan() -> Callable[..., jax.Array]:
+def fastest_scan() -> Scan:
     """Return the form of the recurrence that is faster on the devices of this process.
 
     On a CPU stepping takes half the time of the associative scan, for 50 steps as for 5,000.
