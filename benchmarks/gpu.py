@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import profiles
 from benchmarks.contest import ROOT, contest, paired_ratio, ratio
-from benchmarks.gpu_runs import resume, train
+from benchmarks.gpu_resume import resume
+from benchmarks.gpu_runs import plan, quickstart, train
 from benchmarks.gpu_scale import Row, Run
 from benchmarks.peers import torch_lstm
-from benchmarks.versus import shape_name, train_task
+from benchmarks.versus import STREAMS, VOCAB, shape_name, train_task
 from rnnlm.runs.provenance import version as version_of
 
 
@@ -99,19 +100,28 @@ def output_of(*command: str) -> str:
     return ""
 
 
-def contestants(task: Row, run: Run) -> dict[str, Row]:
-    """Return the tasks of rnnlm and its peers in float32 (TF32 in products) and bfloat16, PyTorch compiled and not.
+def together(task: Row, run: Run) -> Row:
+    """Have a contestant get ready at the same time as the others, and leave it out if it hangs."""
+    return task | {"start_together": True, "seconds_to_answer": run.scale.patience}
 
-    All get ready at the same time to save time, which may change what autotuners choose.
+
+def contestants(task: Row, run: Run, thorough: bool) -> dict[str, Row]:
+    """Return the tasks of rnnlm and its peers in float32 (TF32 in products) and bfloat16.
+
+    With `thorough` also PyTorch compiled, and flax with its loop unrolled. All get ready at the same time to save time,
+    which may change what autotuners choose.
     """
-    task = task | {"start_together": True, "seconds_to_answer": 90}
+    task = together(task, run)
     tasks = {}
     for dtype in ("float32", "bfloat16"):
         tasks[f"rnnlm {dtype}"] = task | {"peer": "ours", "dtype": dtype}
         tasks[f"flax {dtype}"] = task | {"peer": "flax_rnn", "dtype": dtype, "devices": 1}
+        if thorough:
+            tasks[f"flax {dtype} unrolled"] = tasks[f"flax {dtype}"] | {"unroll": 5}
     for variant in torch_lstm.variants("gpu", task) if importlib.util.find_spec("torch") else ():
         name = f"torch {variant['dtype']}" + (" compiled" if variant["compile"] else "")
-        tasks[name] = task | {"peer": "torch_lstm"} | variant
+        if thorough or not variant["compile"]:
+            tasks[name] = task | {"peer": "torch_lstm"} | variant
     product = {"peer": "ours", "what": "ceiling", "size": run.scale.square, "dtype": "bfloat16"}
     return tasks | {"product": task | product}
 
@@ -121,7 +131,7 @@ def beside_peers(run: Run) -> int:
     for shape in run.scale.shapes:
         failed: dict[str, str] = {}
         facts: dict[str, Row] = {}
-        tasks = contestants(train_task(shape, "float32"), run)
+        tasks = contestants(train_task(shape, "float32"), run, shape == run.scale.thorough)
         times = contest(tasks, run.scale.rounds, run.scale.turn, failed, facts)
         ms = {name: 1e3 * statistics.median(t) for name, t in times.items()}
         ours = {name: times.get(f"rnnlm {name.split()[1]}") for name in times if name.startswith(("torch", "flax"))}
@@ -138,6 +148,36 @@ def beside_peers(run: Run) -> int:
     return 0
 
 
+def few(run: Run, part: str, what: str, tasks: dict[str, Row]) -> None:
+    """Time a few tasks against each other, and record a row."""
+    failed: dict[str, str] = {}
+    facts: dict[str, Row] = {}
+    tasks = {name: together(task, run) for name, task in tasks.items()}
+    times = contest(tasks, run.scale.rounds, run.scale.turn, failed, facts)
+    ms = {name: 1e3 * statistics.median(t) for name, t in times.items()}
+    run.add(part, what=what, ms=ms, facts=facts, failed=failed)
+
+
+def memory(run: Run) -> int:
+    """Compare a step through a long window with one that recomputes chunks of it, in time and memory."""
+    shape = run.scale.chunked
+    task = train_task(shape, "float32") | {"peer": "ours"}
+    few(run, "memory", shape_name(shape), {"whole": task, "in chunks": task | {"remat": shape[3] // 8}})
+    return 0
+
+
+def sample(run: Run) -> int:
+    """Time sampling beside PyTorch; a unit is 64 symbols in each stream."""
+    layers, hidden, *_ = run.scale.thorough
+    for streams in STREAMS:
+        task = {"what": "sample", "layers": layers, "hidden": hidden, "vocab": VOCAB, "streams": streams}
+        tasks = {"rnnlm": task | {"peer": "ours"}}
+        if importlib.util.find_spec("torch"):
+            tasks["torch"] = task | {"peer": "torch_lstm", "compile": False}
+        few(run, "sample", f"{layers}x{hidden}, {streams} streams of 64 symbols", tasks)
+    return 0
+
+
 def best_dtype(run: Run) -> str:
     """Return the dtype in which rnnlm was quickest in the contest of the first shape; bfloat16 without a contest."""
     rows = run.rows("contest")
@@ -148,11 +188,14 @@ def best_dtype(run: Run) -> str:
 
 
 def flags(run: Run) -> int:
-    """Time rnnlm with each flag against rnnlm without flags, three at a time, and record a row for each flag."""
+    """Time rnnlm with each flag against rnnlm without flags, three at a time, and record a row for each flag.
+
+    The first three flags are tried at each of the first two shapes before the next three are.
+    """
     dtype, names = best_dtype(run), list(run.scale.flags)
-    for shape in run.scale.shapes:
-        task = train_task(shape, dtype) | {"peer": "ours", "start_together": True, "seconds_to_answer": 60}
-        for i in range(0, len(names), 3):
+    for i in range(0, len(names), 3):
+        for shape in run.scale.shapes[:2]:
+            task = together(train_task(shape, dtype) | {"peer": "ours"}, run)
             flagged = {name: task | {"env": {"XLA_FLAGS": run.scale.flags[name]}} for name in names[i : i + 3]}
             failed: dict[str, str] = {}
             times = contest({"no flag": task} | flagged, run.scale.rounds, run.scale.turn, failed)
@@ -169,28 +212,40 @@ def flags(run: Run) -> int:
 
 
 def profile(run: Run) -> int:
-    """Profile some steps of the first shape with the fastest flag, and record their time by kernel."""
-    shape = run.scale.shapes[0]
-    gained = [row for row in run.rows("flags") if row.get("ratio", 0) > 1 and row["shape"] == shape_name(shape)]
+    """Time steps of the first two shapes alone, then profile some, with the first one's fastest flag, by kernel."""
+    shapes = run.scale.shapes[:2]
+    gained = [row for row in run.rows("flags") if row.get("ratio", 0) > 1 and row["shape"] == shape_name(shapes[0])]
     best = max(gained, key=lambda row: row["ratio"], default={"flag": "", "name": "no flag"})
     os.environ["XLA_FLAGS"] = best["flag"]
+    for shape in shapes:
+        run.add("profile", shape=shape_name(shape), name=best["name"], flag=best["flag"], **trace(run, shape))
+    return 0
+
+
+def trace(run: Run, shape: tuple[int, int, int, int], steps: int = 5) -> Row:
+    """Time steps of a shape without and with a trace, which is kept: -> the time of both, and that by kernel."""
     from benchmarks.peers import ours
 
-    work, _ = ours.train(train_task(shape, best_dtype(run)))
+    dtype = best_dtype(run)
+    work, _ = ours.train(train_task(shape, dtype))
     work(3)
+
+    def timed() -> float:
+        begin = time.perf_counter()
+        work(steps)
+        return time.perf_counter() - begin
+
+    alone = statistics.median(timed() for _ in range(6))
     import jax
 
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
         with jax.profiler.trace(folder):
-            work(5)
-        seconds = time.perf_counter() - begin
-        trace = next(Path(folder).rglob("*.trace.json.gz"))
-        kernels = profiles.kernels(trace)
-        shutil.copy(trace, run.out / "gpu-profile.trace.json.gz")
-    run.add("profile", shape=shape_name(shape), name=best["name"], flag=best["flag"], steps=5, seconds=seconds,
-            kernels=kernels[:25], kernel_seconds=sum(k["seconds"] for k in kernels))  # fmt: skip
-    return 0
+            seconds = timed()
+        path = next(Path(folder).rglob("*.trace.json.gz"))
+        kernels = profiles.kernels(path)
+        shutil.copy(path, run.out / f"gpu-profile-{'x'.join(map(str, shape))}.trace.json.gz")
+    row = {"dtype": dtype, "steps": steps, "alone_ms": 1e3 * alone / steps, "seconds": seconds}
+    return row | {"kernels": kernels[:25], "kernel_seconds": sum(k["seconds"] for k in kernels)}
 
 
 def table(run: Run) -> int:
@@ -202,10 +257,14 @@ def table(run: Run) -> int:
 PARTS: dict[str, Callable[[Run], int]] = {
     "machine": machine,
     "contest": beside_peers,
-    "flags": flags,
-    "train": train,
+    "quickstart": quickstart,
     "resume": resume,
+    "memory": memory,
     "profile": profile,
+    "train": train,
+    "plan": plan,
+    "sample": sample,
+    "flags": flags,
     "table": table,
 }
 

@@ -4,20 +4,22 @@
 #   benchmarks/gpu.sh [--out=DIR] [--cpu] [PART ...]
 #
 # The parts, each under four minutes, are machine (what it is and lacks), contest (speed beside flax and PyTorch with
-# cuDNN), train (two minutes of a real config), resume (does a killed run end bit for bit as an uninterrupted one, and
-# with which flags), flags (XLA's, one by one) and profile (time by kernel with the best flag). Each part appends lines
-# of JSON to DIR/gpu.jsonl, from which DIR/gpu.md is made after each part, so that results remain if time runs out. DIR
-# is benchmarks/results by default. PYTHON names the interpreter (default .venv/bin/python, else python3), COMMIT the
-# commit if there is no git. --cpu tries the script itself on the CPU, with tiny models.
+# cuDNN), quickstart (the run of configs/quickstart.py from end to end), resume (does a killed run end bit for bit as an
+# uninterrupted one, and with which flags), memory (of a long window, whole and in chunks), profile (time by kernel, with
+# the best flag on record), train (a large model for half a minute), plan (what `rnnlm plan` says of it), sample and
+# flags (XLA's, one by one). Each part appends lines of JSON to DIR/gpu.jsonl, from which DIR/gpu.md is made after each
+# part, so that results remain if time runs out. DIR is benchmarks/results by default. PYTHON names the interpreter
+# (default .venv/bin/python, else python3), COMMIT the commit if there is no git, BUDGET the seconds of all parts
+# together (default 575). --cpu tries the script itself on the CPU, with tiny models.
 set -u
 out=benchmarks/results parts=() options=()
 for word in "$@"; do
   case $word in
     --out=?*) out=$(realpath -m "${word#--out=}") ;;
     --cpu) options+=("$word") ;;
-    machine | contest | flags | train | resume | profile) parts+=("$word") ;;
+    machine | contest | quickstart | resume | memory | profile | train | plan | sample | flags) parts+=("$word") ;;
     *)
-      sed -n '2,11s/^# \{0,1\}//p' "$0"
+      sed -n '2,13s/^# \{0,1\}//p' "$0"
       case $word in -h | --help) exit 0 ;; esac
       echo "$word is no part and no option: see above." >&2
       exit 2
@@ -25,7 +27,7 @@ for word in "$@"; do
   esac
 done
 cd "$(dirname "$0")/.." || exit 2
-[ ${#parts[@]} -gt 0 ] || parts=(machine contest train resume flags profile)
+[ ${#parts[@]} -gt 0 ] || parts=(machine contest quickstart resume memory profile train plan sample flags)
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 if ! command -v "$python" >/dev/null; then
   echo "There is no $python here: name an interpreter in PYTHON." >&2
@@ -38,7 +40,8 @@ child=
 trap 'kill -TERM "$child" 2>/dev/null; echo "Stopped; the results so far remain."; exit 130' INT TERM
 
 budget=${BUDGET:-575} # seconds, of all parts together
-declare -A limits=([machine]=50 [contest]=200 [train]=150 [resume]=65 [flags]=60 [profile]=45)
+declare -A limits=([machine]=60 [contest]=150 [quickstart]=70 [resume]=75 [memory]=30 [profile]=35 [train]=55 [plan]=30
+  [sample]=30 [flags]=40)
 for i in "${!parts[@]}"; do
   part=${parts[i]} later=0
   for other in "${parts[@]:i+1}"; do later=$((later + limits[$other])); done

@@ -1,4 +1,4 @@
-"""Measure whole runs on a GPU: train for two minutes, and compare a killed run with an uninterrupted one."""
+"""Measure whole commands on a GPU: the quickstart run from end to end, a large model for a while, and plans."""
 
 import contextlib
 import json
@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import ROOT
-from benchmarks.gpu_scale import REPEATABLE, Row, Run
+from benchmarks.gpu_scale import Row, Run
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.metrics import read_rows
 
 
 @contextlib.contextmanager
-def rnnlm(*args: str, flag: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Start `rnnlm ARGS` with flags for XLA, and kill it if it still runs at the end of the block."""
+def rnnlm(*args: str, flag: str = "", cache: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Start `rnnlm ARGS` with flags for XLA, and kill it if it still runs at the end of the block.
+
+    `cache` is a folder for compiled programs; None is for those of the user or, with --nocompile_cache, for none.
+    """
     command = [sys.executable, "-m", "rnnlm", *args]
-    options: dict[str, Any] = {"cwd": ROOT, "env": os.environ | {"XLA_FLAGS": flag}, "text": True}
+    env = os.environ | {"XLA_FLAGS": flag} | ({"JAX_COMPILATION_CACHE_DIR": str(cache)} if cache else {})
+    options: dict[str, Any] = {"cwd": ROOT, "env": env, "text": True, "errors": "replace"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
     try:
         yield process
@@ -42,21 +46,85 @@ def wait_for_success(process: subprocess.Popen[str]) -> str:
     return output
 
 
+def json_line(output: str) -> Row:
+    """Return the last line of an output that is an object of JSON. Raises ValueError if none is."""
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if not lines:
+        raise ValueError(f"There is no line of JSON in {output[-2000:]!r}.")
+    return json.loads(lines[-1])
+
+
 def metrics(workdir: Path) -> list[Row]:
     """Read the complete rows of a run so far."""
     return read_rows(RunDir(workdir).metrics)[0]
 
 
-def train(run: Run) -> int:
-    """Train a large model on the quickstart's text, stop it after two minutes, and evaluate it."""
+def seconds_to_first_row(process: subprocess.Popen[str], workdir: Path) -> float:
+    """Wait for the first row of a run that has just been started: -> the seconds that it took."""
+    begin = time.perf_counter()
+    while process.poll() is None and not metrics(workdir):
+        time.sleep(0.05)
+    return time.perf_counter() - begin
+
+
+def quickstart(run: Run) -> int:
+    """Do with no compiled programs what `make run` does, and start once more with them; record a row for each."""
     with tempfile.TemporaryDirectory() as folder:
-        workdir, begin = Path(folder) / "run", time.perf_counter()
+        workdir, again, cache = (Path(folder) / name for name in ("run", "again", "cache"))
+        config = ["--config=configs/quickstart.py", *run.scale.quickstart]
+        begin = time.perf_counter()
+        with rnnlm("train", *config, f"--workdir={workdir}", cache=cache) as process:
+            first_row_seconds = seconds_to_first_row(process, workdir)
+            wait_for_success(process)
+        seconds, rows = time.perf_counter() - begin, metrics(workdir)
+        losses = [row for row in rows if "loss" in row]
+        run.add(
+            "quickstart",
+            steps=losses[-1]["step"],
+            seconds=seconds,
+            seconds_to_first_row=first_row_seconds,
+            symbols_per_second=statistics.median(row["symbols_per_second"] for row in losses),
+            result=json.loads(RunDir(workdir).result.read_text()),
+        )
+        with rnnlm("train", *config, f"--workdir={again}", cache=cache) as process:
+            run.add(
+                "command", name="train, to the first row, compiled before", seconds=seconds_to_first_row(process, again)
+            )
+        dynamic = [
+            "--dynamic=rms",
+            "--learning_rate=1.6e-4",
+            "--decay=2e-3",
+            f"--symbols_to={run.scale.dynamic_symbols}",
+        ]
+        for name, words in {
+            "sample": ["sample", "--length=450", "--temperature=0.7", "--top_p=0.9", "--seed=0", "--prompt=class"],
+            "eval": ["eval", "--split=test", "--json"],
+            "eval, dynamic": ["eval", "--split=test", "--json", *dynamic],
+        }.items():
+            begin = time.perf_counter()
+            with rnnlm(*words, f"--workdir={workdir}", cache=cache) as process:
+                output = wait_for_success(process)
+            seconds = time.perf_counter() - begin
+            run.add("command", name=name, seconds=seconds, output=json_line(output) if "--json" in words else output)
+    return 0
+
+
+def plan(run: Run) -> int:
+    """Plan the run of the part `train` with a short trial, and record what the plan says."""
+    with rnnlm("plan", "--config=configs/quickstart.py", *run.scale.train, "--trial_seconds=4", "--json") as process:
+        planned = json_line(wait_for_success(process))
+    run.add("plan", overrides=run.scale.train, planned=planned)
+    return 0
+
+
+def train(run: Run) -> int:
+    """Train a large model on the quickstart's text, stop it after a while, and evaluate it."""
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder) / "run"
         with rnnlm("train", "--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.train) as process:
-            while process.poll() is None and not metrics(workdir):
-                time.sleep(0.05)
-            first_row_seconds = time.perf_counter() - begin
+            first_row_seconds = seconds_to_first_row(process, workdir)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(run.scale.train_seconds - first_row_seconds)
+                process.wait(run.scale.train_seconds)
             process.send_signal(signal.SIGTERM)
             wait_for_success(process)
         rows = metrics(workdir)
@@ -73,58 +141,6 @@ def train(run: Run) -> int:
             valid_bpc=valid[-1] if valid else None,
         )
         with rnnlm("eval", f"--workdir={workdir}", "--json", "--step=latest") as process:
-            test = json.loads(wait_for_success(process).splitlines()[-1])
+            test = json_line(wait_for_success(process))
         run.add("test", bpc=test["bpc"], count=test["count"], protocol=test["protocol"])
     return 0
-
-
-def resume(run: Run) -> int:
-    """Kill and resume a run, and compare it with an uninterrupted one; try further flags until both are equal."""
-    for name, flag in REPEATABLE.items():
-        try:
-            killed, arrays, step = kill_and_compare(run, flag)
-        except (OSError, RuntimeError, ValueError) as error:
-            run.add("resume", name=name, flag=flag, failed=str(error))
-            continue
-        run.add("resume", name=name, flag=flag, killed=killed, equal=not arrays, differing_arrays=arrays,
-                first_differing_row=step)  # fmt: skip
-        if not arrays:
-            break
-    return 0
-
-
-def kill_and_compare(run: Run, flag: str) -> tuple[bool, int, int | None]:
-    """Kill and resume a run beside an uninterrupted one.
-
-    Returns (whether the kill came in time, the number of arrays that differ at the end, the first step whose loss
-    differs).
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        uninterrupted, killed = Path(folder) / "uninterrupted", Path(folder) / "killed"
-        with train_shortly(run, uninterrupted, flag) as process:
-            wait_for_success(process)
-        with train_shortly(run, killed, flag) as process:
-            while process.poll() is None and len(metrics(killed)) < 0.6 * run.scale.resume_steps:
-                time.sleep(0.005)
-        in_time = process.returncode == -signal.SIGKILL and not RunDir(killed).result.exists()
-        with train_shortly(run, killed, flag) as process:
-            wait_for_success(process)
-        return in_time, *differences(uninterrupted, killed)
-
-
-def train_shortly(run: Run, workdir: Path, flag: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """Start or resume a short run that saves checkpoints often."""
-    steps = f"--config.train.steps={run.scale.resume_steps}"
-    config = ("--config=configs/quickstart.py", f"--workdir={workdir}", *run.scale.resume, steps)
-    return rnnlm("train", *config, "--nocompile_cache", flag=flag)
-
-
-def differences(a: Path, b: Path) -> tuple[int, int | None]:
-    """Compare two runs: -> (number of arrays that differ by digest at the end, first step whose loss differs)."""
-    newest = max(int(path.name) for path in RunDir(a).checkpoints.iterdir() if path.name.isdecimal())
-    left, right = (
-        json.loads((RunDir(folder).checkpoints / str(newest) / "meta" / "metadata").read_text()) for folder in (a, b)
-    )
-    rows = zip(metrics(a), metrics(b), strict=True)
-    first = next((x["step"] for x, y in rows if x["loss"] != y["loss"]), None)
-    return sum(left[name] != right.get(name) for name in left), first

@@ -26,24 +26,36 @@ FLAGS = {
 }
 """Flags of XLA that JAX's GPU performance tips and NVIDIA's JAX-Toolbox recommend, tried one by one."""
 
+KEPT = "no flag, compiled programs kept"
 REPEATABLE = {
+    KEPT: "",
     "no flag": "",
     "deterministic kernels only": "--xla_gpu_exclude_nondeterministic_ops=true",
     "deterministic kernels, no autotuning": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
 }
-"""Flags that may make a run repeatable, from the least to the most costly."""
+"""Flags that may make a run repeatable, from the least to the most costly; but for the first each run compiles anew."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Set the shapes, configs and times of all parts."""
+    """Set the shapes, configs and times of all parts.
+
+    Peers are tried with further settings at the shape `thorough`, whose model is also sampled. The part `memory` takes
+    the shape `chunked`, in chunks of an eighth of its window. `train_seconds` are from the first row of metrics on. A
+    contestant that is not ready after `patience` seconds is left out.
+    """
 
     shapes: list[tuple[int, int, int, int]]
+    thorough: tuple[int, int, int, int]
+    chunked: tuple[int, int, int, int]
     square: int
+    quickstart: list[str]
+    dynamic_symbols: int
     train: list[str]
     train_seconds: float
     resume: list[str]
     resume_steps: int
+    patience: float
     turn: float
     rounds: int
     flags: dict[str, str] = field(default_factory=lambda: FLAGS)
@@ -59,22 +71,32 @@ TINY = {"model__hidden": 16, "model__embedding": 16, "train__batch": 4, "train__
 RARELY = {"eval__every": 1000, "checkpoint__every": 5000, "sample__every": 0}
 RESUME = {"model__dropout": 0.1, "log__every": 1, "eval__every": 0, "sample__every": 0}
 GPU = Scale(
-    shapes=SHAPES["gpu"][::-1],  # the largest first
+    shapes=[SHAPES["gpu"][i] for i in (2, 0, 1)],  # the largest and the smallest first
+    thorough=SHAPES["gpu"][0],
+    chunked=(1, 512, 16, 4096),
     square=SQUARE["gpu"],
+    quickstart=[],
+    dynamic_symbols=100_000,
     train=overrides(**LARGE, **RARELY, model__dtype="bfloat16", train__steps=20_000, optim__learning_rate=2e-3),
-    train_seconds=120,
+    train_seconds=25,
     resume=overrides(**RESUME, model__layers=2, model__hidden=512, model__dtype="bfloat16", checkpoint__every=80),
     resume_steps=400,
-    turn=0.3,
+    patience=90,
+    turn=0.2,
     rounds=6,
 )
 TRIAL = Scale(
     shapes=[(1, 16, 4, 8)],
+    thorough=(2, 16, 4, 8),
+    chunked=(1, 16, 4, 64),
     square=64,
+    quickstart=overrides(**TINY, log__every=5, train__steps=30),
+    dynamic_symbols=2000,
     train=overrides(**TINY, log__every=10, eval__every=0, checkpoint__every=500, sample__every=0, train__steps=10**7),
-    train_seconds=12,
+    train_seconds=9,
     resume=overrides(**RESUME, **TINY, checkpoint__every=10),
     resume_steps=60,
+    patience=200,
     turn=0.02,
     rounds=6,
     flags=dict(list(FLAGS.items())[:1]),

@@ -70,14 +70,29 @@ def contest_section(rows: list[Row]) -> Iterable[str]:
     for row in newest(rows, "shape"):
         product = f"; a bfloat16 product at {row['product_tflops']:.1f} TFLOP/s" if row["product_tflops"] else ""
         yield f"{row['shape']}, a training step{product}"
-        yield from ("", "| | ms | symbols/s | time / rnnlm's in the same dtype |", "| --- | --- | --- | --- |")
+        yield from ("", "| | ms | symbols/s | GiB at most | time / rnnlm's in the same dtype |", "| --- " * 5 + "|")
         for name, symbols in sorted(row["symbols_per_second"].items(), key=lambda item: -item[1]):
             dtype = row["facts"].get(name, {}).get("lstm", "").removeprefix("torch.")
             label = f"{name} (its LSTM in {dtype})" if dtype else name
             ratio = f"{row['ratio'][name]:.2f}" if name in row["ratio"] else ""
-            yield f"| {label} | {row['ms'][name]:.2f} | {symbols:,.0f} | {ratio} |"
-        yield from (f"| {name} | failed | | |" for name in row["failed"])
+            yield f"| {label} | {row['ms'][name]:.2f} | {symbols:,.0f} | {gib(row, name)} | {ratio} |"
+        yield from (f"| {name} | failed | | | |" for name in row["failed"])
         yield ""
+
+
+def gib(row: Row, name: str) -> str:
+    """Format the peak of the GPU's memory that a contestant has allocated; "" if it is unknown."""
+    peak = row["facts"].get(name, {}).get("device_bytes")
+    return f"{peak / 2**30:.2f}" if peak else ""
+
+
+def few_section(rows: list[Row]) -> Iterable[str]:
+    """Format the times and the memory of a few tasks."""
+    yield from ("| | ms | GiB at most |", "| --- | --- | --- |")
+    for row in newest(rows, "what"):
+        for name, ms in row["ms"].items():
+            yield f"| {row['what']}, {name} | {ms:.2f} | {gib(row, name)} |"
+        yield from (f"| {row['what']}, {name} | failed | |" for name in row["failed"])
 
 
 def flags_section(rows: list[Row]) -> Iterable[str]:
@@ -95,6 +110,25 @@ def flags_section(rows: list[Row]) -> Iterable[str]:
             low, high = row["interval"]
             times = f"{row['ms']:.2f} | {row['ms_without']:.2f}"
             yield f"| {label} | {times} | {row['ratio']:.3f} | {low:.3f}..{high:.3f} |"
+
+
+def quickstart_section(rows: list[Row]) -> Iterable[str]:
+    """Format the run of configs/quickstart.py from end to end."""
+    row = rows[-1]
+    yield f"- {row['steps']:,} steps; the whole command {row['seconds']:.1f} s, compilation included"
+    yield f"- first row of metrics.jsonl {row['seconds_to_first_row']:.1f} s after the start"
+    yield f"- {row['symbols_per_second']:,.0f} symbols/s (median)"
+
+
+def command_section(rows: list[Row]) -> Iterable[str]:
+    """Format the time of whole commands."""
+    yield from (f"- {row['name']}: {row['seconds']:.1f} s" for row in newest(rows, "name"))
+
+
+def plan_section(rows: list[Row]) -> Iterable[str]:
+    """Format what `rnnlm plan` says of the training run."""
+    speed, memory = rows[-1]["planned"]["speed"], rows[-1]["planned"]["memory"]
+    yield from ("```json", json.dumps({"speed": speed, "memory": memory}, indent=2), "```")
 
 
 def train_section(rows: list[Row]) -> Iterable[str]:
@@ -130,26 +164,38 @@ def flag_label(row: Row) -> str:
 
 
 def profile_section(rows: list[Row]) -> Iterable[str]:
-    """Format the time by kernel."""
-    row = rows[-1]
+    """Format the time by kernel of each shape."""
+    for row in newest(rows, "shape"):
+        yield from kernel_table(row)
+
+
+def kernel_table(row: Row) -> Iterable[str]:
+    """Format the time by kernel of one shape."""
     step = 1e3 / row["steps"]
     traced, kernels = (f"{row[name] * step:.2f}" for name in ("seconds", "kernel_seconds"))
-    yield f"{row['shape']}, {flag_label(row)}: {traced} ms a step while it is traced, of which kernels {kernels} ms"
+    yield f"{row['shape']} {row['dtype']}, {flag_label(row)}: {row['alone_ms']:.2f} ms a step, with nothing beside it; "
+    yield f"{traced} ms while it is traced, of which kernels {kernels} ms"
     yield from ("", "| kernel | ms a step | calls a step | share |", "| --- | --- | --- | --- |")
     for kernel in row["kernels"]:
         share = kernel["seconds"] / row["kernel_seconds"]
         calls = kernel["calls"] / row["steps"]
         yield f"| {kernel['name'][:90]} | {kernel['seconds'] * step:.3f} | {calls:,.1f} | {share:.3f} |"
+    yield ""
 
 
 SECTIONS: dict[str, Callable[[list[Row]], Iterable[str]]] = {
     "machine": machine_section,
     "device": device_section,
     "contest": contest_section,
-    "flags": flags_section,
+    "quickstart": quickstart_section,
+    "command": command_section,
+    "resume": resume_section,
+    "memory": few_section,
     "train": train_section,
     "test": test_section,
-    "resume": resume_section,
+    "plan": plan_section,
+    "sample": few_section,
+    "flags": flags_section,
     "profile": profile_section,
 }
 

@@ -19,7 +19,7 @@ def script(*args, code=0, **variables):
     """Run benchmarks/gpu.sh and check its exit code: -> its output."""
     env = environment() | {"PYTHON": sys.executable} | variables
     command = [str(ROOT / "benchmarks" / "gpu.sh"), *map(str, args)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=500)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, timeout=600)
     assert done.returncode == code and "Traceback" not in done.stdout, done.stdout
     return done.stdout
 
@@ -110,13 +110,20 @@ def test_all_parts(tmp_path):
     assert {"rnnlm float32", "rnnlm bfloat16", "flax float32", "flax bfloat16"} <= set(contest["ms"])
     assert contest["ratio"].keys() | {"rnnlm float32", "rnnlm bfloat16", "product"} == set(contest["ms"])
     assert all("compiled" in name for name in contest["failed"])  # PyTorch needs a C++ compiler to compile
-    [resume] = rows(tmp_path, "resume")
-    assert resume["killed"] and resume["equal"] and resume["first_differing_row"] is None
+    [kept, resume] = rows(tmp_path, "resume")
+    assert all(row["killed"] and row["equal"] and row["first_differing_row"] is None for row in (kept, resume))
+    [quickstart] = rows(tmp_path, "quickstart")
+    assert 0 < quickstart["seconds_to_first_row"] < quickstart["seconds"] and quickstart["result"]["step"] == 30
+    assert len(rows(tmp_path, "command")) == 4
+    [memory] = rows(tmp_path, "memory")
+    assert set(memory["ms"]) == {"whole", "in chunks"} and not memory["failed"]
+    assert [row["ms"]["rnnlm"] > 0 for row in rows(tmp_path, "sample")] == [True, True]
+    assert rows(tmp_path, "plan")[0]["planned"]["speed"]
     [train] = rows(tmp_path, "train")
     [test] = rows(tmp_path, "test")
     assert train["steps"] > 10 and 1 < test["bpc"] < 9 and test["count"] > 100_000
     [profile] = rows(tmp_path, "profile")
     assert profile["kernels"] and profile["kernel_seconds"] > 0
-    assert (tmp_path / "gpu-profile.trace.json.gz").exists()
+    assert profile["alone_ms"] > 0 and len(list(tmp_path.glob("gpu-profile-*.trace.json.gz"))) == 1
     page = (tmp_path / "gpu.md").read_text()
     assert all(f"## {part}" in page for part in profiles.SECTIONS)

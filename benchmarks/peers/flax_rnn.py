@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.peers import MALLOC_ENV, Work
+from benchmarks.peers import MALLOC_ENV, Work, accelerator_memory
 
 
 def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,6 +71,7 @@ def train(task: dict[str, Any]) -> Work:
         run = jax.jit(step, donate_argnums=(0, 1, 2))
     state = (params, optimizer.init(params), carry)
     pending = None
+    facts: dict[str, Any] = {}
 
     def work(n: int) -> None:
         nonlocal state, pending
@@ -80,5 +81,6 @@ def train(task: dict[str, Any]) -> Work:
                 jax.device_get(pending)
             pending = nats
         jax.block_until_ready(state)
+        facts.update(accelerator_memory())
 
-    return work, {}
+    return work, facts

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Work
+from benchmarks.peers import Work, accelerator_memory
 from rnnlm.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 
 
@@ -50,6 +50,7 @@ def train(task: dict[str, Any]) -> Work:
     shape = (lanes.stop - lanes.start, task["window"])
     batch = (*rng.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
     pending = None
+    facts: dict[str, Any] = {"devices": parallel.device_names()}
 
     def work(n: int) -> None:
         nonlocal train_state, pending
@@ -59,8 +60,9 @@ def train(task: dict[str, Any]) -> Work:
                 jax.device_get(pending)
             pending = metrics
         jax.block_until_ready(train_state)
+        facts.update(accelerator_memory())
 
-    return work, {"devices": parallel.device_names()}
+    return work, facts
 
 
 def compile(task: dict[str, Any]) -> Work:

@@ -88,6 +88,7 @@ def train(task: dict[str, Any]) -> Work:
         pending.item()
         if device == "cuda":
             torch.cuda.synchronize()
+            facts["device_bytes"] = torch.cuda.max_memory_allocated()
 
     return work, facts
 
