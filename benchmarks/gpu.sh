@@ -40,8 +40,8 @@ child=
 trap 'kill -TERM "$child" 2>/dev/null; echo "Stopped; the results so far remain."; exit 130' INT TERM
 
 budget=${BUDGET:-575} # seconds, of all parts together
-declare -A limits=([machine]=60 [contest]=150 [quickstart]=70 [resume]=75 [memory]=30 [profile]=35 [train]=55 [plan]=30
-  [sample]=30 [flags]=40)
+declare -A limits=([machine]=60 [contest]=150 [quickstart]=80 [resume]=80 [memory]=60 [profile]=60 [train]=60 [plan]=50
+  [sample]=50 [flags]=60)
 for i in "${!parts[@]}"; do
   part=${parts[i]} later=0
   for other in "${parts[@]:i+1}"; do later=$((later + limits[$other])); done
