@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnlm.errors import UserError
 from rnnlm.options import (
+    BLOCKS,
     FSRNNOptions,
     IndRNNOptions,
     IRNNOptions,
@@ -151,6 +152,7 @@ class ModelConfig(Section):
     rglru: RGLRUOptions = section(RGLRUOptions)
     matrix_lstm: MatrixLSTMOptions = section(MatrixLSTMOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
+    block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
     dropout: float = key(0.0, "share of units dropped after each layer")
     dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")
     dropout_output: float = key(0.0, "share of units dropped after the last layer", follows="dropout")
@@ -161,6 +163,12 @@ class ModelConfig(Section):
     def hidden_sizes(self) -> tuple[int, ...]:
         """Return the width of each layer."""
         return self.sizes or (self.hidden,) * self.layers
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """Return the width of each layer's output."""
+        projection = self.lstm.projection if self.cell == "lstm" else 0
+        return tuple(projection or hidden for hidden in self.hidden_sizes)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -180,12 +188,28 @@ class ModelConfig(Section):
             )
         for size in self.sizes:
             at_least("model.sizes", size, 1)
+        if self.block in ("residual", "highway", "prenorm") and not self.embedding and not (self.params and self.tied):
+            raise UserError(
+                f"model.block={self.block} adds the input of a layer to its output, but without an embedding the first "
+                "one reads one-hot symbols: set model.embedding."
+            )
+        if self.block == "skip_output" and len(set(self.output_sizes)) > 1:
+            raise UserError(
+                f"model.block=skip_output adds the outputs of all layers, but model.sizes={self.sizes} differ: make "
+                "them equal, or take model.block=skip."
+            )
         for name in ("dropout", "dropout_input", "dropout_output"):
             within(f"model.{name}", getattr(self, name), 0, 1)
-        if self.tied and not self.params and self.embedding != self.hidden_sizes[-1]:
+        narrowest = min(self.hidden_sizes)
+        if self.cell == "lstm" and not self.params and self.lstm.projection > narrowest:
+            raise UserError(
+                f"model.lstm.projection={self.lstm.projection} is wider than a layer of {narrowest} units: it makes "
+                "the output narrower, so give at most that, or 0 for none."
+            )
+        if self.tied and not self.params and self.embedding != self.output_sizes[-1]:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "
-                f"the last layer's width {self.hidden_sizes[-1]}: make them equal or set model.tied=False."
+                f"the last layer's width {self.output_sizes[-1]}: make them equal or set model.tied=False."
             )
 
 

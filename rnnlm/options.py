@@ -9,6 +9,7 @@ from rnnlm.schema import Section, at_least, finite, key
 FULL_RANK = -1
 """The rank of a matrix that is not a product of two."""
 FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before it has learned to"
+BLOCKS = ("plain", "residual", "highway", "skip", "skip_output", "prenorm")
 INPUT_GATES = ("free", "coupled", "capped")
 
 
@@ -25,9 +26,11 @@ class LSTMOptions(Section):
     )
     peepholes: bool = key(False, "let the gates read c", before=False)
     layer_norm: bool = key(False, "normalize each gate's pre-activation, and c where the output reads it", before=False)
+    projection: int = key(0, "width to which the output is projected before the next step; 0: not at all", before=0)
 
     def check(self) -> None:
         finite(self, "forget_bias")
+        at_least("model.lstm.projection", self.projection, 0)
         if self.layer_norm and self.biases == 2:
             raise UserError("model.lstm.layer_norm has biases of its own: leave model.lstm.biases at 1.")
 

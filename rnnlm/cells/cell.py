@@ -78,6 +78,8 @@ class Cell:
     recurrent: tuple[str, ...] = ("W_h",)
     """Matrices that multiply the carry, cast to the compute dtype once a window."""
     random: bool = False
+    outputs: Callable[[int], int] | None = None
+    """H -> the width of the output; None: H."""
     multiple: int = 1
     """What H is a multiple of, such as the number of heads."""
     flops: Callable[[int, int], float] | None = None
@@ -90,10 +92,15 @@ class Cell:
         by_update = self.mix is not None and self.update is not None
         if by_update == (self.step is not None) or (self.mix is None) != (self.update is None):
             raise UserError("A Cell has either mix and update, or step: give one of the two forms.")
-        if by_update and "W_h" not in self.params(1, 1):
+        if by_update and "W_h" not in self.params(1, self.multiple):
             raise UserError("A Cell with mix and update multiplies its carry by W_h: declare it, or give step instead.")
         if self.window and (by_update or self.random):
             raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
+
+    @property
+    def projects_inputs(self) -> bool:
+        """Return whether the cell has W_x, so that its inputs are projected for all steps at once."""
+        return "W_x" in self.params(1, self.multiple)
 
     def count_params(self, inputs: int, hidden: int) -> int:
         """Return the number of parameters of a layer."""

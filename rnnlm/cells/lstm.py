@@ -5,6 +5,7 @@ c' = sigmoid(f) c + sigmoid(i) tanh(g),  h' = sigmoid(o) tanh(c').
 By its options,
   peepholes (Gers and Schmidhuber 2000): i and f also read p_i c and p_f c, and o reads p_o c';
   input_gate: sigmoid(i) becomes 1 - sigmoid(f) (`coupled`, Greff et al. 2017) or is capped by it (Melis et al. 2018);
+  projection (Sak et al. 2014): the output is h' W_p, of `projection` units, which the next step reads;
   layer_norm (Ba et al. 2016, as in Ha et al. 2016): each gate's pre-activation is normalized, and c' before tanh.
 """
 
@@ -12,9 +13,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, ones, uniform, vector_carry, zeros
+from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, State, ones, uniform, vector_carry, zeros
 from rnnlm.options import LSTMOptions
+from rnnlm.product import product
 
 EPSILON = 1e-5
 """Added to the variance that layer normalization divides by."""
@@ -22,6 +25,15 @@ EPSILON = 1e-5
 
 def make_cell(options: LSTMOptions) -> Cell:
     """Make the cell with the given options."""
+    if options.projection:
+        return Cell(
+            partial(params, options),
+            lambda hidden: {"h": State((options.projection,)), "c": State((hidden,))},
+            step=partial(step, options),
+            gates=partial(step_gates, options),
+            recurrent=("W_h", "W_p"),
+            outputs=lambda hidden: options.projection,
+        )
     return Cell(
         partial(params, options),
         vector_carry("h", "c"),
@@ -35,7 +47,10 @@ def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
     """Declare W_x, W_h and b, whose forget gate starts at `forget_bias`; with two biases also b_h, added to b."""
     names = gate_names(options)
     width, bias = len(names) * hidden, gate_bias(options.forget_bias, names)
-    declared = {"W_x": Param((inputs, width), uniform(hidden)), "W_h": Param((hidden, width), uniform(hidden))}
+    outputs = options.projection or hidden
+    declared = {"W_x": Param((inputs, width), uniform(hidden)), "W_h": Param((outputs, width), uniform(hidden))}
+    if options.projection:
+        declared["W_p"] = Param((hidden, outputs), uniform(hidden))
     if options.layer_norm:  # its own bias comes after the normalization
         declared |= {"gain": Param((width,), ones), "bias": Param((width,), bias)}
         declared |= {"gain_c": Param((hidden,), ones), "bias_c": Param((hidden,), zeros)}
@@ -77,6 +92,17 @@ def update(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array)
     gate, c_BH = run(options, vectors, carry[1], a_BG)
     read_BH = normalize(c_BH, vectors["gain_c"], vectors["bias_c"]) if options.layer_norm else c_BH
     return gate["o"] * jnp.tanh(read_BH), c_BH
+
+
+def step_gates(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+    """Return the activations of the gates of an LSTM with a projection."""
+    return gates(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
+
+
+def step(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h, c) after one step of an LSTM with a projection."""
+    h_BH, c_BH = update(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
+    return product(h_BH, params["W_p"], dtype), c_BH
 
 
 def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array) -> tuple[Gates, jax.Array]:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Param, Params, normal, uniform, zeros
+from rnnlm.cells.cell import Carry, Param, Params, normal, ones, uniform, zeros
 from rnnlm.nn import scan
+from rnnlm.nn.block import Block, rms_norm
 from rnnlm.nn.embed import embed
 from rnnlm.product import product
 
@@ -25,26 +26,19 @@ def embedding_params(vocab: int, width: int, tied: bool) -> dict[str, Param]:
     return {"table": Param((vocab, width), uniform(width) if tied else normal)}
 
 
-def layer_params(cell: Cell, inputs: int, hidden: int, one_hot: bool) -> dict[str, Param]:
-    """Declare the params of a recurrent layer.
-
-    For one-hot inputs W_x is uniform in +-1: only one input unit is 1, so a smaller W_x would make the input too weak.
-    """
-    params = cell.params(inputs, hidden)
-    if one_hot and "W_x" in params:
-        params = params | {"W_x": Param(params["W_x"].shape, uniform(1))}
-    return params
+def head_params(inputs: int, vocab: int, tied: bool, block: str) -> dict[str, Param]:
+    """Declare W [O, V], unless it is tied to the embedding, b [V], and a norm [O] where the blocks normalize first."""
+    weights = {} if tied else {"W": Param((inputs, vocab), uniform(inputs))}
+    norm = {"norm": Param((inputs,), ones)} if block == "prenorm" else {}
+    return weights | {"b": Param((vocab,), zeros)} | norm
 
 
-def head_params(hidden: int, vocab: int, tied: bool) -> dict[str, Param]:
-    """Declare W [H, V], unless it is tied to the embedding, and b [V]."""
-    return ({} if tied else {"W": Param((hidden, vocab), uniform(hidden))}) | {"b": Param((vocab,), zeros)}
-
-
-def logits(params: Params, h_TBH: jax.Array, table_VE: jax.Array | None, dtype: DTypeLike) -> jax.Array:
+def logits(params: Params, h_TBO: jax.Array, table_VE: jax.Array | None, dtype: DTypeLike) -> jax.Array:
     """Return the logits [T, B, V]; with a tied embedding table, W is its transpose."""
-    w_HV = params["W"] if table_VE is None else table_VE.T
-    return product(h_TBH, w_HV, dtype) + params["b"][None, None, :]
+    w_OV = params["W"] if table_VE is None else table_VE.T
+    if "norm" in params:
+        h_TBO = rms_norm(h_TBO, params["norm"])
+    return product(h_TBO, w_OV, dtype) + params["b"][None, None, :]
 
 
 class Layer(nn.Module):
@@ -84,22 +78,19 @@ class Embedding(Layer):
 
 
 class RecurrentLayer(Layer):
-    """Run a cell over time: (carry, inputs [T, B, D], reset [T, B]) -> (carry, outputs [T, B, H]).
+    """Run a block over time: (carry, inputs [T, B, D], reset [T, B], model's input [T, B, E]) -> (carry, [T, B, O]).
 
-    Its intermediates are `carry`, the carry after each step, and `gates`, the activations of the gates: dicts of arrays
-    [T, B, ...].
+    Its intermediates are `carry`, the carry of the cell after each step, and `gates`, the activations of the gates:
+    dicts of arrays [T, B, ...].
     """
 
-    cell: Cell | None = None
-    inputs: int = 0
-    hidden: int = 0
-    one_hot: bool = False
+    block: Block | None = None
     dtype: str = "float32"
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        assert self.cell is not None
-        return layer_params(self.cell, self.inputs, self.hidden, self.one_hot)
+        assert self.block is not None
+        return self.block.params()
 
     @nn.nowrap
     def _draw(self, i: int, param: Param, flax_key: jax.Array) -> jax.Array:
@@ -107,30 +98,40 @@ class RecurrentLayer(Layer):
         return param.init(key, param.shape)
 
     def __call__(
-        self, carry: Carry, x_TBD: jax.Array, reset_TB: jax.Array, keys_B: jax.Array | None = None
+        self, carry: Carry, x_TBD: jax.Array, reset_TB: jax.Array, x_TBE: jax.Array
     ) -> tuple[Carry, jax.Array]:
-        assert self.cell is not None
-        cell, dtype = self.cell, jnp.dtype(self.dtype)
+        assert self.block is not None
+        block, dtype = self.block, jnp.dtype(self.dtype)
         u_TBG = scan.project(self.params, x_TBD, dtype)
-        if not self.is_mutable_collection("intermediates"):
-            return scan.scan(cell, self.hidden, self.params, carry, u_TBG, reset_TB, dtype, keys_B)
-        after, h_TBH, carry_TB, gates_TB = scan.trace(cell, self.hidden, self.params, carry, u_TBG, reset_TB, dtype)
-        self.sow("intermediates", "carry", dict(zip(cell.carry(self.hidden), carry_TB, strict=True)))
-        self.sow("intermediates", "gates", gates_TB)
-        return after, h_TBH
+        if block.symbols:
+            u_TBG = u_TBG + product(x_TBE, self.params["skip_in"], dtype)
+
+        def recur(params: Params, carry: Carry, u_TBG: jax.Array) -> tuple[Carry, jax.Array]:
+            if not self.is_mutable_collection("intermediates"):
+                return scan.scan(block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype)
+            after, h_TBO, carry_TB, gates_TB = scan.trace(
+                block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype
+            )
+            names = block.cell.carry(block.hidden)
+            self.sow("intermediates", "carry", dict(zip(names, carry_TB, strict=True)))
+            self.sow("intermediates", "gates", gates_TB)
+            return after, h_TBO
+
+        return block.run(self.params, carry, x_TBD, u_TBG, reset_TB, dtype, recur)
 
 
 class Head(Layer):
-    """Compute the logits [T, B, V] from the outputs [T, B, H] of the last layer."""
+    """Compute the logits [T, B, V] from what the softmax reads of the layers [T, B, O]."""
 
-    hidden: int = 0
+    inputs: int = 0
     vocab: int = 0
     tied: bool = False
+    block: str = "plain"
     dtype: str = "float32"
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return head_params(self.hidden, self.vocab, self.tied)
+        return head_params(self.inputs, self.vocab, self.tied, self.block)
 
-    def __call__(self, h_TBH: jax.Array, table_VE: jax.Array | None = None) -> jax.Array:
-        return logits(self.params, h_TBH, table_VE, jnp.dtype(self.dtype))
+    def __call__(self, h_TBO: jax.Array, table_VE: jax.Array | None = None) -> jax.Array:
+        return logits(self.params, h_TBO, table_VE, jnp.dtype(self.dtype))

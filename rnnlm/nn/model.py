@@ -1,8 +1,9 @@
 """The language model, from symbols to logits: embedding, a stack of recurrent layers, head; and its carry.
 
-Shapes live in names: B lanes, T time, D inputs of a layer, E embedding, H hidden units, G width of the projected input
-(gates * H), A pre-activations of a cell, V symbols; L layers, K streams or lanes of a decoder, S arrays of a carry, N
-rows. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan needs it; outside, lanes come first.
+Shapes live in names: B lanes, T time, D inputs of a layer, E embedding, H hidden units, O outputs, G width of the
+projected input (gates * H), A pre-activations of a cell, V symbols; L layers, K streams or lanes of a decoder, S arrays
+of a carry, N rows. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan needs it; outside, lanes come
+first.
 
 Params: "embedding" {table [V, E]} where the config has one, "layer_0" ... "layer_{L-1}" {W_x [D, G], W_h [H, G], b [G],
 ...}, "output" {W [H, V] unless tied, b [V]}, whatever the depth.
@@ -12,7 +13,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 
 import flax.linen as nn
 import jax
@@ -21,13 +21,17 @@ import jax.numpy as jnp
 from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers, scan
+from rnnlm.nn.block import Block, blocks_of
 from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
+from rnnlm.product import product
 
 Stack = tuple[Carry, ...]
 """The carry of a model: the carries of its layers."""
 Forward = Callable[..., tuple[Stack, jax.Array]]
 """(params, carry, x_BT, reset_BT, keys_B=None) -> (carry, logits_BTV)."""
+SKIPS = ("skip", "skip_output")
+"""Blocks whose softmax reads the outputs of all layers."""
 RECURRENCE = 1 << 16
 """Added to the number of a layer in the keys of a random cell, so that they differ from those of dropout."""
 
@@ -47,56 +51,75 @@ def forward(
     key for each lane, for dropout and random cells, so that masks do not depend on the split of lanes over devices;
     None: no dropout. Layers that `stack_layers` has stacked are compiled as one loop.
     """
-    cell, dtype, sizes = cell_of(config), jnp.dtype(config.dtype), config.hidden_sizes
+    blocks, dtype = blocks_of(config, vocab), jnp.dtype(config.dtype)
     reset_TB = reset_BT.T
     drop = partial(dropout, keys_B, config.dropout_mask == "window")
     table_VE = params["embedding"]["table"] if config.embedding else None
-    first = params["layer_0"]
-
+    # Project each symbol of the vocabulary once, not each position of the window, where that is less.
     dropped = keys_B is not None and config.dropout_input > 0
-    if not dropped and "W_x" in first and (table_VE is None or vocab < x_BT.size):
-        # Project each symbol of the vocabulary once, not each position of the window.
-        table_VG = first["W_x"] if table_VE is None else scan.project(first, table_VE, dtype)
-        u_TBG = embed(table_VG, x_BT.T)
-    else:
-        x_TBD = jax.nn.one_hot(x_BT.T, vocab) if table_VE is None else embed(table_VE, x_BT.T)
-        u_TBG = scan.project(first, drop(x_TBD, config.dropout_input, 0), dtype)
-    first_carry, h_TBH = scan.scan(
-        cell, sizes[0], first, carry[0], u_TBG, reset_TB, dtype, recurrence_keys(cell, keys_B, 0)
-    )
+    looks_up = not dropped and (table_VE is None or vocab < x_BT.size)
+    x_TBE = jax.nn.one_hot(x_BT.T, vocab) if table_VE is None else embed(table_VE, x_BT.T)
+    x_TBE = drop(x_TBE, config.dropout_input, 0)
 
-    def layer(h_TBH: jax.Array, inputs: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, Carry]:
+    def project_symbols(w_EG: jax.Array) -> jax.Array:
+        if not looks_up:
+            return product(x_TBE, w_EG, dtype)
+        return embed(w_EG if table_VE is None else product(table_VE, w_EG, dtype), x_BT.T)
+
+    def layer(x_TBD: jax.Array, inputs: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, tuple[Carry, Carry]]:
         i, params, carry = inputs
-        hidden = sizes[i] if isinstance(i, int) else sizes[0]
-        u_TBG = scan.project(params, drop(h_TBH, config.dropout, i), dtype)
-        keys = recurrence_keys(cell, keys_B, i)
-        after, h_TBH = scan.scan(cell, hidden, params, carry, u_TBG, reset_TB, dtype, keys)
-        return h_TBH, after
+        block = blocks[i] if isinstance(i, int) else blocks[1]
+        first = isinstance(i, int) and i == 0
+        drop_inputs = (lambda x: x) if first else partial(drop, rate=config.dropout, site=i)
+        if first and "W_x" in params:
+            u_TBG = project_symbols(params["W_x"])
+        else:
+            u_TBG = scan.project(params, drop_inputs(x_TBD), dtype)
+        if block.symbols:
+            u_TBG = u_TBG + project_symbols(params["skip_in"])
+        keys = recurrence_keys(block.cell, keys_B, i)
+        recur = partial(scan.scan, block.cell, block.hidden, reset_TB=reset_TB, dtype=dtype, keys_B=keys)
+        carry, y_TBO = block.run(params, carry, x_TBD, u_TBG, reset_TB, dtype, recur, drop_inputs)
+        return y_TBO, (carry, (y_TBO,) if config.block in SKIPS else ())
 
-    h_TBH, upper_carry = apply_upper_layers(layer, params, h_TBH, carry[1:])
-    h_TBH = drop(h_TBH, config.dropout_output, len(sizes))
-    logits_TBV = layers.logits(params["output"], h_TBH, table_VE if config.tied else None, dtype)
+    h_TBO, (first_carry, first_kept) = layer(x_TBE, (0, params["layer_0"], carry[0]))
+    h_TBO, upper_carry, upper_kept = apply_upper_layers(layer, params, h_TBO, carry[1:])
+    if config.block in SKIPS:
+        h_TBO = join_outputs(config, [*first_kept, *upper_kept])
+    h_TBO = drop(h_TBO, config.dropout_output, len(blocks))
+    logits_TBV = layers.logits(params["output"], h_TBO, table_VE if config.tied else None, dtype)
     return (first_carry, *upper_carry), logits_TBV.transpose(1, 0, 2)
 
 
-def apply_upper_layers(
-    layer: Callable[..., tuple[jax.Array, Carry]], params: Params, h_TBH: jax.Array, carry: Stack
-) -> tuple[jax.Array, Stack]:
-    """Run the layers above the first, one after another: -> (the last one's output h_TBH, their carries).
+def join_outputs(config: ModelConfig, outputs: list[jax.Array]) -> jax.Array:
+    """Return what the softmax reads of the outputs of all layers."""
+    return jnp.concatenate(outputs, axis=-1) if config.block == "skip" else sum(outputs[1:], outputs[0])
 
-    `layer` maps (h_TBH, (number, params, carry)) -> (h_TBH, carry). If their params are stacked, it is compiled once
-    and scanned over them.
+
+def apply_upper_layers(
+    layer: Callable[..., tuple[jax.Array, tuple[Carry, Carry]]],
+    params: Params,
+    h_TBO: jax.Array,
+    carry: Stack,
+) -> tuple[jax.Array, Stack, list[jax.Array]]:
+    """Run the layers above the first, one after another: -> (the last one's output, their carries, kept outputs).
+
+    `layer` maps (input, (number, params, carry)) -> (output, (carry, (output,) to keep it or ())). If their params are
+    stacked, it is compiled once and scanned over them.
     """
     numbers = range(1, 1 + len(carry))
     if "upper" not in params:
-        after = []
+        after: list[Carry] = []
+        kept: list[jax.Array] = []
         for i, layer_carry in zip(numbers, carry, strict=True):
-            h_TBH, layer_carry = layer(h_TBH, (i, params[f"layer_{i}"], layer_carry))
+            h_TBO, (layer_carry, output) = layer(h_TBO, (i, params[f"layer_{i}"], layer_carry))
             after.append(layer_carry)
-        return h_TBH, tuple(after)
+            kept += output
+        return h_TBO, tuple(after), kept
     carry_L = jax.tree.map(lambda *states: jnp.stack(states), *carry)
-    h_TBH, after_L = jax.lax.scan(layer, h_TBH, (jnp.array(numbers), params["upper"], carry_L))
-    return h_TBH, tuple(zip(*(tuple(state_L) for state_L in after_L), strict=True))
+    h_TBO, (after_L, kept_L) = jax.lax.scan(layer, h_TBO, (jnp.array(numbers), params["upper"], carry_L))
+    kept = [y_TBO for y_LTBO in kept_L for y_TBO in y_LTBO]
+    return h_TBO, tuple(zip(*(tuple(state_L) for state_L in after_L), strict=True)), kept
 
 
 def is_looped(config: ModelConfig) -> bool:
@@ -143,14 +166,14 @@ class RecurrentLM(nn.Module):
     vocab: int
 
     def setup(self) -> None:
-        config, cell = self.config, cell_of(self.config)
+        config, blocks = self.config, blocks_of(self.config, self.vocab)
         if config.embedding:
             self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied)
-        widths = pairwise((config.embedding or self.vocab, *config.hidden_sizes))
-        for i, ((inputs, hidden), key) in enumerate(zip(widths, self._layer_keys(), strict=True)):
-            one_hot = i == 0 and not config.embedding
-            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, cell, inputs, hidden, one_hot, config.dtype))
-        self.output = layers.Head(self._key(), config.hidden_sizes[-1], self.vocab, config.tied, config.dtype)
+        for i, (block, key) in enumerate(zip(blocks, self._layer_keys(), strict=True)):
+            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, block, config.dtype))
+        self.output = layers.Head(
+            self._key(), read_width(config, blocks), self.vocab, config.tied, config.block, config.dtype
+        )
 
     @nn.nowrap
     def _key(self) -> jax.Array | None:
@@ -177,19 +200,21 @@ class RecurrentLM(nn.Module):
 
     def _module_by_module(self, carry: Stack, x_BT: jax.Array, reset_BT: jax.Array) -> tuple[Stack, jax.Array]:
         embedded = self.config.embedding > 0
-        h_TBD = self.embedding(x_BT.T) if embedded else jax.nn.one_hot(x_BT.T, self.vocab)
-        after = []
+        x_TBE = self.embedding(x_BT.T) if embedded else jax.nn.one_hot(x_BT.T, self.vocab)
+        h_TBO, after, outputs = x_TBE, [], []
         for i, layer_carry in enumerate(carry):
-            layer_carry, h_TBD = getattr(self, f"layer_{i}")(layer_carry, h_TBD, reset_BT.T)
+            layer_carry, h_TBO = getattr(self, f"layer_{i}")(layer_carry, h_TBO, reset_BT.T, x_TBE)
             after.append(layer_carry)
-        logits_TBV = self.output(h_TBD, self.embedding.params["table"] if self.config.tied else None)
+            outputs.append(h_TBO)
+        if self.config.block in SKIPS:
+            h_TBO = join_outputs(self.config, outputs)
+        logits_TBV = self.output(h_TBO, self.embedding.params["table"] if self.config.tied else None)
         return tuple(after), logits_TBV.transpose(1, 0, 2)
 
 
 def initial_carry(config: ModelConfig, lanes: int) -> Stack:
     """Return the initial carry, arrays [lanes, ...], whose dtype does not depend on the compute dtype."""
-    cell = cell_of(config)
-    return tuple(cell.start(lanes, hidden) for hidden in config.hidden_sizes)
+    return tuple(block.start(lanes) for block in blocks_of(config, vocab=1))
 
 
 def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
@@ -232,7 +257,8 @@ def inference_params(config: ModelConfig, params: Params) -> Params:
 
 def folds_embedding(config: ModelConfig) -> bool:
     """Return whether the embedding can be multiplied into the first layer's W_x."""
-    return config.embedding > 0 and "W_x" in cell_of(config).params(1, 1)
+    only_projected = config.block in ("plain", "skip_output")
+    return config.embedding > 0 and only_projected and cell_of(config).projects_inputs
 
 
 def param_shapes(config: ModelConfig, vocab: int) -> Params:
@@ -242,12 +268,11 @@ def param_shapes(config: ModelConfig, vocab: int) -> Params:
 
 def shapes_of(cell: Cell, config: ModelConfig, vocab: int) -> Params:
     """Return `param_shapes` of a cell that need not be checked at the widths of the config."""
-    sizes = config.hidden_sizes
-    declared = {"output": layers.head_params(sizes[-1], vocab, config.tied)}
+    blocks = blocks_of(config, vocab, cell)
+    declared = {"output": layers.head_params(read_width(config, blocks), vocab, config.tied, config.block)}
     if config.embedding:
         declared["embedding"] = layers.embedding_params(vocab, config.embedding, config.tied)
-    for i, (inputs, hidden) in enumerate(pairwise((config.embedding or vocab, *sizes))):
-        declared[f"layer_{i}"] = cell.params(inputs, hidden)
+    declared |= {f"layer_{i}": block.params() for i, block in enumerate(blocks)}
     return {
         name: {leaf: jax.ShapeDtypeStruct(param.shape, jnp.float32) for leaf, param in params.items()}
         for name, params in declared.items()
@@ -269,7 +294,10 @@ def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
 
     A lookup, of a one-hot input in W_x or of a symbol in the embedding, costs none.
     """
-    cell, sizes = cell_of(config), config.hidden_sizes
-    looked_up = "W_x" in cell.params(1, 1)
-    inputs = config.embedding or (0 if looked_up else vocab)
-    return sum(cell.count_flops(d, h) for d, h in pairwise((inputs, *sizes))) + 2.0 * sizes[-1] * vocab
+    blocks = blocks_of(config, vocab)
+    return sum(block.count_flops() for block in blocks) + 2.0 * read_width(config, blocks) * vocab
+
+
+def read_width(config: ModelConfig, blocks: list[Block]) -> int:
+    """Return the width of what the softmax reads."""
+    return sum(block.outputs for block in blocks) if config.block == "skip" else blocks[-1].outputs

@@ -7,15 +7,14 @@ weights again: nothing is assumed to stay on the chip.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rnnlm.cells import Cell, cell_of
 from rnnlm.config import Config, ModelConfig
 from rnnlm.nn import model
+from rnnlm.nn.block import Block, blocks_of
 from rnnlm.planning.accelerators import Accelerator
 from rnnlm.training.footprint import size_of
 
@@ -43,23 +42,22 @@ class Layer:
 
 def layers_of(config: ModelConfig, vocab: int) -> list[Layer]:
     """Return the work of each layer."""
-    widths = enumerate(pairwise((config.embedding or vocab, *config.hidden_sizes)))
-    return [layer_of(cell_of(config), config, d, h, i == 0 and not config.embedding) for i, (d, h) in widths]
+    return [layer_of(block, config.dtype) for block in blocks_of(config, vocab)]
 
 
-def layer_of(cell: Cell, config: ModelConfig, inputs: int, hidden: int, one_hot: bool) -> Layer:
-    """Return the work of a layer; W_x is a table for inputs that are one-hot."""
-    shapes = {name: param.shape for name, param in cell.params(inputs, hidden).items()}
+def layer_of(block: Block, dtype: str) -> Layer:
+    """Return the work of a layer; those of the block's own matrices are for all time steps at once, as W_x is."""
+    shapes = {name: param.shape for name, param in block.cell.params(block.inputs, block.hidden).items()}
     w_x = shapes.pop("W_x", None)
-    looked_up = one_hot and w_x is not None
-    input_flops = 2.0 * math.prod(w_x) if w_x and not looked_up else 0.0
+    own_flops = block.cell.count_flops(0 if block.looks_up else block.inputs, block.hidden)
+    input_flops = 2.0 * math.prod(w_x) if w_x and not block.looks_up else 0.0
     weights = sum(math.prod(shape) for shape in shapes.values() if len(shape) > 1)
-    carried = sum(math.prod(state.shape) for state in cell.carry(hidden).values())
+    carried = sum(math.prod(state.shape) for state in block.carry().values())
     return Layer(
-        input_flops,
-        cell.count_flops(0 if looked_up else inputs, hidden) - input_flops,
-        weights * jnp.dtype(config.dtype).itemsize,
-        FLOAT * ((w_x[1] if w_x else inputs) + 2 * carried),
+        input_flops + block.count_flops() - own_flops,
+        own_flops - input_flops,
+        weights * jnp.dtype(dtype).itemsize,
+        FLOAT * ((w_x[1] if w_x else block.inputs) + 2 * carried),
     )
 
 
@@ -82,7 +80,7 @@ def step_seconds(
         return passes * (max(rows * layer.recurrent_flops / rate, moved / bandwidth) + accelerator.time_step)
 
     recurrence = sum(time_step(layer, forward, 1) + time_step(layer, 1, 2) for layer in layers)
-    head_flops = 2.0 * config.model.hidden_sizes[-1] * vocab
+    head_flops = 2.0 * model.read_width(config.model, blocks_of(config.model, vocab)) * vocab
     once = (forward + 2) * (sum(layer.input_flops for layer in layers) + head_flops)
     gradients = sum(layer.recurrent_flops for layer in layers)
     moved = symbols * FLOAT * vocab * (2 * forward + 2)  # logits are written and read, and their gradient is

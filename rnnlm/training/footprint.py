@@ -1,17 +1,16 @@
 """The memory that training surely takes, from the config alone, so that what cannot fit is refused before it begins."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rnnlm.cells import cell_of
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.nn import model
+from rnnlm.nn.block import blocks_of
 from rnnlm.runtime import memory, parallel
 
 
@@ -34,12 +33,11 @@ def least_bytes(config: Config, vocab: int, optimizer: optax.GradientTransformat
 
 def window_bytes(config: Config, vocab: int) -> int:
     """Return the bytes of projected inputs, carries and logits that the backward pass of a device reads."""
-    cell, train, sizes = cell_of(config.model), config.train, config.model.hidden_sizes
-    values = vocab
-    for inputs, hidden in pairwise((config.model.embedding or vocab, *sizes)):
-        params = cell.params(inputs, hidden)
+    train, values = config.train, vocab
+    for block in blocks_of(config.model, vocab):
+        params = block.params()
         values += params["W_x"].shape[1] if "W_x" in params else 0
-        values += sum(math.prod(state.shape) for state in cell.carry(hidden).values())
+        values += sum(math.prod(state.shape) for state in block.carry().values())
     symbols = train.batch // train.accumulate // parallel.count() * (train.remat or train.window)
     return symbols * values * jnp.dtype(config.model.dtype).itemsize
 

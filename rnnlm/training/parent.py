@@ -143,7 +143,7 @@ def list_architecture(config: ModelConfig, by_sizes: bool) -> dict[str, Any]:
     """Return the keys of a model that its params depend on; options of other cells than its own are left out."""
     values: dict[str, Any] = {"cell": config.cell}
     values |= {"sizes": config.hidden_sizes} if by_sizes else {"layers": config.layers, "hidden": config.hidden}
-    values |= {"embedding": config.embedding, "tied": config.tied, "options": config.options}
+    values |= {"embedding": config.embedding, "tied": config.tied, "block": config.block, "options": config.options}
     own = getattr(config, config.cell, None)
     if isinstance(own, Section):
         values |= {name: value for name, value in flatten({config.cell: asdict(own)}) if name not in ONLY_DRAWS}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rnnlm
-from rnnlm.cells import CELLS, Cell
+from rnnlm.cells import CELLS, Cell, find_cell
 from rnnlm.cells.cell import Param, zeros
 from rnnlm.compression.codec import BYTES
 from rnnlm.compression.container import CompressedFile
@@ -30,7 +30,9 @@ def shrinking_cell(options):
 def check_last_that_fits(given, vocab):
     solved = width.solve(given, vocab)
     assert model.count_params(solved, vocab) <= given.params
-    assert model.count_params(width.set_width(solved, solved.hidden + 1), vocab) > given.params
+    step = find_cell(given).multiple
+    assert solved.hidden % step == 0
+    assert model.count_params(width.set_width(solved, solved.hidden + step), vocab) > given.params
     assert solved.embedding == (solved.hidden if given.tied else given.embedding)
     assert replace(solved, hidden=given.hidden, embedding=given.embedding) == given
     return solved

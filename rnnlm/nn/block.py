@@ -1,0 +1,207 @@
+"""A layer of the model: a cell, and the connections around it that `model.block` names.
+
+  plain        y = h, the output of the cell
+  residual     y = x + h (He et al. 2016)
+  highway      y = r h + (1 - r) alpha x,  r = sigmoid(W_r x + v_r h + b_r),  alpha = sqrt(1 + 2 exp(HIGHWAY_BIAS))
+               (Lei et al. 2018, equations 3 and 4, and section 3.2)
+  skip         y = h; the layers above the first also read the model's input, and the softmax reads the outputs of all
+               layers (Graves 2013, equations 1 to 4)
+  skip_output  y = h; the softmax reads the sum of the outputs of all layers (Melis et al. 2018)
+  prenorm      s = x + h, where the cell reads a causal convolution of norm(x);  y = s + MLP(norm(s)), with
+               MLP(a) = (gelu(W_gate a) * W_up a) W_down (De et al. 2024, figure 2; Feng et al. 2024, appendix C)
+
+Where x is not as wide as the layer's output, it goes through a matrix `skip`. norm is RMSNorm (Zhang and Sennrich
+2019).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from rnnlm.cells import cell_of, linear
+from rnnlm.cells.cell import Carry, Cell, Param, Params, State, ones, uniform
+from rnnlm.config import ModelConfig
+from rnnlm.errors import UserError
+from rnnlm.nn import scan
+from rnnlm.product import product
+
+Recur = Callable[[Params, Carry, jax.Array], tuple[Carry, jax.Array]]
+"""(params and carry of the cell, projected inputs u_TBG) -> (carry after the window, output of the cell h_TBO)."""
+
+READS_INPUTS = ("residual", "highway", "prenorm")
+"""Blocks that need the inputs of a layer themselves, not only their product with W_x."""
+
+CONVOLUTION = 4
+"""Inputs that the convolution of a prenorm block sees, the newest of them."""
+EXPANSION = 3
+"""Width of the MLP of a prenorm block, in widths of the layer."""
+HIGHWAY_BIAS = -3.0
+"""Initial bias of r, with which Lei et al. trained on enwik8."""
+HIGHWAY_SCALE = math.sqrt(1 + 2 * math.exp(HIGHWAY_BIAS))
+"""alpha, by which the variance of y starts as that of x."""
+EPSILON = 1e-6
+"""Added to the mean square that RMSNorm divides by."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Declare a layer of D inputs and H hidden units.
+
+    A layer of kind `skip` above the first also reads the model's input, which is `symbols` wide. What a layer reads of
+    the model's input may be `one_hot`.
+    """
+
+    cell: Cell
+    kind: str
+    inputs: int
+    hidden: int
+    one_hot: bool = False
+    symbols: int = 0
+
+    @property
+    def outputs(self) -> int:
+        """Return the width O of the output."""
+        return self.cell.outputs(self.hidden) if self.cell.outputs else self.hidden
+
+    @property
+    def looks_up(self) -> bool:
+        """Return whether the product of the layer's inputs with W_x is a lookup."""
+        return self.one_hot and not self.symbols and self.cell.projects_inputs
+
+    def params(self) -> dict[str, Param]:
+        """Declare the params: those of the cell, then those of the block. Raises UserError where names are equal.
+
+        For one-hot inputs W_x is uniform in +-1: only one input unit is 1, so a smaller W_x would make the input too
+        weak.
+        """
+        own, added = self.cell.params(self.inputs, self.hidden), self.added_params()
+        if self.looks_up:
+            own = own | {"W_x": Param(own["W_x"].shape, uniform(1))}
+        for name in own.keys() & added.keys():
+            raise UserError(f"The cell has a param {name!r}, as model.block={self.kind} has: rename that of the cell.")
+        return own | added
+
+    def added_params(self) -> dict[str, Param]:
+        """Declare the params of the block itself."""
+        added, width = dict[str, Param](), self.outputs
+        if self.symbols:
+            gates = self.cell.params(self.inputs, self.hidden)["W_x"].shape[1]
+            added["skip_in"] = Param((self.symbols, gates), uniform(self.hidden))
+        if self.kind in READS_INPUTS and self.inputs != width:
+            added["skip"] = Param((self.inputs, width), uniform(self.inputs))
+        if self.kind == "highway":
+            added["highway_W"] = Param((self.inputs, width), uniform(self.inputs))
+            added |= {"highway_v": Param((width,), uniform(1)), "highway_b": Param((width,), highway_bias)}
+        if self.kind == "prenorm":
+            inner = EXPANSION * width
+            added["norm_in"] = Param((self.inputs,), ones)
+            added["conv"] = Param((CONVOLUTION, self.inputs), uniform(CONVOLUTION))
+            added["norm_mlp"] = Param((width,), ones)
+            added |= {name: Param((width, inner), uniform(width)) for name in ("mlp_gate", "mlp_up")}
+            added["mlp_down"] = Param((inner, width), uniform(inner))
+        return added
+
+    def carry(self) -> dict[str, State]:
+        """Declare the carry: that of the cell, then that of the convolution."""
+        count = CONVOLUTION - 1 if self.kind == "prenorm" else 0
+        return self.cell.carry(self.hidden) | {f"conv_{i + 1}": State((self.inputs,)) for i in range(count)}
+
+    def start(self, lanes: int) -> Carry:
+        """Return the initial carry of `lanes` lanes."""
+        states = self.carry().values()
+        return tuple(jnp.broadcast_to(jnp.asarray(s.start, s.dtype), (lanes, *s.shape)) for s in states)
+
+    def count_flops(self) -> float:
+        """Return the FLOPs of the forward pass of one step of one lane; a lookup costs none."""
+        matrices = {name: p.shape for name, p in self.added_params().items() if len(p.shape) > 1}
+        if self.one_hot:
+            matrices.pop("skip_in", None)
+        added = 2.0 * sum(math.prod(shape) for shape in matrices.values())
+        return self.cell.count_flops(0 if self.looks_up else self.inputs, self.hidden) + added
+
+    def run(
+        self,
+        params: Params,
+        carry: Carry,
+        x_TBD: jax.Array,
+        u_TBG: jax.Array,
+        reset_TB: jax.Array,
+        dtype: DTypeLike,
+        recur: Recur,
+        drop: Callable[[jax.Array], jax.Array] = lambda x: x,
+    ) -> tuple[Carry, jax.Array]:
+        """Run a window: -> (carry after it, y_TBO).
+
+        `u_TBG` are the projected inputs. A prenorm block projects what it has normalized, after `drop`, in their place.
+        """
+        carry, memory = carry[: len(self.cell.carry(self.hidden))], carry[len(self.cell.carry(self.hidden)) :]
+        own = {name: p for name, p in params.items() if name not in self.added_params()}
+        if self.kind == "prenorm":
+            normed = drop(rms_norm(x_TBD, params["norm_in"]))
+            memory, x_conv = convolve(params["conv"], memory, normed, reset_TB)
+            u_TBG = scan.project(own, x_conv, dtype)
+        carry, h_TBO = recur(own, carry, u_TBG)
+        if self.kind not in READS_INPUTS:
+            return carry, h_TBO
+        x_TBO = product(x_TBD, params["skip"], dtype) if "skip" in params else x_TBD
+        if self.kind == "highway":
+            v, b = params["highway_v"][None, None], params["highway_b"][None, None]
+            r = jax.nn.sigmoid(product(x_TBD, params["highway_W"], dtype) + v * h_TBO + b)
+            return carry, r * h_TBO + (1 - r) * HIGHWAY_SCALE * x_TBO
+        h_TBO = x_TBO + h_TBO
+        if self.kind == "prenorm":
+            h_TBO = h_TBO + gated_mlp(params, rms_norm(h_TBO, params["norm_mlp"]), dtype)
+        return (*carry, *memory), h_TBO
+
+
+def highway_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Fill an array with HIGHWAY_BIAS."""
+    return jnp.full(shape, HIGHWAY_BIAS)
+
+
+def rms_norm(x: jax.Array, gain: jax.Array) -> jax.Array:
+    """Divide x [T, B, D] by the root of its mean square in each row, and scale it."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPSILON) * gain[None, None]
+
+
+def convolve(w_KD: jax.Array, before: Carry, x_TBD: jax.Array, reset_TB: jax.Array) -> tuple[Carry, jax.Array]:
+    """Weigh each input and the K - 1 before it, unit by unit: -> (those before the next step, sums [T, B, D]).
+
+    Inputs from before a reset count as zero.
+    """
+    total, after = w_KD[0][None, None] * x_TBD, []
+    for w_D, x_BD in zip(w_KD[1:], before, strict=True):
+        after.append(x_TBD[-1])
+        x_TBD = jnp.where(reset_TB[:, :, None], 0, linear.shift(x_TBD, x_BD))
+        total = total + w_D[None, None] * x_TBD
+    return tuple(after), total
+
+
+def gated_mlp(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Return MLP(x)."""
+    gate = jax.nn.gelu(product(x_TBD, params["mlp_gate"], dtype))
+    return product(gate * product(x_TBD, params["mlp_up"], dtype), params["mlp_down"], dtype)
+
+
+def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list[Block]:
+    """Return the layers of a model, of its own cell unless one is given.
+
+    Raises UserError where the cell cannot be in the block.
+    """
+    cell, inputs = cell or cell_of(config), config.embedding or vocab
+    if config.block == "skip" and not cell.projects_inputs:
+        raise UserError(
+            f"model.cell={config.cell} cannot be in model.block=skip, whose layers add a product with the model's "
+            "input to that with W_x, which this cell lacks: take another block, such as residual or skip_output."
+        )
+    blocks: list[Block] = []
+    for hidden in config.hidden_sizes:
+        reads = not blocks or config.block == "skip"
+        symbols = config.embedding or vocab if blocks and reads else 0
+        blocks.append(Block(cell, config.block, inputs, hidden, reads and not config.embedding, symbols))
+        inputs = blocks[-1].outputs
+    return blocks
