@@ -19,6 +19,7 @@ from rnnlm.errors import UserError
 from rnnlm.options import (
     BLOCKS,
     FSRNNOptions,
+    HyperLSTMOptions,
     IndRNNOptions,
     IRNNOptions,
     LRUOptions,
@@ -143,6 +144,7 @@ class ModelConfig(Section):
     irnn: IRNNOptions = section(IRNNOptions)
     mlstm: MLSTMOptions = section(MLSTMOptions)
     mogrifier: MogrifierOptions = section(MogrifierOptions)
+    hyperlstm: HyperLSTMOptions = section(HyperLSTMOptions)
     rhn: RHNOptions = section(RHNOptions)
     fsrnn: FSRNNOptions = section(FSRNNOptions)
     indrnn: IndRNNOptions = section(IndRNNOptions)

@@ -8,7 +8,15 @@ import pytest
 from rnnlm.cells import CELLS, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import scan
-from rnnlm.options import LSTMOptions, MatrixLSTMOptions, MogrifierOptions, QRNNOptions, RHNOptions, SRUOptions
+from rnnlm.options import (
+    HyperLSTMOptions,
+    LSTMOptions,
+    MatrixLSTMOptions,
+    MogrifierOptions,
+    QRNNOptions,
+    RHNOptions,
+    SRUOptions,
+)
 from tests.cells import laws, twins
 from tests.plain import scan_steps
 
@@ -22,6 +30,7 @@ VARIANTS = {
     "lstm_peepholes": {"lstm": LSTMOptions(peepholes=True)},
     "lstm_layer_norm": {"lstm": LSTMOptions(layer_norm=True)},
     "mogrifier_low_rank": {"mogrifier": MogrifierOptions(rounds=3, rank=2, input_gate="capped")},
+    "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(units=3, embedding=3, layer_norm=False)},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
     "sru_without_feedback": {"sru": SRUOptions(feedback=False)},

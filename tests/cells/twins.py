@@ -61,6 +61,37 @@ def lstm_layer_norm(p, carry, x):
     return sigmoid(o) * np.tanh(normal(c, p["gain_c"], p["bias_c"])), c
 
 
+def hyperlstm(p, carry, x):
+    h, c, k, c_k = carry
+    main = 4 * h.shape[1]
+    hyper = {name[6:]: value for name, value in p.items() if name.startswith("hyper_")}
+    hyper["W_x"] = np.concatenate([p["W_x"], p["W_h"]])[:, main:]
+    k, c_k = lstm_layer_norm(hyper, (k, c_k), np.concatenate([x, h], axis=1))
+    a = hyperlstm_rescaled(p, h, x, k)
+    return *lstm_layer_norm(p | {"W_x": np.eye(main), "W_h": np.zeros((main // 4, main))}, (h, c), a), k, c_k
+
+
+def hyperlstm_plain(p, carry, x):
+    """Step a HyperLSTM without layer normalization."""
+    h, c, k, c_k = carry
+    hyper = np.split(np.concatenate([p["W_x"], p["W_h"]]), [4 * h.shape[1]], axis=1)[1]
+    k, c_k = lstm_gates(np.concatenate([x, h], axis=1) @ hyper + k @ p["hyper_W_h"] + p["hyper_b"], c_k)
+    return *lstm_gates(hyperlstm_rescaled(p, h, x, k), c), k, c_k
+
+
+def hyperlstm_rescaled(p, h, x, k):
+    """Return the pre-activations of the main LSTM, one gate after another."""
+    H, E = h.shape[1], p["S"].shape[1]
+    a = []
+    for y in range(4):
+        W_zh, W_zx, W_zb = (np.split(p["W_z"], 12, axis=1)[y + part] for part in (0, 4, 8))
+        d_h = (k @ W_zh + p["bias_z"][y * E : (y + 1) * E]) @ p["S"][y]
+        d_x = (k @ W_zx + p["bias_z"][(4 + y) * E : (5 + y) * E]) @ p["S"][4 + y]
+        own = slice(y * H, (y + 1) * H)
+        a.append(d_h * (h @ p["W_h"][:, own]) + d_x * (x @ p["W_x"][:, own]) + k @ W_zb @ p["S"][8 + y] + p["b_0"][own])
+    return np.concatenate(a, axis=1)
+
+
 def rnn(p, carry, x):
     return (np.tanh(x @ p["W_x"] + p["b"] + carry[0] @ p["W_h"]),)
 
