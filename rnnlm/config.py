@@ -30,6 +30,7 @@ from rnnlm.options import (
     QRNNOptions,
     RGLRUOptions,
     RHNOptions,
+    SLSTMOptions,
     SRUOptions,
 )
 from rnnlm.schema import Section, at_least, build, copy_sections, fields, key, section, type_name, within
@@ -145,6 +146,7 @@ class ModelConfig(Section):
     mlstm: MLSTMOptions = section(MLSTMOptions)
     mogrifier: MogrifierOptions = section(MogrifierOptions)
     hyperlstm: HyperLSTMOptions = section(HyperLSTMOptions)
+    slstm: SLSTMOptions = section(SLSTMOptions)
     rhn: RHNOptions = section(RHNOptions)
     fsrnn: FSRNNOptions = section(FSRNNOptions)
     indrnn: IndRNNOptions = section(IndRNNOptions)

@@ -11,6 +11,7 @@ FULL_RANK = -1
 FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before it has learned to"
 BLOCKS = ("plain", "residual", "highway", "skip", "skip_output", "prenorm")
 INPUT_GATES = ("free", "coupled", "capped")
+FORGET_GATES = ("sigmoid", "exp")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ class HyperLSTMOptions(Section):
         at_least("model.hyperlstm.units", self.units, 0)
         at_least("model.hyperlstm.embedding", self.embedding, 1)
         finite(self, "forget_bias")
+
+
+@dataclass(frozen=True)
+class SLSTMOptions(Section):
+    """Choose the options of the cell `slstm`."""
+
+    prefix = "model.slstm."
+
+    heads: int = key(4, "blocks of units whose gates read the h of their own block; they divide the width", before=4)
+    forget_gate: str = key(
+        "sigmoid", "activation of the forget gate; the input gate's is exp", before="sigmoid", choices=FORGET_GATES
+    )
+
+    def check(self) -> None:
+        at_least("model.slstm.heads", self.heads, 1)
 
 
 @dataclass(frozen=True)

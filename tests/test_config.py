@@ -119,6 +119,8 @@ def test_base_prints_every_key():
         ("model.hyperlstm.embedding", 0, "model.hyperlstm.embedding=0 is impossible: it must be at least 1"),
         ("model.hyperlstm.layer_norm", 1, "model.hyperlstm.layer_norm is 1 .int., but it takes bool"),
         ("model.hyperlstm.forget_bias", float("inf"), "model.hyperlstm.forget_bias=inf is not a finite number"),
+        ("model.slstm.heads", 0, "model.slstm.heads=0 is impossible: it must be at least 1"),
+        ("model.slstm.forget_gate", "tanh", "model.slstm.forget_gate is 'tanh': expected one of sigmoid, exp"),
         ("model.rhn.recurrence_depth", 0, "model.rhn.recurrence_depth=0 is impossible"),
         ("model.fsrnn.fast", 1, "model.fsrnn.fast=1 is impossible: it must be at least 2"),
         ("model.indrnn.bound", 0.0, "model.indrnn.bound=0.0 is impossible"),

@@ -22,6 +22,7 @@ from rnnlm.cells import (
     rglru,
     rhn,
     rnn,
+    slstm,
     sru,
 )
 from rnnlm.cells.cell import Carry, Cell, Params
@@ -40,6 +41,7 @@ CELLS: dict[str, Callable[[Any], Cell]] = {
     "mlstm": mlstm.make_cell,
     "mogrifier": mogrifier.make_cell,
     "hyperlstm": hyperlstm.make_cell,
+    "slstm": slstm.make_cell,
     "rhn": rhn.make_cell,
     "fsrnn": fsrnn.make_cell,
     "indrnn": indrnn.make_cell,

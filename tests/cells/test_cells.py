@@ -15,6 +15,7 @@ from rnnlm.options import (
     MogrifierOptions,
     QRNNOptions,
     RHNOptions,
+    SLSTMOptions,
     SRUOptions,
 )
 from tests.cells import laws, twins
@@ -31,6 +32,7 @@ VARIANTS = {
     "lstm_layer_norm": {"lstm": LSTMOptions(layer_norm=True)},
     "mogrifier_low_rank": {"mogrifier": MogrifierOptions(rounds=3, rank=2, input_gate="capped")},
     "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(units=3, embedding=3, layer_norm=False)},
+    "slstm_exp": {"slstm": SLSTMOptions(heads=2, forget_gate="exp")},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
     "sru_without_feedback": {"sru": SRUOptions(feedback=False)},
@@ -62,6 +64,8 @@ def problem(name, seed=0):
             params["v"]
         )  # within the bound, beyond which the gradient is not that of the forward pass
     carry = tuple(laws.normal((B, *state.shape), state.dtype, rng) for state in cell.carry(H).values())
+    if name.startswith("slstm"):
+        carry = (*carry[:2], 1 + np.abs(carry[2]), carry[3])  # its normalizer is at least 1
     reset = np.zeros((T, B), bool)
     reset[3, 1] = reset[5, 2] = reset[0, 0] = True
     return cell, params, carry, rng.normal(size=(T, B, D)), reset

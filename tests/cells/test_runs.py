@@ -39,7 +39,7 @@ def check_run(cell, options, tmp_path, text_file):
 
     def config(steps):
         return tiny(
-            model__cell=cell, model__options=options, model__hidden=6, train__steps=steps, data__files=str(text_file),
+            model__cell=cell, model__options=options, model__hidden=8, train__steps=steps, data__files=str(text_file),
             train__drop_state=0.3, eval__every=0, sample__every=0, checkpoint__every=6,
         )  # fmt: skip
 

@@ -92,6 +92,24 @@ def hyperlstm_rescaled(p, h, x, k):
     return np.concatenate(a, axis=1)
 
 
+def slstm(p, carry, x, forget=sigmoid):
+    """Step an sLSTM by the numbers that m scales, with all heads in one matrix."""
+    h, c, n, m = carry
+    H, (heads, units, _) = h.shape[1], p["R"].shape
+    W_h = np.zeros((heads, units, 4, heads, units))
+    for head in range(heads):
+        W_h[head, :, :, head] = p["R"][head].reshape(units, 4, units)
+    i, f, z, o = np.split(x @ p["W_x"] + p["b"] + h @ W_h.reshape(H, 4 * H), 4, axis=-1)
+    true_c = forget(f) * np.exp(m) * c + np.exp(i) * np.tanh(z)
+    true_n = forget(f) * np.exp(m) * n + np.exp(i)
+    m = np.where(n == 0, i, np.maximum(np.log(forget(f)) + m, i))
+    return sigmoid(o) * true_c / true_n, true_c / np.exp(m), true_n / np.exp(m), m
+
+
+def slstm_exp(p, carry, x):
+    return slstm(p, carry, x, forget=np.exp)
+
+
 def rnn(p, carry, x):
     return (np.tanh(x @ p["W_x"] + p["b"] + carry[0] @ p["W_h"]),)
 
