@@ -50,7 +50,7 @@ def scan(
     """
     recurrence = Recurrence(cell, hidden, dtype)
     recurrent = {name: p for name, p in params.items() if name != "W_x"}
-    if cell.window is not None:
+    if cell.window is not None and len(u_TBG) > 1:
         return cell.window(recurrent, carry, add_bias(params, u_TBG), reset_TB, dtype)
     if cell.random or not all(jnp.issubdtype(s.dtype, jnp.inexact) for s in carry):
         return _scan_plain(recurrence, recurrent, carry, u_TBG, reset_TB, keys_B)

@@ -48,7 +48,7 @@ def check_run(cell, options, tmp_path, text_file):
     rnnlm.train(config(12), tmp_path / "resumed", show=False)
     same_bits(leaves(tmp_path / "uninterrupted", 12), leaves(tmp_path / "resumed", 12))
     lm = rnnlm.load(tmp_path / "uninterrupted", trust_code=True)
-    one, many = (lm.score("valid", protocol=rnnlm.EvalProtocol(lanes=n, warmup=256)).tally for n in (1, 4))
+    one, many = (lm.score("valid", protocol=rnnlm.EvalProtocol(lanes=n, warmup=1024)).tally for n in (1, 4))
     assert one.count == many.count == 600 and one.bpc == pytest.approx(many.bpc, rel=1e-3)
     assert lm.bpc("the cat") == pytest.approx(-sum(log_probabilities(lm, "the cat")) / np.log(2) / 7, rel=1e-4)
     static = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.0, 0.0))
