@@ -17,6 +17,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
+from experiments.which_recurrence import which_costs, which_rates, which_recurrence
 from rnnlm.evaluation.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -305,6 +306,9 @@ GENERATORS = (
     ladder_seeds,
     ladder_laws,
     ladder_depth,
+    which_costs,
+    which_rates,
+    which_recurrence,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 

@@ -1,0 +1,98 @@
+"""Every recurrence on War and Peace, in the order and splits of char-rnn's loader, with 0.5 million parameters.
+
+    python experiments/001_compression/columns.py warpeace_input.txt > warpeace_columns.txt
+    python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:rates --name=which_rates \
+        --config.data.files=warpeace_columns.txt --jobs=2
+
+The stages are `rates`, `clock` and `symbols`; a stage reads what collect.py has kept of the stage before. README.md
+beside this file has results and verdict.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+FOLDER = Path(__file__).parent
+CLOCK_SECONDS = 240
+"""Time of two cores that each model of the stage `clock` takes; a trial of `rates` takes a quarter of it."""
+EQUAL_STEPS = 2_000
+"""Steps of each model of the stage `symbols`: 6.4 million symbols."""
+RATES = (2e-3, 6e-3, 1.8e-2)
+BATCH, WINDOW = 50, 64
+
+PLAIN = (
+    *("rnn", "irnn", "indrnn", "gru", "gru_before", "lstm", "mlstm", "mogrifier", "hyperlstm", "rhn", "fsrnn", "slstm"),
+    *("mingru", "minlstm", "qrnn", "sru", "lru", "rglru", "matrix_lstm"),
+)
+ENTRIES: dict[str, dict[str, Any]] = (
+    {cell: {"model.cell": cell} for cell in PLAIN}
+    | {
+        "lstm, peepholes": {"model.cell": "lstm", "model.lstm.peepholes": True},
+        "lstm, coupled": {"model.cell": "lstm", "model.lstm.input_gate": "coupled"},
+        "lstm, layer_norm": {"model.cell": "lstm", "model.lstm.layer_norm": True},
+        "qrnn, window 2": {"model.cell": "qrnn", "model.qrnn.window": 2},
+        "sru, highway": {"model.cell": "sru", "model.block": "highway"},
+    }
+    | {
+        f"{cell}, prenorm": {"model.cell": cell, "model.block": "prenorm"}
+        for cell in ("lstm", "mingru", "lru", "rglru", "matrix_lstm")
+    }
+)
+"""The overrides of each contestant: cells in plain layers, and some with the options or the block of their papers."""
+
+
+def get_config(stage: str = "") -> ConfigDict:
+    """Return what all trials share; `stage` is for `sweep` alone."""
+    config = base.get_config()
+    config.data.files = "warpeace_columns.txt"
+    config.data.split = "2600000/320000/330000"
+    config.model.params = 0.5e6
+    config.model.embedding = 64
+    config.train.batch, config.train.window = BATCH, WINDOW
+    config.optim.name = "adamw"
+    config.optim.schedule = "cosine"
+    config.optim.warmup = 100
+    config.optim.final = 0.02
+    config.optim.b2 = 0.99
+    config.optim.weight_decay = 0.1
+    config.eval.every = config.checkpoint.every = 1_000
+    config.eval.max_symbols = 0  # all of the validation split
+    config.sample.every = 0
+    return config
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; empty if there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def steps_within(seconds: float) -> dict[str, int]:
+    """Return how many steps of each contestant take so many seconds, by the speeds that were measured in one run."""
+    speeds = {row["entry"]: row["symbols_per_second"] for row in read_lines(FOLDER / "speeds.jsonl")}
+    return {entry: int(seconds * speeds[entry] / (BATCH * WINDOW)) for entry in ENTRIES}
+
+
+def best_rates() -> dict[str, float]:
+    """Return the learning rate of each contestant that was best on the validation split, where all were tried."""
+    tried: dict[str, list[tuple[float, float]]] = {}
+    for row in read_lines(FOLDER / "results.jsonl"):
+        if row["stage"] == "rates":
+            tried.setdefault(row["entry"], []).append((row["best_valid_bpc"], row["learning_rate"]))
+    return {entry: min(scores)[1] for entry, scores in tried.items() if len(scores) == len(RATES)}
+
+
+def sweep(stage: str = "rates") -> Iterator[dict[str, Any]]:
+    """Yield the overrides of every trial of a stage."""
+    if stage == "rates":
+        for entry, steps in steps_within(CLOCK_SECONDS / 4).items():
+            for rate in RATES:
+                yield ENTRIES[entry] | {"optim.learning_rate": rate, "train.steps": steps}
+        return
+    lengths = steps_within(CLOCK_SECONDS) if stage == "clock" else dict.fromkeys(ENTRIES, EQUAL_STEPS)
+    for entry, rate in best_rates().items():
+        yield ENTRIES[entry] | {"optim.learning_rate": rate, "train.steps": lengths[entry]}

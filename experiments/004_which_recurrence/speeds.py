@@ -1,0 +1,101 @@
+"""Measure the training speed and the memory of every contestant in one run: a line each in speeds.jsonl.
+
+    python experiments/004_which_recurrence/speeds.py [--rounds=5]
+
+The processes take turns of about a second on all cores. `memory` is the peak of a process less what it took before its
+first step; `carry_bytes` are those of one lane.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
+
+import contest
+
+from benchmarks.contest import Contestant, close_all
+from rnnlm.config import Config, ModelConfig
+from rnnlm.nn import model, width
+from rnnlm.nn.block import blocks_of
+
+VOCAB = 87
+"""Kinds of symbols in War and Peace."""
+AT_ONCE = 8
+"""Processes that take turns, the LSTM always among them: its speed ties the groups together."""
+
+
+def config_of(entry: str) -> Config:
+    """Return the config of a contestant with its width."""
+    shared = contest.get_config()
+    for key, value in contest.ENTRIES[entry].items():
+        shared.update_from_flattened_dict({key: value})
+    config = Config.from_dict(shared.to_dict())
+    return dataclasses.replace(config, model=dataclasses.replace(width.solve(config.model, VOCAB), params=0.0))
+
+
+def carry_bytes(config: ModelConfig) -> int:
+    """Return the bytes of the carry of one lane."""
+    states = [state for block in blocks_of(config, VOCAB) for state in block.carry().values()]
+    return sum(math.prod(state.shape) * np.dtype(state.dtype).itemsize for state in states)
+
+
+def measure(entries: list[str], rounds: int) -> dict[str, tuple[float, int]]:
+    """Time steps of some contestants, turn by turn: -> (median seconds of a step, bytes of memory) by name."""
+    players: dict[str, Contestant] = {}
+    try:
+        for entry in entries:
+            config = dataclasses.asdict(config_of(entry))
+            players[entry] = Contestant({"peer": "ours", "what": "memory", "config": config, "vocab": VOCAB})
+            players[entry].wait_until_ready()
+        units = {entry: player.units(1.0) for entry, player in players.items()}
+        times: dict[str, list[float]] = {entry: [] for entry in players}
+        for _ in range(rounds):
+            for entry, player in players.items():
+                times[entry].append(player.turn(units[entry]))
+        memory = {entry: player.peak - player.facts["before_bytes"] for entry, player in players.items()}
+    finally:
+        close_all(list(players.values()))
+    return {entry: (statistics.median(times[entry]), memory[entry]) for entry in entries}
+
+
+def main() -> None:
+    """Measure all contestants, and write speeds.jsonl."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    others = [entry for entry in contest.ENTRIES if entry != "lstm"]
+    found: dict[str, tuple[float, int]] = {}
+    reference: list[float] = []
+    for begin in range(0, len(others), AT_ONCE - 1):
+        group = measure(["lstm", *others[begin : begin + AT_ONCE - 1]], rounds)
+        reference.append(group["lstm"][0])
+        # In units of the LSTM's step, since the speed of a machine changes while it is measured.
+        found |= {entry: (seconds / group["lstm"][0], memory) for entry, (seconds, memory) in group.items()}
+    lstm_seconds = statistics.median(reference)
+    rows = []
+    for entry in contest.ENTRIES:
+        config, (ratio, memory) = config_of(entry), found[entry]
+        rows.append(
+            {
+                "entry": entry,
+                "hidden": config.model.hidden,
+                "parameters": model.count_params(config.model, VOCAB),
+                "symbols_per_second": contest.BATCH * contest.WINDOW / (ratio * lstm_seconds),
+                "memory": memory,
+                "carry_bytes": carry_bytes(config.model),
+            }
+        )
+    (contest.FOLDER / "speeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        sys.stdout.write(f"{row['entry']:20} {row['symbols_per_second']:10,.0f} symbols/s\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Tables and the plot of experiments/004_which_recurrence, from its speeds.jsonl and results.jsonl.
+
+python experiments/which_recurrence.py       # draw experiments/004_which_recurrence/contest.png
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from rnnlm.runs.results import row_blocks
+
+FOLDER = Path(__file__).resolve().parent / "004_which_recurrence"
+STAGES = {"clock": "4 minutes", "symbols": "6.4 million symbols"}
+
+Row = dict[str, Any]
+
+
+def lines(name: str) -> list[Row]:
+    """Read a file of JSON lines; empty if there is none."""
+    path = FOLDER / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def results(stage: str) -> dict[str, Row]:
+    """Return the results of a stage by contestant, the best first."""
+    rows = [row for row in lines("results.jsonl") if row["stage"] == stage]
+    return {row["entry"]: row for row in sorted(rows, key=lambda row: row.get("bpc", row["best_valid_bpc"]))}
+
+
+def score(row: Row | None) -> str:
+    """Format a bpc with half its interval."""
+    return f"{row['bpc']:.4f} ± {(row['interval'][1] - row['interval'][0]) / 2:.4f}" if row else ""
+
+
+def behind(row: Row, best: Row) -> str:
+    """Format how much worse a model is than the best one on the same symbols, with the paired interval."""
+    if row is best:
+        return ""
+    difference = row_blocks(row).difference(row_blocks(best))
+    low, high = difference.interval()
+    return f"+{difference.tally.bpc:.4f} ± {(high - low) / 2:.4f}"
+
+
+def which_recurrence() -> list[list[str]]:
+    """Make the table of a contest: the models in the order of their bpc after equal times."""
+    clock, equal = results("clock"), results("symbols")
+    header = [
+        "model",
+        "learning rate",
+        "million symbols",
+        f"test bpc after {STAGES['clock']}",
+        "behind the best",
+        "dynamic",
+        f"after {STAGES['symbols']}",
+    ]
+    table = [header]
+    for entry, row in clock.items():
+        dynamic = row.get("dynamic")
+        cells = [entry, f"{row['learning_rate']:g}", f"{row['symbols'] / 1e6:.1f}", score(row)]
+        cells.append(behind(row, next(iter(clock.values()))))
+        table.append([*cells, f"{dynamic['bpc']:.4f}" if dynamic else "", score(equal.get(entry))])
+    return table
+
+
+def which_costs() -> list[list[str]]:
+    """Make the table of what each model costs: width, parameters, speed, memory, carry."""
+    table = [["model", "hidden", "parameters", "symbols/s", "memory, MB", "carry of a lane, bytes"]]
+    for row in sorted(lines("speeds.jsonl"), key=lambda row: -row["symbols_per_second"]):
+        numbers = [f"{row[name]:,.0f}" for name in ("hidden", "parameters", "symbols_per_second")]
+        table.append([row["entry"], *numbers, f"{row['memory'] / 1e6:,.0f}", f"{row['carry_bytes']:,}"])
+    return table
+
+
+def which_rates() -> list[list[str]]:
+    """Make the table of validation bpc at each learning rate, after a quarter of the time."""
+    rows = [row for row in lines("results.jsonl") if row["stage"] == "rates"]
+    rates = sorted({row["learning_rate"] for row in rows})
+    found = {(row["entry"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
+    table = [["model", *(f"{rate:g}" for rate in rates)]]
+    for entry in dict.fromkeys(row["entry"] for row in rows):
+        best = min(bpc for (name, _), bpc in found.items() if name == entry)
+        cells = [found.get((entry, rate)) for rate in rates]
+        table.append(
+            [entry, *("" if bpc is None else f"**{bpc:.4f}**" if bpc == best else f"{bpc:.4f}" for bpc in cells)]
+        )
+    return table
+
+
+def draw() -> None:
+    """Draw the bpc of each model after equal times and after equal symbols, with intervals."""
+    stages = {stage: results(stage) for stage in STAGES}
+    entries = list(stages["clock"])
+    figure = Figure(figsize=(7, 0.9 + 0.24 * len(entries)), dpi=110, layout="constrained")
+    ax = figure.subplots()
+    for (stage, rows), colour, marker in zip(stages.items(), ("tab:blue", "tab:orange"), "os", strict=True):
+        shown = [(i, rows[entry]) for i, entry in enumerate(entries) if entry in rows]
+        bpc = [row["bpc"] for _, row in shown]
+        half = [(row["interval"][1] - row["interval"][0]) / 2 for _, row in shown]
+        ax.errorbar(
+            bpc, [i for i, _ in shown], xerr=half, fmt=marker, color=colour, markersize=4, linewidth=1,
+            label=f"after {STAGES[stage]}",
+        )  # fmt: skip
+    ax.set_yticks(range(len(entries)), entries)
+    ax.invert_yaxis()
+    ax.set_xlabel("test bpc, ± 95 %")
+    ax.grid(axis="x", alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    figure.savefig(FOLDER / "contest.png")
+
+
+if __name__ == "__main__":
+    draw()
