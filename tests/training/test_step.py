@@ -1,21 +1,27 @@
 """The training step equals plain jax, also with accumulation, rematerialization and averages."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from rnnlm.cells import CELLS
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.data.windows import TrainWindows
 from rnnlm.evaluation import tally
 from rnnlm.nn import model
+from rnnlm.options import BLOCKS
 from rnnlm.runtime import parallel
 from rnnlm.training import optim, state
 from rnnlm.training.step import state_to_devices, state_to_host, train_step
 from tests.cells import laws
-from tests.conftest import make_text, tiny
+from tests.conftest import ROOT, make_text, tiny
 
 DATA = make_text(3000)
 VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
@@ -88,6 +94,49 @@ def test_rematerialized_windows_give_an_equal_run(extra):
     close(a, b, rtol=1e-5)
     close(whole.params, chunks.params, rtol=1e-3, atol=1e-6)
     close(whole.carry, chunks.carry, rtol=1e-3, atol=1e-6)
+
+
+EVERY_MODEL = [{"model__cell": cell} for cell in CELLS] + [
+    {"model__block": block, "model__embedding": 12} for block in BLOCKS if block != "plain"
+]
+SGD = {"optim__name": "sgd", "optim__learning_rate": 0.1}
+"""Adam would turn gradients that are zero but for rounding into steps."""
+ALL_ON = """
+import sys
+import numpy as np
+from rnnlm.runtime import devices
+devices.configure(int(sys.argv[1]), compile_cache=False, lanes=4)
+from rnnlm.nn.leaves import named_leaves
+from tests.training.test_step import EVERY_MODEL, SGD, run
+for i, extra in enumerate(EVERY_MODEL):
+    state, _ = run(2, **extra, **SGD, model__layers=1)
+    np.savez(f"{sys.argv[2]}/{i}.npz", **named_leaves(state.params))
+"""
+"""Train every model on so many devices, and save its params in a folder."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", EVERY_MODEL, ids=str)
+def test_rematerialized_windows_of_every_model(extra):
+    whole, a = run(3, end=80, **extra, **SGD)
+    chunks, b = run(3, end=80, **extra, **SGD, train__remat=2)
+    close(a, b, rtol=1e-4)
+    close(whole.params, chunks.params, rtol=1e-3, atol=1e-5)
+    close(whole.carry, chunks.carry, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_devices_train_every_model_as_one_does(tmp_path):
+    processes = []
+    quick_to_compile = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    for count in (1, 2):
+        (tmp_path / str(count)).mkdir()
+        command = [sys.executable, "-c", ALL_ON, str(count), str(tmp_path / str(count))]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=quick_to_compile))
+    assert [process.wait() for process in processes] == [0, 0]
+    for i in range(len(EVERY_MODEL)):
+        one, two = (dict(np.load(tmp_path / str(count) / f"{i}.npz")) for count in (1, 2))
+        close(one, two, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("mask", ["step", "window"])
