@@ -97,14 +97,14 @@ class Cell:
         if self.window and (by_update or self.random):
             raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
 
+    def width(self, hidden: int) -> int:
+        """Return the width of the output."""
+        return self.outputs(hidden) if self.outputs else hidden
+
     @property
     def projects_inputs(self) -> bool:
         """Return whether the cell has W_x, so that its inputs are projected for all steps at once."""
         return "W_x" in self.params(1, self.multiple)
-
-    def count_params(self, inputs: int, hidden: int) -> int:
-        """Return the number of parameters of a layer."""
-        return sum(math.prod(param.shape) for param in self.params(inputs, hidden).values())
 
     def count_flops(self, inputs: int, hidden: int) -> float:
         """Return the FLOPs of the forward pass of one step of one lane; with 0 inputs W_x costs none."""
@@ -112,12 +112,6 @@ class Cell:
             return self.flops(inputs, hidden)
         shapes = [param.shape for param in self.params(inputs, hidden).values()]
         return 2.0 * sum(math.prod(shape) for shape in shapes if len(shape) > 1)
-
-    def start(self, lanes: int, hidden: int) -> Carry:
-        """Return the initial carry of `lanes` lanes."""
-        return tuple(
-            jnp.broadcast_to(jnp.asarray(s.start, s.dtype), (lanes, *s.shape)) for s in self.carry(hidden).values()
-        )
 
 
 def one_step(

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Params, one_step, read_gates
+from rnnlm.cells.cell import Carry, Cell, Gates, Params, State, one_step, read_gates
 from rnnlm.errors import UserError
 
-LANES = 2
+LANES, STEPS = 2, 3
 
 
 @contextlib.contextmanager
@@ -51,16 +51,16 @@ def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike
         width = declared["W_x"].shape[-1] if "W_x" in declared else inputs
         u_BG = jax.ShapeDtypeStruct((LANES, width), jnp.float32)
         after, output, gates = jax.eval_shape(partial(run_step, cell, dtype), params, before, u_BG)
-        if not isinstance(after, tuple) or len(after) != len(states):
-            raise UserError(
-                f"model.cell={name} returns {describe(after)} from a step: expected a tuple of the {len(states)} "
-                f"arrays of its carry ({', '.join(states)})."
-            )
-        for (state, declared_state), got in zip(states.items(), after, strict=True):
-            expect(name, f"{state} after a step", got, (LANES, *declared_state.shape), declared_state.dtype)
+        expect_carry(name, "a step", after, states)
         if not jnp.issubdtype(output.dtype, jnp.floating):
             raise UserError(f"model.cell={name} has the output as {describe(output)}: expected a floating-point array.")
-        expect(name, "the output", output, (LANES, hidden), output.dtype)
+        expect(name, "the output", output, (LANES, cell.width(hidden)), output.dtype)
+        if cell.window is not None:
+            u_TBG = jax.ShapeDtypeStruct((STEPS, *u_BG.shape), u_BG.dtype)
+            reset_TB = jax.ShapeDtypeStruct((STEPS, LANES), bool)
+            after, outputs = jax.eval_shape(partial(run_window, cell, dtype), params, before, u_TBG, reset_TB)
+            expect_carry(name, "a window", after, states)
+            expect(name, "the output of a window", outputs, (STEPS, *output.shape), output.dtype)
         for gate, got in gates.items():
             expect(name, f"the gate {gate}", got, (LANES, hidden), got.dtype)
 
@@ -71,6 +71,24 @@ def run_step(
     """Run a step without randomness: -> (what the cell returns as its carry, the output, the gates)."""
     after, output, a_BA = one_step(cell, params, before, u_BG, dtype)
     return after, output, read_gates(cell, params, before, u_BG, a_BA, dtype)
+
+
+def run_window(cell: Cell, dtype: DTypeLike, *arrays: Any) -> tuple[Carry, jax.Array]:
+    """Run a window of a cell that has `window`."""
+    assert cell.window is not None
+    params, before, u_TBG, reset_TB = arrays
+    return cell.window(params, before, u_TBG, reset_TB, dtype)
+
+
+def expect_carry(name: str, what: str, after: Any, states: dict[str, State]) -> None:
+    """Raise UserError unless what is returned after `what` are the arrays of the carry."""
+    if not isinstance(after, tuple) or len(after) != len(states):
+        raise UserError(
+            f"model.cell={name} returns {describe(after)} from {what}: expected a tuple of the {len(states)} "
+            f"arrays of its carry ({', '.join(states)})."
+        )
+    for (state, declared), got in zip(states.items(), after, strict=True):
+        expect(name, f"{state} after {what}", got, (LANES, *declared.shape), declared.dtype)
 
 
 def expect(name: str, what: str, got: Any, shape: tuple[int, ...], dtype: DTypeLike) -> None:

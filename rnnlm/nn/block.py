@@ -65,7 +65,7 @@ class Block:
     @property
     def outputs(self) -> int:
         """Return the width O of the output."""
-        return self.cell.outputs(self.hidden) if self.cell.outputs else self.hidden
+        return self.cell.width(self.hidden)
 
     @property
     def looks_up(self) -> bool:

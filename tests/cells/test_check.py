@@ -30,6 +30,8 @@ FAULTS = {
     "no_gates": {"gates": lambda params, carry, u_BG, dtype: carry.gone},
     "recurrent": {"recurrent": ("Q",)},
     "keys": {"random": True},
+    "window": {"window": lambda params, carry, u_TBG, reset_TB, dtype: (carry[:1], u_TBG)},
+    "last": {"window": lambda params, carry, u_TBG, reset_TB, dtype: (carry, u_TBG[-1])},
     "init": {"params": lambda inputs, hidden: {"g": Param((hidden,), lambda key, shape: jnp.ones(3))}},
 }
 
@@ -83,6 +85,8 @@ def test_a_sound_cell_is_taken():
         ("no_gates", r"fails at line \d+ of .*test_check.py \(AttributeError: .*gone"),
         ("recurrent", r"has no param 'Q', which its field recurrent names"),
         ("keys", r"fails.* \(TypeError: .*takes 4 positional arguments but 5 were given"),
+        ("window", r"returns a tuple of 1 from a window: expected a tuple of the 2 arrays of its carry"),
+        ("last", r"has the output of a window as float32\[2, 8\]: expected float32\[3, 2, 8\]"),
         ("init", r"has the initial value of g as float32\[3\]: expected float32\[8\]"),
     ],
 )
