@@ -8,14 +8,12 @@ from rnnlm.cells import CELLS
 from tests.conftest import leaves, same_bits, tiny
 
 FOREIGN = {
-    "mogrifier": ("tests.cells.test_mogrifier:make_cell", {"rounds": 2}),
-    "lru": ("tests.cells.test_lru:cell", {}),
     "matrix_memory": ("tests.cells.test_matrix_memory:cell", {}),
     "flax": ("flax.linen:GRUCell", {}),
 }
 
 
-SLOW = ("mogrifier", "lru", "flax")
+SLOW = ("flax",)
 
 
 @pytest.mark.parametrize(

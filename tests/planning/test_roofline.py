@@ -23,7 +23,7 @@ def parts_of(config, chip=CHIP):
 
 @settings(max_examples=30)
 @given(
-    cell=st.sampled_from(["rnn", "lstm", "gru", "gru_before", "tests.cells.test_lru:cell"]),
+    cell=st.sampled_from(["rnn", "lstm", "gru", "gru_before", "lru"]),
     layers=st.integers(1, 3),
     hidden=st.sampled_from([8, 100, 700]),
     embedding=st.sampled_from([0, 30]),
