@@ -107,7 +107,9 @@ def window(
     options: MatrixLSTMOptions, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
 ) -> tuple[Carry, jax.Array]:
     """Return (C, n, m) after a window, computed by chunks of time steps, and h after each step."""
-    (time, lanes), size = reset_TB.shape, min(options.chunk, len(u_TBG))
+    time, lanes = reset_TB.shape
+    count = -(-time // options.chunk)
+    size = -(-time // count)  # chunks of one size, with little padding
     inputs = linear.in_rows(partial(read, options), u_TBG)
     reset_TBN = jnp.broadcast_to(reset_TB[..., None], inputs.i.shape)
 

@@ -1,5 +1,7 @@
 """The cells equal numpy in float64, and their gradients equal finite differences."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ from tests.cells import laws, twins
 from tests.plain import scan_steps
 
 T, B, D, H = 7, 3, 5, 4
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 VARIANTS = {
@@ -85,17 +88,22 @@ def run(cell, params, carry, x, reset, dtype):
     return scan.scan(cell, H, params, carry, scan.project(params, x, dtype), reset, dtype)
 
 
+def compiled(cell, params, carry, x, reset, dtype):
+    program = jax.jit(partial(run, cell, dtype=dtype), compiler_options=QUICK_TO_COMPILE)
+    return program(params, carry, x, reset)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_numpy(name):
     cell, params, carry, x, reset = problem(name)
     wanted, wanted_h = by_hand(name, params, carry, x, reset)
     with jax.enable_x64(True):
-        got, got_h = run(cell, params, carry, x, reset, jnp.float64)
+        got, got_h = compiled(cell, params, carry, x, reset, jnp.float64)
     np.testing.assert_allclose(got_h, wanted_h, rtol=1e-12)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     narrow = jax.tree.map(lambda a: a.astype(np.float32) if a.dtype == np.float64 else a, (params, carry, x))
-    _, got_h = run(cell, *narrow, reset, jnp.float32)
+    _, got_h = compiled(cell, *narrow, reset, jnp.float32)
     np.testing.assert_allclose(got_h, wanted_h, rtol=2e-5, atol=1e-6)
 
 
@@ -123,7 +131,9 @@ def test_gradient_equals_finite_differences(name):
             assert np.sum(np.asarray(grad) * direction).real == pytest.approx(slope, rel=1e-7, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "hyperlstm" else name for name in NAMES]
+)
 def test_custom_backward_equals_autodiff(name):
     cell, params, carry, x, reset = problem(name, seed=2)
 
@@ -132,8 +142,10 @@ def test_custom_backward_equals_autodiff(name):
         return jnp.sum(jnp.cos(h)) + sum(jnp.sum(jnp.abs(s) ** 2) for s in carry)
 
     with jax.enable_x64(True):
-        ours = jax.grad(loss, (1, 2, 3))(scan.scan, params, carry, x)
-        theirs = jax.grad(loss, (1, 2, 3))(scan_steps, params, carry, x)
+        ours, theirs = (
+            jax.jit(jax.grad(partial(loss, run), (0, 1, 2)), compiler_options=QUICK_TO_COMPILE)(params, carry, x)
+            for run in (scan.scan, scan_steps)
+        )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, theirs)
 
 
