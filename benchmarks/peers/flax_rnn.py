@@ -1,5 +1,7 @@
 """The peer flax: nn.RNN(OptimizedLSTMCell) in a training step that does the work of rnnlm's."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.peers import MALLOC_ENV, Work, accelerator_memory
@@ -19,7 +21,35 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def train(task: dict[str, Any]) -> Work:
-    """Prepare training steps; one unit is one step."""
+    """Prepare training steps of `nn.RNN` with a cell of flax; one unit is one step."""
+    import flax.linen as nn
+    import jax.numpy as jnp
+
+    hidden, dtype = task["hidden"], jnp.dtype(task.get("dtype", "float32"))
+    cells = {
+        "lstm": nn.OptimizedLSTMCell,
+        "gru": nn.GRUCell,
+        "rnn": nn.SimpleCell,
+        "irnn": partial(nn.SimpleCell, activation_fn=nn.relu),
+    }
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, carry: Any, x: Any) -> Any:
+            cell = cells[task.get("cell", "lstm")](hidden, dtype=dtype)
+            rnn = nn.RNN(cell, return_carry=True, time_major=True, unroll=task.get("unroll", 1))
+            return rnn(x, initial_carry=carry)
+
+    shape = (task["batch"] // task["devices"], hidden)
+    is_lstm = task.get("cell", "lstm") == "lstm"
+    return train_steps(task, Layer, lambda: (jnp.zeros(shape),) * 2 if is_lstm else jnp.zeros(shape))
+
+
+def train_steps(task: dict[str, Any], layer: Callable[[], Any], start: Callable[[], Any]) -> Work:
+    """Prepare training steps of layers (carry, x_TBD) -> (carry, h_TBH).
+
+    `layer` makes one, and `start` the carry of a device's lanes; neither is called before jax has its devices.
+    """
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -38,14 +68,12 @@ def train(task: dict[str, Any]) -> Work:
             x = nn.Embed(vocab, hidden, dtype=dtype)(x)
             after = []
             for i in range(task["layers"]):
-                cell = nn.OptimizedLSTMCell(hidden, dtype=dtype)
-                rnn = nn.RNN(cell, return_carry=True, time_major=True, unroll=task.get("unroll", 1))
-                layer_carry, x = rnn(x, initial_carry=carry[i])
+                layer_carry, x = layer()(carry[i], x)
                 after.append(layer_carry)
             return tuple(after), nn.Dense(vocab, dtype=dtype)(x).astype(jnp.float32)
 
     net = Net()
-    zero = tuple((jnp.zeros((lanes, hidden)),) * 2 for _ in range(task["layers"]))
+    zero = tuple(start() for _ in range(task["layers"]))
     x, y = np.random.default_rng(0).integers(0, vocab, (2, task["window"], task["batch"]), dtype=np.int32)
     params = jax.jit(net.init)(jax.random.key(0), zero, x[:, :lanes])
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
@@ -71,7 +99,7 @@ def train(task: dict[str, Any]) -> Work:
         run = jax.jit(step, donate_argnums=(0, 1, 2))
     state = (params, optimizer.init(params), carry)
     pending = None
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"params": sum(p.size for p in jax.tree.leaves(params))}
 
     def work(n: int) -> None:
         nonlocal state, pending

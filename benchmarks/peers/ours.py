@@ -1,6 +1,7 @@
 """The program rnnlm itself: training, compiling, memory and sampling as in real use, and the peak matrix product."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,23 @@ def variants(device: str, task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def config(task: dict[str, Any]) -> Config:
-    """Return the config of the model that every peer builds: embedding of the hidden width, LSTM, clipped Adam."""
+    """Return the config of the model that every peer builds: embedding of the hidden width, LSTM, clipped Adam.
+
+    A task may name another `cell`, and `options` of it, or give the whole `config`.
+    """
+    if "config" in task:
+        return Config.from_dict(task["config"])
+    cell = task.get("cell", "lstm")
+    options = {cell: replace(getattr(ModelConfig(), cell), **task["options"])} if task.get("options") else {}
     return Config(
         data=DataConfig(corpus="", symbols="byte"),
         model=ModelConfig(
-            cell=task.get("cell", "lstm"),
+            cell=cell,
             layers=task["layers"],
             hidden=task["hidden"],
             embedding=task["hidden"],
             dtype=task.get("dtype", "float32"),
+            **options,
         ),
         train=TrainConfig(batch=task.get("batch", 1), window=task.get("window", 1), remat=task.get("remat", 0)),
         optim=OptimConfig(learning_rate=1e-3),
@@ -40,6 +49,7 @@ def train(task: dict[str, Any]) -> Work:
     devices.configure(task.get("devices", 0), compile_cache=False, lanes=settings.train.batch)
     import jax
 
+    from rnnlm.nn import model
     from rnnlm.training import optim, state
     from rnnlm.training.step import state_to_devices, train_step
 
@@ -50,7 +60,8 @@ def train(task: dict[str, Any]) -> Work:
     shape = (lanes.stop - lanes.start, task["window"])
     batch = (*rng.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
     pending = None
-    facts: dict[str, Any] = {"devices": parallel.device_names()}
+    params = model.count_params(settings.model, task["vocab"])
+    facts: dict[str, Any] = {"devices": parallel.device_names(), "params": params}
 
     def work(n: int) -> None:
         nonlocal train_state, pending

@@ -56,28 +56,40 @@ def train(task: dict[str, Any]) -> Work:
 
     device = start(task)
     model = net(task).to(device)
+    zero = torch.zeros(task["layers"], task["batch"], task["hidden"], device=device)
+    return train_steps(task, model, (zero, zero.clone()))
+
+
+def train_steps(task: dict[str, Any], model: Any, carry: Any) -> Work:
+    """Prepare training steps of a model (x, carry) -> (logits, carry), whose carry is nested tuples of tensors."""
+    import torch
+
+    device = next(model.parameters()).device.type
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     shape = (task["window"], task["batch"])
     x, y = torch.randint(0, task["vocab"], (2, *shape), device=device)
-    zero = torch.zeros(task["layers"], task["batch"], task["hidden"], device=device)
-    carry = (zero, zero.clone())
     half = task.get("dtype") == "bfloat16"
+    facts = {"torch": torch.__version__}
 
     def forward(x: Any, carry: Any) -> Any:
         with torch.autocast(device, torch.bfloat16, enabled=half):
             logits, carry = model(x, carry)
             return torch.nn.functional.cross_entropy(logits.view(-1, task["vocab"]).float(), y.view(-1)), carry
 
+    def hand_over(carry: Any) -> Any:
+        if isinstance(carry, tuple):
+            return tuple(map(hand_over, carry))
+        facts.setdefault("lstm", str(carry.dtype))  # autocast may have chosen another dtype than the task's
+        return carry.detach().float()
+
     run = torch.compile(forward) if task["compile"] else forward
     pending = None
-    facts = {"torch": torch.__version__}
 
     def work(n: int) -> None:
         nonlocal carry, pending
         for _ in range(n):
-            loss, (h, c) = run(x, carry)
-            facts["lstm"] = str(h.dtype)  # autocast may have chosen another dtype than the task's
-            carry = h.detach().float(), c.detach().float()
+            loss, after = run(x, carry)
+            carry = hand_over(after)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
