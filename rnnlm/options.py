@@ -86,13 +86,13 @@ class HyperLSTMOptions(Section):
 
     prefix = "model.hyperlstm."
 
-    units: int = key(0, "units of the hyper LSTM; 0: a quarter of hidden, 8 at least", before=0)
+    hyper_units: int = key(0, "units of the hyper LSTM; 0: a quarter of hidden, 8 at least", before=0)
     embedding: int = key(16, "width of the embeddings from which factors and biases are made", before=16)
     layer_norm: bool = key(True, "as model.lstm.layer_norm, in both LSTMs", before=True)
     forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
 
     def check(self) -> None:
-        at_least("model.hyperlstm.units", self.units, 0)
+        at_least("model.hyperlstm.hyper_units", self.hyper_units, 0)
         at_least("model.hyperlstm.embedding", self.embedding, 1)
         finite(self, "forget_bias")
 

@@ -115,7 +115,7 @@ def test_base_prints_every_key():
         ("model.mogrifier.rank", 0, "model.mogrifier.rank=0 is impossible: it must be at least 1"),
         ("model.mogrifier.rounds", -1, "model.mogrifier.rounds=-1 is impossible"),
         ("model.mogrifier.input_gate", "coupled", "take free or capped"),
-        ("model.hyperlstm.units", -1, "model.hyperlstm.units=-1 is impossible: it must be at least 0"),
+        ("model.hyperlstm.hyper_units", -1, "model.hyperlstm.hyper_units=-1 is impossible: it must be at least 0"),
         ("model.hyperlstm.embedding", 0, "model.hyperlstm.embedding=0 is impossible: it must be at least 1"),
         ("model.hyperlstm.layer_norm", 1, "model.hyperlstm.layer_norm is 1 .int., but it takes bool"),
         ("model.hyperlstm.forget_bias", float("inf"), "model.hyperlstm.forget_bias=inf is not a finite number"),

@@ -46,7 +46,7 @@ def lstm_options(options: HyperLSTMOptions) -> LSTMOptions:
 
 def hyper_units(options: HyperLSTMOptions, hidden: int) -> int:
     """Return the number of units of the hyper LSTM."""
-    return options.units or max(hidden // 4, LEAST_UNITS)
+    return options.hyper_units or max(hidden // 4, LEAST_UNITS)
 
 
 def carry(options: HyperLSTMOptions, hidden: int) -> dict[str, State]:

@@ -34,7 +34,7 @@ VARIANTS = {
     "lstm_peepholes": {"lstm": LSTMOptions(peepholes=True)},
     "lstm_layer_norm": {"lstm": LSTMOptions(layer_norm=True)},
     "mogrifier_low_rank": {"mogrifier": MogrifierOptions(rounds=3, rank=2, input_gate="capped")},
-    "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(units=3, embedding=3, layer_norm=False)},
+    "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(hyper_units=3, embedding=3, layer_norm=False)},
     "slstm_exp": {"slstm": SLSTMOptions(heads=2, forget_gate="exp")},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
