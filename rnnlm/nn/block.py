@@ -160,7 +160,7 @@ class Block:
 
 def highway_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Fill an array with HIGHWAY_BIAS."""
-    return jnp.full(shape, HIGHWAY_BIAS)
+    return jnp.full(shape, HIGHWAY_BIAS, jnp.float32)
 
 
 def rms_norm(x: jax.Array, gain: jax.Array) -> jax.Array:

@@ -1,8 +1,10 @@
 """The blocks equal their equations in numpy, and satisfy the laws of the model."""
 
 import itertools
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -166,13 +168,14 @@ def test_flops_are_two_for_each_weight_of_a_product(kind):
 def test_every_cell_fits_every_block(kind, cell):
     if kind == "skip" and not CELLS[cell](getattr(ModelConfig(), cell, None)).projects_inputs:
         with pytest.raises(UserError, match=f"{cell} cannot be in model.block=skip"):
-            build(hidden=4, cell=cell, block=kind)
+            model.param_shapes(tiny(model__hidden=4, model__cell=cell, model__block=kind).model, V)
         return
-    config, params, forward = build(hidden=4, cell=cell, block=kind, embedding=4)
-    x, reset = inputs()
-    _, logits = forward(params, model.initial_carry(config, B), x, reset)
-    assert np.isfinite(logits).all()
-    assert model.count_params(config, V) == sum(p.size for p in jax.tree.leaves(params))
+    config = tiny(model__hidden=4, model__cell=cell, model__block=kind, model__embedding=4).model
+    params, carry = model.param_shapes(config, V), model.initial_carry(config, B)
+    assert jax.eval_shape(partial(model.init_params, config, V), jax.random.PRNGKey(0)) == params
+    after, logits = jax.eval_shape(model.apply(config, V), params, carry, *inputs())
+    assert logits.shape == (B, T, V)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, carry)
 
 
 @pytest.mark.parametrize(
