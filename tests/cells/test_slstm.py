@@ -9,6 +9,7 @@ from rnnlm.cells import cell_of, slstm
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import scan, width
+from rnnlm.nn.block import Block
 from rnnlm.options import SLSTMOptions
 
 T, B, D, H = 6, 2, 3, 8
@@ -25,7 +26,7 @@ def test_it_is_finite_from_the_initial_carry_on_whatever_it_reads(forget_gate, s
 
     def loss(params, x):
         u = scan.project(params, x, jnp.float32)
-        carry, h = scan.scan(cell, H, params, cell.start(B, H), u, reset, jnp.float32)
+        carry, h = scan.scan(cell, H, params, Block(cell, "plain", D, H).start(B), u, reset, jnp.float32)
         return jnp.sum(jnp.sin(h)), (carry, h)
 
     grads, (carry, h) = jax.grad(loss, (0, 1), has_aux=True)(params, x)
