@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import against
-from benchmarks.contest import ROOT, Contestant, close_all, log_row, paired_ratio, settings, table
+from benchmarks.contest import ROOT, Contestant, close_all, log_row, paired_ratio, settings, table, take_turns
 from benchmarks.references import ENTRIES, Task, installed, options_of, our_task, peer_tasks
 from benchmarks.run import machine, parse_shapes
 from benchmarks.versus import shape_name, train_task
@@ -84,16 +84,6 @@ def measure(name: str, task: Task, rounds: int, seconds: float) -> Row:
         "rounds": rounds,
         "params": params,
     }
-
-
-def take_turns(players: list[Contestant], rounds: int, seconds: float) -> list[list[float]]:
-    """Let players take turns of about `seconds`, every other round in reverse order: -> seconds per step of each."""
-    units = [player.units(seconds) for player in players]
-    times: list[list[float]] = [[] for _ in players]
-    for i in range(rounds):
-        for number in range(len(players))[:: -1 if i % 2 else 1]:
-            times[number].append(players[number].turn(units[number]))
-    return times
 
 
 def measured(results: Path, shape: str, commit: str) -> set[str]:

@@ -155,6 +155,16 @@ def contest(
         return {name: times[name] for name in players}
 
 
+def take_turns(players: list[Contestant], rounds: int, seconds: float) -> list[list[float]]:
+    """Let players take turns of about `seconds`, every other round in reverse order: -> seconds per step of each."""
+    units = [player.units(seconds) for player in players]
+    times: list[list[float]] = [[] for _ in players]
+    for i in range(rounds):
+        for number in range(len(players))[:: -1 if i % 2 else 1]:
+            times[number].append(players[number].turn(units[number]))
+    return times
+
+
 def best(peer: str, task: dict[str, Any], device: str) -> dict[str, Any]:
     """Return the task with the quickest of the peer's settings, each tried in three turns."""
     timed = []

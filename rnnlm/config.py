@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnlm.errors import UserError
 from rnnlm.options import (
+    ADD_INPUTS,
     BLOCKS,
     FSRNNOptions,
     HyperLSTMOptions,
@@ -192,7 +193,7 @@ class ModelConfig(Section):
             )
         for size in self.sizes:
             at_least("model.sizes", size, 1)
-        if self.block in ("residual", "highway", "prenorm") and not self.embedding and not (self.params and self.tied):
+        if self.block in ADD_INPUTS and not self.embedding and not (self.params and self.tied):
             raise UserError(
                 f"model.block={self.block} adds the input of a layer to its output, but without an embedding the first "
                 "one reads one-hot symbols: set model.embedding."

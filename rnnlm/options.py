@@ -10,6 +10,8 @@ FULL_RANK = -1
 """The rank of a matrix that is not a product of two."""
 FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before it has learned to"
 BLOCKS = ("plain", "residual", "highway", "skip", "skip_output", "prenorm")
+ADD_INPUTS = ("residual", "highway", "prenorm")
+"""Blocks that add the inputs of a layer to its output."""
 INPUT_GATES = ("free", "coupled", "capped")
 FORGET_GATES = ("sigmoid", "exp")
 

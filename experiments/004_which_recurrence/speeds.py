@@ -20,7 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 
 import contest
 
-from benchmarks.contest import Contestant, close_all
+from benchmarks.contest import Contestant, close_all, take_turns
 from rnnlm.config import Config, ModelConfig
 from rnnlm.nn import model, width
 from rnnlm.nn.block import blocks_of
@@ -54,11 +54,7 @@ def measure(entries: list[str], rounds: int) -> dict[str, tuple[float, int]]:
             config = dataclasses.asdict(config_of(entry))
             players[entry] = Contestant({"peer": "ours", "what": "memory", "config": config, "vocab": VOCAB})
             players[entry].wait_until_ready()
-        units = {entry: player.units(1.0) for entry, player in players.items()}
-        times: dict[str, list[float]] = {entry: [] for entry in players}
-        for _ in range(rounds):
-            for entry, player in players.items():
-                times[entry].append(player.turn(units[entry]))
+        times = dict(zip(players, take_turns(list(players.values()), rounds, 1.0), strict=True))
         memory = {entry: player.peak - player.facts["before_bytes"] for entry, player in players.items()}
     finally:
         close_all(list(players.values()))

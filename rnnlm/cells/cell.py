@@ -78,7 +78,7 @@ class Cell:
     recurrent: tuple[str, ...] = ("W_h",)
     """Matrices that multiply the carry, cast to the compute dtype once a window."""
     random: bool = False
-    outputs: Callable[[int], int] | None = None
+    output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""
     multiple: int = 1
     """What H is a multiple of, such as the number of heads."""
@@ -97,9 +97,9 @@ class Cell:
         if self.window and (by_update or self.random):
             raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
 
-    def width(self, hidden: int) -> int:
+    def count_outputs(self, hidden: int) -> int:
         """Return the width of the output."""
-        return self.outputs(hidden) if self.outputs else hidden
+        return self.output_width(hidden) if self.output_width else hidden
 
     @property
     def projects_inputs(self) -> bool:

@@ -54,7 +54,7 @@ def check_cell(cell: Cell, name: str, inputs: int, hidden: int, dtype: DTypeLike
         expect_carry(name, "a step", after, states)
         if not jnp.issubdtype(output.dtype, jnp.floating):
             raise UserError(f"model.cell={name} has the output as {describe(output)}: expected a floating-point array.")
-        expect(name, "the output", output, (LANES, cell.width(hidden)), output.dtype)
+        expect(name, "the output", output, (LANES, cell.count_outputs(hidden)), output.dtype)
         if cell.window is not None:
             u_TBG = jax.ShapeDtypeStruct((STEPS, *u_BG.shape), u_BG.dtype)
             reset_TB = jax.ShapeDtypeStruct((STEPS, LANES), bool)

@@ -9,9 +9,34 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from rnnlm.cells.cell import Carry, Params
+
+Coefficients = Callable[[Params, jax.Array, DTypeLike], tuple[jax.Array, jax.Array]]
+"""(params, u_BG, dtype) -> a and b of h' = a h + b, [B, S] each."""
 Scan = Callable[..., jax.Array]
 """(a [T, ...], b [T, ...], h [...], reverse=False) -> h after each step [T, ...]."""
+
+
+def step(coefficients: Coefficients, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+    """Return (h,) after one step of a cell with the given coefficients."""
+    a_BS, b_BS = coefficients(params, u_BG, dtype)
+    return (a_BS * carry[0] + b_BS,)
+
+
+def window(
+    coefficients: Coefficients,
+    params: Params,
+    carry: Carry,
+    u_TBG: jax.Array,
+    reset_TB: jax.Array,
+    dtype: DTypeLike,
+) -> tuple[Carry, jax.Array]:
+    """Return (h,) after a window of a cell with the given coefficients, and h after each step."""
+    a_TBS, b_TBS = in_rows(lambda u_NG: coefficients(params, u_NG, dtype), u_TBG)
+    h_TBS = run(a_TBS, b_TBS, carry[0], reset_TB)
+    return (h_TBS[-1],), h_TBS
 
 
 def run(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reset_TB: jax.Array) -> jax.Array:
@@ -56,12 +81,12 @@ def fastest_scan() -> Scan:
 def step_by_step(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reverse: bool = False) -> jax.Array:
     """Compute h_TBS one step after another; in reverse the last step comes first."""
 
-    def step(h_BS: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def advance(h_BS: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         a_BS, b_BS = inputs
         h_BS = a_BS * h_BS + b_BS
         return h_BS, h_BS
 
-    return jax.lax.scan(step, h_BS, (a_TBS, b_TBS), reverse=reverse)[1]
+    return jax.lax.scan(advance, h_BS, (a_TBS, b_TBS), reverse=reverse)[1]
 
 
 def associative(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reverse: bool = False) -> jax.Array:

@@ -20,7 +20,14 @@ from rnnlm.product import product
 
 def make_cell(options: LRUOptions) -> Cell:
     """Make the cell with the given options."""
-    return Cell(partial(params, options), carry, step=step, output=output, window=window, recurrent=())
+    return Cell(
+        partial(params, options),
+        carry,
+        step=partial(linear.step, coefficients),
+        output=output,
+        window=window,
+        recurrent=(),
+    )
 
 
 def carry(hidden: int) -> dict[str, State]:
@@ -48,22 +55,14 @@ def params(options: LRUOptions, inputs: int, hidden: int) -> dict[str, Param]:
     }
 
 
-def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (s,) after one step."""
-    return (eigenvalues(params)[None, :] * carry[0] + inputs(params, u_BG),)
-
-
-def eigenvalues(params: Params) -> jax.Array:
-    """Return lambda [H]."""
+def coefficients(params: Params, u_BG: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
+    """Return lambda, for each row, and gamma (B x)."""
     decay, turn = jnp.exp(-jnp.exp(params["nu"])), jnp.exp(params["theta"])
-    return jax.lax.complex(decay * jnp.cos(turn), decay * jnp.sin(turn))
-
-
-def inputs(params: Params, u_BG: jax.Array) -> jax.Array:
-    """Return gamma (B x)."""
-    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(1 - jnp.exp(-2 * jnp.exp(params["nu"])))
+    lam = jax.lax.complex(decay * jnp.cos(turn), decay * jnp.sin(turn))
+    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(1 - decay**2)
     re, im, _ = jnp.split(u_BG, 3, axis=-1)
-    return gamma[None, :] * jax.lax.complex(re, im)
+    b_BS = gamma[None, :] * jax.lax.complex(re, im)
+    return jnp.broadcast_to(lam, b_BS.shape), b_BS
 
 
 def output(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -77,7 +76,5 @@ def window(
     params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
 ) -> tuple[Carry, jax.Array]:
     """Return (s,) after a window, and h after each step."""
-    b_TBS = linear.in_rows(partial(inputs, params), u_TBG)
-    a_TBS = jnp.broadcast_to(eigenvalues(params), b_TBS.shape)
-    s_TBS = linear.run(a_TBS, b_TBS, carry[0], reset_TB)
-    return (s_TBS[-1],), linear.in_rows(lambda s, u: output(params, (s,), u, dtype), s_TBS, u_TBG)
+    carry, s_TBS = linear.window(coefficients, params, carry, u_TBG, reset_TB, dtype)
+    return carry, linear.in_rows(lambda s, u: output(params, (s,), u, dtype), s_TBS, u_TBG)

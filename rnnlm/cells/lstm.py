@@ -32,7 +32,7 @@ def make_cell(options: LSTMOptions) -> Cell:
             step=partial(step, options),
             gates=partial(step_gates, options),
             recurrent=("W_h", "W_p"),
-            outputs=lambda hidden: options.projection,
+            output_width=lambda hidden: options.projection,
         )
     return Cell(
         partial(params, options),

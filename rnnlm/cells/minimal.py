@@ -32,8 +32,8 @@ def make_cell(count: int, gates: Callable[..., Gates]) -> Cell:
     return Cell(
         partial(params, count),
         vector_carry("h"),
-        step=partial(step, gates),
-        window=partial(window, gates),
+        step=partial(linear.step, partial(coefficients, gates)),
+        window=partial(linear.window, partial(coefficients, gates)),
         gates=gates,
         recurrent=(),
     )
@@ -65,16 +65,9 @@ def lstm_gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) 
     return {"f": jax.nn.sigmoid(odds), "i": jax.nn.sigmoid(-odds), "n": positive(n)}
 
 
-def step(gates: Callable[..., Gates], params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (h,) after one step of the cell with the given gates."""
-    gate = gates(params, carry, u_BG, dtype)
-    return (gate["f"] * carry[0] + gate["i"] * gate["n"],)
-
-
-def window(
-    gates: Callable[..., Gates], params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
-) -> tuple[Carry, jax.Array]:
-    """Return (h,) after a window, and h after each step."""
-    gate = gates(params, carry, u_TBG, dtype)
-    h_TBH = linear.run(gate["f"], gate["i"] * gate["n"], carry[0], reset_TB)
-    return (h_TBH[-1],), h_TBH
+def coefficients(
+    gates: Callable[..., Gates], params: Params, u_BG: jax.Array, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array]:
+    """Return a and b of h' = a h + b from the given gates."""
+    gate = gates(params, (), u_BG, dtype)
+    return gate["f"], gate["i"] * gate["n"]

@@ -25,8 +25,8 @@ def make_cell(options: RGLRUOptions) -> Cell:
     return Cell(
         partial(params, options),
         vector_carry("h"),
-        step=step,
-        window=window,
+        step=partial(linear.step, coefficients),
+        window=partial(linear.window, coefficients),
         gates=gates,
         recurrent=(),
         multiple=options.heads,
@@ -62,24 +62,9 @@ def gates(params: Params, carry: Carry, u_BH: jax.Array, dtype: DTypeLike) -> Ga
     return {"r": gate("r"), "i": gate("i")}
 
 
-def coefficients(params: Params, dtype: DTypeLike, u_BH: jax.Array) -> tuple[jax.Array, jax.Array]:
+def coefficients(params: Params, u_BH: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
     """Return a and b of h' = a h + b."""
     gate = gates(params, (), u_BH, dtype)
     log_a = -8 * jax.nn.softplus(params["p"])[None, :] * gate["r"]
     scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a), LEAST_SQUARE))
     return jnp.exp(log_a), scale * gate["i"] * u_BH
-
-
-def step(params: Params, carry: Carry, u_BH: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (h,) after one step."""
-    a_BH, b_BH = coefficients(params, dtype, u_BH)
-    return (a_BH * carry[0] + b_BH,)
-
-
-def window(
-    params: Params, carry: Carry, u_TBH: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
-) -> tuple[Carry, jax.Array]:
-    """Return (h,) after a window, and h after each step."""
-    a_TBH, b_TBH = linear.in_rows(partial(coefficients, params, dtype), u_TBH)
-    h_TBH = linear.run(a_TBH, b_TBH, carry[0], reset_TB)
-    return (h_TBH[-1],), h_TBH

@@ -21,7 +21,7 @@ def make_cell(options: SRUOptions) -> Cell:
         partial(params, options),
         vector_carry("c"),
         step=step,
-        window=None if options.feedback else window,
+        window=None if options.feedback else partial(linear.window, coefficients),
         gates=gates,
         recurrent=(),
     )
@@ -45,10 +45,7 @@ def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Car
     return (f * carry[0] + (1 - f) * jnp.split(u_BG, 2, axis=-1)[0],)
 
 
-def window(
-    params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
-) -> tuple[Carry, jax.Array]:
-    """Return (c,) after a window, and c after each step."""
-    f = linear.in_rows(lambda u: gates(params, (), u, dtype)["f"], u_TBG)
-    c_TBH = linear.run(f, (1 - f) * jnp.split(u_TBG, 2, axis=-1)[0], carry[0], reset_TB)
-    return (c_TBH[-1],), c_TBH
+def coefficients(params: Params, u_BG: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
+    """Return a and b of c' = a c + b, without feedback."""
+    f = gates(params, (), u_BG, dtype)["f"]
+    return f, (1 - f) * jnp.split(u_BG, 2, axis=-1)[0]

@@ -27,13 +27,12 @@ from rnnlm.cells.cell import Carry, Cell, Param, Params, State, ones, uniform
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import scan
+from rnnlm.options import ADD_INPUTS
 from rnnlm.product import product
 
 Recur = Callable[[Params, Carry, jax.Array], tuple[Carry, jax.Array]]
 """(params and carry of the cell, projected inputs u_TBG) -> (carry after the window, output of the cell h_TBO)."""
 
-READS_INPUTS = ("residual", "highway", "prenorm")
-"""Blocks that need the inputs of a layer themselves, not only their product with W_x."""
 
 CONVOLUTION = 4
 """Inputs that the convolution of a prenorm block sees, the newest of them."""
@@ -65,7 +64,7 @@ class Block:
     @property
     def outputs(self) -> int:
         """Return the width O of the output."""
-        return self.cell.width(self.hidden)
+        return self.cell.count_outputs(self.hidden)
 
     @property
     def looks_up(self) -> bool:
@@ -91,7 +90,7 @@ class Block:
         if self.symbols:
             gates = self.cell.params(self.inputs, self.hidden)["W_x"].shape[1]
             added["skip_in"] = Param((self.symbols, gates), uniform(self.hidden))
-        if self.kind in READS_INPUTS and self.inputs != width:
+        if self.kind in ADD_INPUTS and self.inputs != width:
             added["skip"] = Param((self.inputs, width), uniform(self.inputs))
         if self.kind == "highway":
             added["highway_W"] = Param((self.inputs, width), uniform(self.inputs))
@@ -117,11 +116,18 @@ class Block:
 
     def count_flops(self) -> float:
         """Return the FLOPs of the forward pass of one step of one lane; a lookup costs none."""
-        matrices = {name: p.shape for name, p in self.added_params().items() if len(p.shape) > 1}
+        return self.count_cell_flops() + self.count_added_flops()
+
+    def count_cell_flops(self) -> float:
+        """Return the FLOPs of the cell in one step of one lane."""
+        return self.cell.count_flops(0 if self.looks_up else self.inputs, self.hidden)
+
+    def count_added_flops(self) -> float:
+        """Return the FLOPs that the block adds to those of the cell."""
+        shapes = {name: p.shape for name, p in self.added_params().items() if len(p.shape) > 1}
         if self.one_hot:
-            matrices.pop("skip_in", None)
-        added = 2.0 * sum(math.prod(shape) for shape in matrices.values())
-        return self.cell.count_flops(0 if self.looks_up else self.inputs, self.hidden) + added
+            shapes.pop("skip_in", None)
+        return 2.0 * sum(math.prod(shape) for shape in shapes.values())
 
     def run(
         self,
@@ -138,14 +144,15 @@ class Block:
 
         `u_TBG` are the projected inputs. A prenorm block projects what it has normalized, after `drop`, in their place.
         """
-        carry, memory = carry[: len(self.cell.carry(self.hidden))], carry[len(self.cell.carry(self.hidden)) :]
-        own = {name: p for name, p in params.items() if name not in self.added_params()}
+        states, added = len(self.cell.carry(self.hidden)), self.added_params()
+        carry, memory = carry[:states], carry[states:]
+        own = {name: p for name, p in params.items() if name not in added}
         if self.kind == "prenorm":
             normed = drop(rms_norm(x_TBD, params["norm_in"]))
             memory, x_conv = convolve(params["conv"], memory, normed, reset_TB)
             u_TBG = scan.project(own, x_conv, dtype)
         carry, h_TBO = recur(own, carry, u_TBG)
-        if self.kind not in READS_INPUTS:
+        if self.kind not in ADD_INPUTS:
             return carry, h_TBO
         x_TBO = product(x_TBD, params["skip"], dtype) if "skip" in params else x_TBD
         if self.kind == "highway":

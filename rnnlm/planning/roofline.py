@@ -49,13 +49,12 @@ def layer_of(block: Block, dtype: str) -> Layer:
     """Return the work of a layer; those of the block's own matrices are for all time steps at once, as W_x is."""
     shapes = {name: param.shape for name, param in block.cell.params(block.inputs, block.hidden).items()}
     w_x = shapes.pop("W_x", None)
-    own_flops = block.cell.count_flops(0 if block.looks_up else block.inputs, block.hidden)
     input_flops = 2.0 * math.prod(w_x) if w_x and not block.looks_up else 0.0
     weights = sum(math.prod(shape) for shape in shapes.values() if len(shape) > 1)
     carried = sum(math.prod(state.shape) for state in block.carry().values())
     return Layer(
-        input_flops + block.count_flops() - own_flops,
-        own_flops - input_flops,
+        input_flops + block.count_added_flops(),
+        block.count_cell_flops() - input_flops,
         weights * jnp.dtype(dtype).itemsize,
         FLOAT * ((w_x[1] if w_x else block.inputs) + 2 * carried),
     )
