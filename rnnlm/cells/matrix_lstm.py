@@ -80,8 +80,9 @@ def gates(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Ar
 def step(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (C, n, m) after one step."""
     (memory, n, m), x = carry, read(options, u_BG)
-    new_m = jnp.maximum(x.log_f + m, x.i)
-    f, i = jnp.exp(x.log_f + m - new_m)[:, :, None], jnp.exp(x.i - new_m)[:, :, None]
+    kept = x.log_f + m
+    new_m = jnp.where(kept > x.i, kept, x.i)  # see slstm.py: the gradient of maximum may be lost
+    f, i = jnp.exp(kept - new_m)[:, :, None], jnp.exp(x.i - new_m)[:, :, None]
     return f[..., None] * memory + (i * x.k)[..., None] * x.v[:, :, None, :], f * n + i * x.k, new_m
 
 
