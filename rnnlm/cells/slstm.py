@@ -74,8 +74,8 @@ def run(
     i, f, z, o = jnp.split(u_BG + multiply_heads(h, params["R"], dtype), 4, axis=-1)
     # Each unit of a fresh lane starts by itself: a test of the whole batch, as in the reference, would miss resets.
     kept = jnp.where(n == 0, -jnp.inf, log_forget(options, f) + m)
-    # Not maximum, whose gradient compares its result with kept: it is lost where a program computes kept twice and rounds
-    # it in two ways.
+    # Not maximum, whose gradient compares its result with kept: it is lost where a program computes kept twice and
+    # rounds it in two ways.
     m = jnp.where(kept > i, kept, i)
     return {"i": jnp.exp(i - m), "f": jnp.exp(kept - m), "z": jnp.tanh(z), "o": jax.nn.sigmoid(o)}, m
 
