@@ -115,7 +115,7 @@ def sru_shapes(inputs: int, hidden: int) -> Shapes:
 def matrix_shapes(inputs: int, hidden: int) -> Shapes:
     """Return the shapes of `matrix_lstm`."""
     width = 4 * hidden + 2 * HEADS
-    return {"W_x": (inputs, width), "b": (width,)}
+    return {"W_x": (inputs, width), "b": (width,), "gain": (hidden,)}
 
 
 def matrix_carry(hidden: int) -> tuple[tuple[int, ...], ...]:

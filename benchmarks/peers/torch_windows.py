@@ -91,7 +91,8 @@ def matrix_lstm(params: Params, carry: Carry, x_TBD: Tensor) -> tuple[Tensor, Ca
     scores = (q @ k.transpose(2, 3)) * weights
     total = scores.sum(3, keepdim=True) + start * (q @ n[..., None])
     h = (scores @ v + start * (q @ memory)) / torch.maximum(total.abs(), (-highest).exp())
-    h_TBH = h.permute(2, 0, 1, 3).reshape(steps, lanes, hidden) * o.sigmoid()
+    h = functional.layer_norm(h, h.shape[3:]).permute(2, 0, 1, 3).reshape(steps, lanes, hidden)
+    h_TBH = h * params["gain"] * o.sigmoid()
     last, start = weights[:, :, -1, :, None] * k, start[:, :, -1]
     carry = start[..., None] * memory + last.transpose(2, 3) @ v, start * n + last.sum(2), highest[:, :, -1, 0]
     return h_TBH, carry

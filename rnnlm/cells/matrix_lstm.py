@@ -1,8 +1,9 @@
 """The LSTM with a matrix memory, mLSTM (Beck et al. 2024, xLSTM, equations 19 to 27), by heads of K = H / heads units.
 
-C' = f C + i k v^T,  n' = f n + i k,  h = sigmoid(o) C'^T q / max(|n' q|, 1), with i = exp(u_i), f = sigmoid(u_f) and
-k = u_k / sqrt(K). The carry holds C and n times exp(-m), where m' = max(log f + m, u_i) keeps all exponents below zero.
-The paper's normalization of h and its convolution belong to its blocks, not to the cell.
+C' = f C + i k v^T,  n' = f n + i k,  r = C'^T q / max(|n' q|, 1),  h = sigmoid(o) gain norm(r), with i = exp(u_i),
+f = sigmoid(u_f) and k = u_k / sqrt(K). The carry holds C and n times exp(-m), where m' = max(log f + m, u_i) keeps all
+exponents below zero. As in the paper's code (NX-AI/xlstm), the r of each head is normalized to mean 0 and variance 1:
+otherwise training is unstable wherever n' q is near zero. The paper's convolution belongs to blocks, not to the cell.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import linear
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, uniform
+from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, ones, uniform
 from rnnlm.options import MatrixLSTMOptions
 from rnnlm.product import product
 
+EPSILON = 1e-5
+"""Added to a variance before its root, as in the paper's code."""
 NEVER = -1e30
 """The pre-activation of an input gate that is shut."""
 
@@ -47,13 +50,17 @@ def make_cell(options: MatrixLSTMOptions) -> Cell:
 
 
 def params(options: MatrixLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x = (q, k, v, o, i, f) and its bias, whose forget gates start from 3 to 6 as in the paper's code."""
+    """Declare W_x = (q, k, v, o, i, f) and its bias, whose forget gates start from 3 to 6 as in the code, and gain."""
     width = 4 * hidden + 2 * options.heads
 
     def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jnp.zeros(shape).at[-options.heads :].set(jnp.linspace(3.0, 6.0, options.heads))
 
-    return {"W_x": Param((inputs, width), uniform(hidden)), "b": Param((width,), bias)}
+    return {
+        "W_x": Param((inputs, width), uniform(hidden)),
+        "b": Param((width,), bias),
+        "gain": Param((hidden,), ones),
+    }
 
 
 def carry(options: MatrixLSTMOptions, hidden: int) -> dict[str, State]:
@@ -62,7 +69,7 @@ def carry(options: MatrixLSTMOptions, hidden: int) -> dict[str, State]:
     return {"C": State((heads, width, width)), "n": State((heads, width)), "m": State((heads,))}
 
 
-def read(options: MatrixLSTMOptions, u_BG: jax.Array) -> Inputs:
+def split(options: MatrixLSTMOptions, u_BG: jax.Array) -> Inputs:
     """Return what a step reads, from rows of the projected input."""
     heads = options.heads
     hidden = (u_BG.shape[-1] - 2 * heads) // 4
@@ -79,7 +86,7 @@ def gates(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Ar
 
 def step(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (C, n, m) after one step."""
-    (memory, n, m), x = carry, read(options, u_BG)
+    (memory, n, m), x = carry, split(options, u_BG)
     kept = x.log_f + m
     new_m = jnp.where(kept > x.i, kept, x.i)  # see slstm.py: the gradient of maximum may be lost
     f, i = jnp.exp(kept - new_m)[:, :, None], jnp.exp(x.i - new_m)[:, :, None]
@@ -88,15 +95,22 @@ def step(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Arr
 
 def output(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Return h."""
-    (memory, n, m), q = carry, read(options, u_BG).q
+    (memory, n, m), q = carry, split(options, u_BG).q
     read_BNK = by_head(partial(product, dtype=dtype))(q[:, :, None], memory)[:, :, 0]
-    h_BNK = normalize(read_BNK, jnp.sum(q * n, axis=-1), m)
-    return gates(options, params, carry, u_BG, dtype)["o"] * h_BNK.reshape(len(u_BG), -1)
+    return leave(options, params, u_BG, divide(read_BNK, jnp.sum(q * n, axis=-1), m))
 
 
-def normalize(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
+def divide(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
     """Divide what q reads from C [..., K] by max(|n q|, 1), where all are scaled by exp(-m)."""
     return read / jnp.maximum(jnp.abs(total), jnp.exp(-m))[..., None]
+
+
+def leave(options: MatrixLSTMOptions, params: Params, u_BG: jax.Array, read_BNK: jax.Array) -> jax.Array:
+    """Return h from what the heads have read."""
+    centred = read_BNK - jnp.mean(read_BNK, axis=-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)
+    open_BH = gates(options, params, (), u_BG, u_BG.dtype)["o"]
+    return open_BH * params["gain"][None, :] * normal.reshape(open_BH.shape)
 
 
 def by_head(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +125,7 @@ def window(
     time, lanes = reset_TB.shape
     count = -(-time // options.chunk)
     size = -(-time // count)  # chunks of one size, with little padding
-    inputs = linear.in_rows(partial(read, options), u_TBG)
+    inputs = linear.in_rows(partial(split, options), u_TBG)
     reset_TBN = jnp.broadcast_to(reset_TB[..., None], inputs.i.shape)
 
     def in_chunks(x: jax.Array, padding: float) -> jax.Array:
@@ -120,13 +134,13 @@ def window(
         return jnp.moveaxis(x.reshape(-1, size, *x.shape[1:]), 1, 3)
 
     chunks = Inputs(*(in_chunks(x, NEVER if x is inputs.i else 0) for x in inputs)), in_chunks(reset_TBN, False)
-    carry, h = jax.lax.scan(lambda carry, x: by_head(partial(chunk, dtype))(carry, *x), carry, chunks)
-    h_TBH = jnp.moveaxis(h, 3, 1).reshape(-1, lanes, h.shape[2] * h.shape[4])[:time]
-    return carry, h_TBH * linear.in_rows(lambda u: gates(options, params, (), u, dtype)["o"], u_TBG)
+    carry, read = jax.lax.scan(lambda carry, x: by_head(partial(chunk, dtype))(carry, *x), carry, chunks)
+    read_TBNK = jnp.moveaxis(read, 3, 1).reshape(-1, lanes, *read.shape[2::2])[:time]
+    return carry, linear.in_rows(partial(leave, options, params), u_TBG, read_TBNK)
 
 
 def chunk(dtype: DTypeLike, carry: Carry, x: Inputs, reset_L: jax.Array) -> tuple[Carry, jax.Array]:
-    """Run L steps of one head at once: C [K, K], n [K], m; inputs [L, K] and [L] -> (carry after them, h_LK)."""
+    """Run L steps of one head at once: C [K, K], n [K], m; inputs [L, K] and [L] -> (carry after them, r [L, K])."""
     memory, n, m = carry
     resets_L = jnp.cumsum(reset_L)
     # Row t, column s: whether step t reads what step s wrote.
@@ -144,4 +158,4 @@ def chunk(dtype: DTypeLike, carry: Carry, x: Inputs, reset_L: jax.Array) -> tupl
     total_L = jnp.sum(score_LL, axis=1) + start_L * jnp.sum(x.q * n[None], axis=-1)
     last_LK = weight_LL[-1][:, None] * x.k
     memory = start_L[-1] * memory + product(last_LK.T, x.v, dtype)
-    return (memory, start_L[-1] * n + jnp.sum(last_LK, axis=0), m_L[-1]), normalize(read_LK, total_L, m_L)
+    return (memory, start_L[-1] * n + jnp.sum(last_LK, axis=0), m_L[-1]), divide(read_LK, total_L, m_L)

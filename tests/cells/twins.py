@@ -249,7 +249,7 @@ def rglru(p, carry, x):
 
 
 def matrix_lstm(p, carry, x):
-    """Step a matrix LSTM of 4 heads without a stabilizer, and scale its carry at the end."""
+    """Step a matrix LSTM of 4 heads of 3 units without a stabilizer, and scale its carry at the end."""
     C, n, m = carry
     _, k, v, _, u_i, u_f = matrix_lstm_inputs(p, x)
     new_m = np.maximum(np.log(sigmoid(u_f)) + m, u_i)
@@ -260,9 +260,9 @@ def matrix_lstm(p, carry, x):
 
 
 def matrix_lstm_inputs(p, x):
-    *rows, u_i, u_f = np.split(x @ p["W_x"] + p["b"], np.cumsum([4, 4, 4, 4, 4]), axis=-1)
-    q, k, v, o = (row.reshape(len(x), 4, 1) for row in rows)
-    return q, k, v, sigmoid(o), u_i, u_f
+    *rows, u_i, u_f = np.split(x @ p["W_x"] + p["b"], np.cumsum([12, 12, 12, 12, 4]), axis=-1)
+    q, k, v, o = (row.reshape(len(x), 4, 3) for row in rows)
+    return q, k / np.sqrt(3), v, sigmoid(o), u_i, u_f
 
 
 def matrix_lstm_output(p, carry, x):
@@ -270,7 +270,8 @@ def matrix_lstm_output(p, carry, x):
     C, n = carry[0] * scale[..., None, None], carry[1] * scale[..., None]
     q, _, _, o, _, _ = matrix_lstm_inputs(p, x)
     read = np.einsum("bnk,bnkv->bnv", q, C) / np.maximum(np.abs((q * n).sum(-1)), 1)[..., None]
-    return (o * read).reshape(len(x), -1)
+    norm = (read - read.mean(-1, keepdims=True)) / np.sqrt(read.var(-1, keepdims=True) + 1e-5)
+    return p["gain"] * (o * norm).reshape(len(x), -1)
 
 
 matrix_lstm_in_chunks, matrix_lstm_in_chunks_output = matrix_lstm, matrix_lstm_output
