@@ -2,11 +2,11 @@
 
 The backward pass is written out because autodiff of a scan adds an [H, G] gradient of W_h at every step. Here the
 reverse scan computes only the cotangents of carries and inputs; one pass over all T*B rows then computes the gradients
-of the weights.
+of the weights. No product of the forward pass is computed twice (`replay`).
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,13 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Gates, Params, add_bias, one_step, read_gates, vectors_of
+from rnnlm.nn.replay import record, replay, substitute
 from rnnlm.product import flat, product
 
-Residuals = tuple[Params, Carry, jax.Array, jax.Array]
-"""(params, carry before each step [T, B, ...], a_TBA or u_TBG, reset_TB)."""
+Inputs = jax.Array | tuple[jax.Array, list[jax.Array]]
+"""a_TBA of a cell of the update form; of the step form u_TBG and the results of its products, [T, B, ...] each."""
+Residuals = tuple[Params, Carry, Inputs, jax.Array]
+"""(params, carry before each step [T, B, ...], inputs, reset_TB)."""
 
 
 class Recurrence(NamedTuple):
@@ -164,20 +167,21 @@ def _scan_fwd(
 
     def step(
         carry: Carry, inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[Carry, tuple[jax.Array, Carry, jax.Array | None]]:
+    ) -> tuple[Carry, tuple[jax.Array, Carry, jax.Array | None, list[jax.Array]]]:
         # The residual is the carry before the step; that after it would be updated in place, which is slow (`pack`).
         before = reset(recurrence, carry, inputs[1])
-        carry, h_BH, a_BA = one_step(recurrence.cell, cast, before, inputs[0], recurrence.dtype)
-        return carry, (h_BH, before, a_BA)
+        run = partial(one_step, recurrence.cell, cast, before, inputs[0], recurrence.dtype)
+        (carry, h_BH, a_BA), products = record(run)
+        return carry, (h_BH, before, a_BA, [product.out for product in products if a_BA is None])
 
-    carry, (h_TBH, before_TB, a_TBA) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
-    return (carry, h_TBH), (params, before_TB, u_TBG if a_TBA is None else a_TBA, reset_TB)
+    carry, (h_TBH, before_TB, a_TBA, outs_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
+    return (carry, h_TBH), (params, before_TB, (u_TBG, outs_TB) if a_TBA is None else a_TBA, reset_TB)
 
 
 def _scan_bwd(
     recurrence: Recurrence, residuals: Residuals, cotangents: tuple[Carry, jax.Array]
 ) -> tuple[Params, Carry, jax.Array, None]:
-    backward = _back_through_updates if recurrence.cell.step is None else _back_through_steps
+    backward: Any = _back_through_updates if recurrence.cell.step is None else _back_through_steps
     params, before_TB, inputs_TB, reset_TB = residuals
     dparams, dcarry, du_TBG = backward(recurrence, params, before_TB, inputs_TB, reset_TB, *cotangents)
     if "b" in params:
@@ -233,7 +237,7 @@ def _back_through_steps(
     recurrence: Recurrence,
     params: Params,
     before_TB: Carry,
-    u_TBG: jax.Array,
+    inputs_TB: tuple[jax.Array, list[jax.Array]],
     reset_TB: jax.Array,
     dcarry: Carry,
     dh_TBH: jax.Array,
@@ -243,16 +247,29 @@ def _back_through_steps(
     def run(params: Params, before: Carry, u_BG: jax.Array) -> tuple[Carry, jax.Array]:
         return one_step(recurrence.cell, params, before, u_BG, recurrence.dtype)[:2]
 
-    def step(
-        dcarry: Carry, inputs: tuple[jax.Array, Carry, jax.Array, jax.Array]
-    ) -> tuple[Carry, tuple[Carry, jax.Array]]:
-        dh_BH, before, u_BG, reset_B = inputs
-        dbefore, du_BG = jax.vjp(partial(run, params), before, u_BG)[1]((dcarry, dh_BH))
-        return block_reset(dbefore, reset_B), (dcarry, du_BG)
+    u_TBG, outs_TB = inputs_TB
+    cast = cast_recurrent(recurrence, params)
+    first = jax.tree.map(lambda x: x[0], (before_TB, u_TBG))
+    _, products = record(run, cast, *first)
+    # Transposed once, as in _back_through_updates. Only the weights of these products are used, which no step changes.
+    transposed = jax.lax.optimization_barrier([product.w.mT for product in products])
 
-    dstart, (dcarry_TB, du_TBG) = jax.lax.scan(step, dcarry, (dh_TBH, before_TB, u_TBG, reset_TB), reverse=True)
-    before, u, d = jax.tree.map(join_rows, (before_TB, u_TBG, (dcarry_TB, dh_TBH)))
-    (dparams,) = jax.vjp(lambda p: run(p, before, u), params)[1](d)
+    def step(
+        dcarry: Carry, inputs: tuple[jax.Array, Carry, jax.Array, list[jax.Array], jax.Array]
+    ) -> tuple[Carry, tuple[Carry, jax.Array, list[jax.Array]]]:
+        dh_BH, before, u_BG, outs, reset_B = inputs
+        taps = [jnp.zeros_like(product.x) for product in products]
+
+        def again(before: Carry, u_BG: jax.Array, taps: list[jax.Array]) -> tuple[Carry, jax.Array]:
+            return replay(outs, taps, transposed, run, cast, before, u_BG)
+
+        dbefore, du_BG, dxs = jax.vjp(again, before, u_BG, taps)[1]((dcarry, dh_BH))
+        return block_reset(dbefore, reset_B), (dcarry, du_BG, dxs)
+
+    steps = (dh_TBH, before_TB, u_TBG, outs_TB, reset_TB)
+    dstart, (dcarry_TB, du_TBG, dxs_TB) = jax.lax.scan(step, dcarry, steps, reverse=True)
+    before, u, outs, dxs, d = jax.tree.map(join_rows, (before_TB, u_TBG, outs_TB, dxs_TB, (dcarry_TB, dh_TBH)))
+    (dparams,) = jax.vjp(lambda p: substitute(outs, dxs, run, p, before, u), params)[1](d)
     return dparams, dstart, du_TBG
 
 
