@@ -12,60 +12,25 @@ from jax.extend.core import get_opaque_trace_state
 from jax.typing import DTypeLike
 
 Multiply = Callable[[jax.Array, jax.Array, DTypeLike], jax.Array]
-"""(x, w, dtype) -> their product: `multiply` or `multiply_blocks`."""
+"""(x, w, dtype) -> their product."""
 
-
-def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Multiply x [..., N] @ w [N, M] with operands in `dtype`: the result [..., M] is summed in the dtype of x."""
-    return _observed(multiply, x, w, dtype)
-
-
-def block_product(x_NH: jax.Array, w_MKJ: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Multiply rows by a block-diagonal matrix of M blocks [K, J], H = M K: -> [N, M, J]."""
-    return _observed(multiply_blocks, x_NH, w_MKJ, dtype)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def multiply(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Compute a product that nobody observes.
-
-    The VJP is written out because JAX would compute the gradients of a bfloat16 product as float32 products.
-    """
-    out = jnp.dot(flat(x).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
-    return out.reshape(*x.shape[:-1], w.shape[-1])
-
-
-def _forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return multiply(x, w, dtype), (x, w)
-
-
-def _backward(dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array], d: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, w = residuals
-    return multiply(d, w.T, dtype), multiply(flat(x).T, flat(d), dtype).astype(w.dtype)
-
-
-multiply.defvjp(_forward, _backward)
-
-
-def flat(x: jax.Array) -> jax.Array:
-    """Join all axes but the last: [..., N] -> [rows, N]."""
-    return x.reshape(-1, x.shape[-1])
-
-
-def multiply_blocks(x: jax.Array, w_MKJ: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Compute a block product that nobody observes; rows of x are [H] or [M, K]."""
-    blocks, rows, _ = w_MKJ.shape
-    return jax.vmap(lambda x, w: multiply(x, w, dtype), (1, 0), 1)(x.reshape(-1, blocks, rows), w_MKJ)
-
-
-Observer = Callable[[Multiply, jax.Array, jax.Array, DTypeLike], jax.Array]
-
-_observer: ContextVar[tuple[Observer, Any] | None] = ContextVar("_observer", default=None)
+_observer: ContextVar[tuple[Multiply, Any] | None] = ContextVar("_observer", default=None)
 """What computes the products of the function that is being traced, and the state of tracing in which it began."""
 
 
+def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Multiply x [..., N] @ w [N, M] with operands in `dtype`: the result [..., M] is summed in the dtype of x.
+
+    A block-diagonal w of J blocks is [J, N / J, M / J].
+    """
+    observer = _observer.get()
+    if observer is None or observer[1] != get_opaque_trace_state():
+        return multiply(x, w, dtype)
+    return observer[0](x, w, dtype)
+
+
 @contextlib.contextmanager
-def observe(observer: Observer) -> Iterator[None]:
+def observe(observer: Multiply) -> Iterator[None]:
     """Let an observer compute the products of the block, but not those inside a loop, a `vmap` or a `jit` in it."""
     token = _observer.set((observer, get_opaque_trace_state()))
     try:
@@ -74,8 +39,40 @@ def observe(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
-def _observed(multiply: Multiply, x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    observed = _observer.get()
-    if observed is None or observed[1] != get_opaque_trace_state():
-        return multiply(x, w, dtype)
-    return observed[0](multiply, x, w, dtype)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def multiply(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Compute a product, whether observed or not.
+
+    The VJP is written out because JAX would compute the gradients of a bfloat16 product as float32 products.
+    """
+    equation = "nk,km->nm" if w.ndim == 2 else "njk,jkm->njm"
+    out = jnp.einsum(equation, rows(x, w).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
+    return out.reshape(*x.shape[:-1], -1)
+
+
+def multiply_forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Return the product and its operands."""
+    return multiply(x, w, dtype), (x, w)
+
+
+def multiply_backward(
+    dtype: DTypeLike, operands: tuple[jax.Array, jax.Array], d: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the gradients of x and w from that of their product."""
+    x, w = operands
+    return multiply(d, w.mT, dtype), weight_gradient(x, w, d, dtype)
+
+
+multiply.defvjp(multiply_forward, multiply_backward)
+
+
+def weight_gradient(x: jax.Array, w: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Return the gradient of w from that of the product of all rows of x."""
+    equation = "nk,nm->km" if w.ndim == 2 else "njk,njm->jkm"
+    x, d = rows(x, w), rows(d, w.mT)
+    return jnp.einsum(equation, x.astype(dtype), d.astype(dtype), preferred_element_type=d.dtype).astype(w.dtype)
+
+
+def rows(x: jax.Array, w: jax.Array) -> jax.Array:
+    """Join all axes of x but the last, which is cut into the blocks of w: [..., N] -> [rows, N] or [rows, J, N / J]."""
+    return x.reshape(-1, *w.shape[:-1])

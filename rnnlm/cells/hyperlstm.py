@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 from rnnlm.cells import lstm
 from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, one_step, uniform, zeros
 from rnnlm.options import HyperLSTMOptions, LSTMOptions
-from rnnlm.product import block_product, product
+from rnnlm.product import product
 
 FACTOR = 0.1
 """Initial factor of all pre-activations, that of recurrent batch normalization (Cooijmans et al. 2016)."""
@@ -104,7 +104,7 @@ def run(
     # The embedding of the bias has none of its own, which b_0 would duplicate.
     bias_z = jnp.pad(params["bias_z"], (0, 4 * options.embedding))
     z_BZ = product(h_hyper, params["W_z"], dtype) + bias_z[None, :]
-    scaled = block_product(z_BZ, params["S"], dtype).reshape(-1, 3, main)
+    scaled = product(z_BZ, params["S"], dtype).reshape(-1, 3, main)
     return scaled[:, 0] * r_BG[:, :main] + scaled[:, 1] * u_BG[:, :main] + scaled[:, 2] + params["b_0"][None, :], after
 
 

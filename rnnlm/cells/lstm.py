@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, State, ones, uniform, vector_carry, zeros
+from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, State, ones, uniform, zeros
 from rnnlm.options import LSTMOptions
 from rnnlm.product import product
 
@@ -25,22 +25,28 @@ EPSILON = 1e-5
 
 def make_cell(options: LSTMOptions) -> Cell:
     """Make the cell with the given options."""
-    if options.projection:
+    if not options.projection and not options.layer_norm:
         return Cell(
             partial(params, options),
-            lambda hidden: {"h": State((options.projection,)), "c": State((hidden,))},
-            step=partial(step, options),
-            gates=partial(step_gates, options),
-            recurrent=("W_h", "W_p"),
-            output_width=lambda hidden: options.projection,
+            partial(carry, options),
+            mix=mix,
+            update=partial(update, options),
+            gates=partial(gates, options),
         )
+    # The gradients of a normalization's vectors cost less in one pass after the scan than in each of its steps.
     return Cell(
         partial(params, options),
-        vector_carry("h", "c"),
-        mix=mix,
-        update=partial(update, options),
-        gates=partial(gates, options),
+        partial(carry, options),
+        step=partial(step, options),
+        gates=partial(step_gates, options),
+        recurrent=("W_h", "W_p") if options.projection else ("W_h",),
+        output_width=(lambda hidden: options.projection) if options.projection else None,
     )
+
+
+def carry(options: LSTMOptions, hidden: int) -> dict[str, State]:
+    """Declare h, which is what the next step reads, and c."""
+    return {"h": State((options.projection or hidden,)), "c": State((hidden,))}
 
 
 def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
@@ -95,14 +101,14 @@ def update(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array)
 
 
 def step_gates(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
-    """Return the activations of the gates of an LSTM with a projection."""
+    """Return the activations of the gates, from the projected input."""
     return gates(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
 
 
 def step(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (h, c) after one step of an LSTM with a projection."""
+    """Return (h, c) after one step, from the projected input."""
     h_BH, c_BH = update(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
-    return product(h_BH, params["W_p"], dtype), c_BH
+    return product(h_BH, params["W_p"], dtype) if options.projection else h_BH, c_BH
 
 
 def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array) -> tuple[Gates, jax.Array]:

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from rnnlm.cells import linear
 from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
 from rnnlm.options import RGLRUOptions
-from rnnlm.product import block_product
+from rnnlm.product import product
 
 LEAST_SQUARE = 2.5e-7
 """Least 1 - a^2 of which a root is taken, so that its gradient stays below 1,000."""
@@ -56,7 +56,7 @@ def gates(params: Params, carry: Carry, u_BH: jax.Array, dtype: DTypeLike) -> Ga
     """Return the activations of the gates r and i."""
 
     def gate(letter: str) -> jax.Array:
-        a_BH = block_product(u_BH, params[f"W_{letter}"], dtype).reshape(u_BH.shape)
+        a_BH = product(u_BH, params[f"W_{letter}"], dtype)
         return jax.nn.sigmoid(a_BH + params[f"b_{letter}"][None, :])
 
     return {"r": gate("r"), "i": gate("i")}

@@ -1,21 +1,20 @@
 """The sLSTM (Beck et al. 2024, equations 8 to 17): an LSTM with exponential gates, a normalizer n and a stabilizer m.
 
-Gate order i, f, z, o. With log f = logsigmoid(f), or f itself for forget_gate=exp,
+Gate order i, f, z, o within each head. With log f = logsigmoid(f), or f itself for forget_gate=exp,
   m' = max(log f + m, i),  i' = exp(i - m'),  f' = exp(log f + m - m'),
   c' = f' c + i' tanh(z),  n' = f' n + i',  h' = sigmoid(o) c' / n'.
-In the first step, where n = 0, m' = i, so that n' = 1; from then on n is at least 1. R holds a matrix for each head, a
-block of units, so that h reaches the gates of its own head only; it starts at zero (NX-AI/xlstm).
+In the first step, where n = 0, m' = i, so that n' = 1; from then on n is at least 1. W_h holds a matrix for each head,
+a block of units, so that h reaches the gates of its own head only; it starts at zero (NX-AI/xlstm).
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
+from rnnlm.cells.rnn import mix
 from rnnlm.options import SLSTMOptions
-from rnnlm.product import block_product
 
 
 def make_cell(options: SLSTMOptions) -> Cell:
@@ -23,24 +22,24 @@ def make_cell(options: SLSTMOptions) -> Cell:
     return Cell(
         partial(params, options),
         vector_carry("h", "c", "n", "m"),
-        step=partial(step, options),
+        mix=mix,
+        update=partial(update, options),
         gates=partial(gates, options),
-        recurrent=("R",),
         multiple=options.heads,
     )
 
 
 def params(options: SLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x, R of the heads, each with the columns of its i, f, z, o, and b."""
+    """Declare W_x, W_h and b, with the columns of i, f, z, o of one head after those of another."""
     units = hidden // options.heads
 
     def bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        f_H = jnp.tile(forget_bias(options, units), options.heads)
-        return jnp.zeros(shape).at[hidden : 2 * hidden].set(f_H)
+        by_head = jnp.zeros((options.heads, 4, units)).at[:, 1].set(forget_bias(options, units))
+        return by_head.reshape(shape)
 
     return {
         "W_x": Param((inputs, 4 * hidden), uniform(hidden)),
-        "R": Param((options.heads, units, 4 * units), zeros),
+        "W_h": Param((options.heads, units, 4 * units), zeros),
         "b": Param((4 * hidden,), bias),
     }
 
@@ -59,19 +58,10 @@ def log_forget(options: SLSTMOptions, f: jax.Array) -> jax.Array:
     return f if options.forget_gate == "exp" else jax.nn.log_sigmoid(f)
 
 
-def multiply_heads(h_BH: jax.Array, R: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Multiply the units of each head by its matrix: -> [B, 4 H], a gate after another."""
-    heads, units, _ = R.shape
-    by_head = block_product(h_BH, R, dtype).reshape(-1, heads, 4, units)
-    return by_head.swapaxes(1, 2).reshape(-1, 4 * heads * units)
-
-
-def run(
-    options: SLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike
-) -> tuple[Gates, jax.Array]:
+def run(options: SLSTMOptions, m: jax.Array, n: jax.Array, a_BG: jax.Array) -> tuple[Gates, jax.Array]:
     """Compute the gates of a step: -> (i' and f', tanh(z) and sigmoid(o) by name, m')."""
-    h, _, n, m = carry
-    i, f, z, o = jnp.split(u_BG + multiply_heads(h, params["R"], dtype), 4, axis=-1)
+    by_head = a_BG.reshape(len(a_BG), options.heads, 4, -1)
+    i, f, z, o = (gate.reshape(m.shape) for gate in jnp.split(by_head, 4, axis=2))
     # Each unit of a fresh lane starts by itself: a test of the whole batch, as in the reference, would miss resets.
     kept = jnp.where(n == 0, -jnp.inf, log_forget(options, f) + m)
     # Not maximum, whose gradient compares its result with kept: it is lost where a program computes kept twice and
@@ -80,14 +70,15 @@ def run(
     return {"i": jnp.exp(i - m), "f": jnp.exp(kept - m), "z": jnp.tanh(z), "o": jax.nn.sigmoid(o)}, m
 
 
-def gates(options: SLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+def gates(options: SLSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Gates:
     """Return the activations of the gates, i and f after stabilization."""
-    return run(options, params, carry, u_BG, dtype)[0]
+    return run(options, carry[3], carry[2], a_BG)[0]
 
 
-def step(options: SLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def update(options: SLSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Carry:
     """Return (h, c, n, m) after one step."""
-    gate, m = run(options, params, carry, u_BG, dtype)
-    c = gate["f"] * carry[1] + gate["i"] * gate["z"]
-    n = gate["f"] * carry[2] + gate["i"]
+    _, c, n, m = carry
+    gate, m = run(options, m, n, a_BG)
+    c = gate["f"] * c + gate["i"] * gate["z"]
+    n = gate["f"] * n + gate["i"]
     return gate["o"] * c / n, c, n, m

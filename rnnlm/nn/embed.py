@@ -5,8 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnlm.product import flat
-
 ONE_HOT_SIZE = 2**23
 """Numbers of the largest one-hot matrix of `one_hot_matmul`: 32 MiB in float32."""
 
@@ -25,7 +23,7 @@ def _embed_bwd(residuals: tuple[jax.Array, jax.Array], d_TBG: jax.Array) -> tupl
     x_TB, table_VG = residuals
     # On a CPU adding row by row takes a third of the product's time. A GPU adds rows in varying order: sums would vary.
     sums = {"cpu": partial(segment_sum, len(table_VG)), "default": partial(one_hot_matmul, len(table_VG))}
-    return jax.lax.platform_dependent(x_TB.reshape(-1), flat(d_TBG), **sums), None
+    return jax.lax.platform_dependent(x_TB.reshape(-1), d_TBG.reshape(-1, d_TBG.shape[-1]), **sums), None
 
 
 embed.defvjp(_embed_fwd, _embed_bwd)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import DTypeLike
 
-from rnnlm.product import Multiply, observe
+from rnnlm.product import multiply, observe, weight_gradient
 
 
 class Product(NamedTuple):
@@ -27,7 +27,7 @@ def record(function: Callable[..., Any], *args: Any) -> tuple[Any, list[Product]
     """Call a function: -> (its result, its products in turn)."""
     products = []
 
-    def observer(multiply: Multiply, x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+    def observer(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
         products.append(Product(x, w, multiply(x, w, dtype)))
         return products[-1].out
 
@@ -43,32 +43,23 @@ def replay(
     The gradient of a tap, zeros of the shape of x, is that of x, computed by the transposed weights.
     """
     known = zip(outs, taps, transposed, strict=True)
-
-    def observer(multiply: Multiply, x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-        return _replay(multiply, dtype, x, *next(known))
-
-    with observe(observer):
+    with observe(lambda x, w, dtype: _replay(dtype, x, *next(known))):
         return function(*args)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _replay(
-    multiply: Multiply, dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array
-) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _replay(dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array) -> jax.Array:
     return out
 
 
 def _replay_forward(
-    multiply: Multiply, dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return out, (x, transposed)
+    dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return out, transposed
 
 
-def _replay_backward(
-    multiply: Multiply, dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array], d: jax.Array
-) -> tuple[jax.Array | None, ...]:
-    x, transposed = residuals
-    dx = multiply(d, transposed, dtype).reshape(x.shape)
+def _replay_backward(dtype: DTypeLike, transposed: jax.Array, d: jax.Array) -> tuple[jax.Array | None, ...]:
+    dx = multiply(d, transposed, dtype)
     return dx, None, dx, None
 
 
@@ -82,33 +73,30 @@ def substitute(outs: list[jax.Array], dxs: list[jax.Array], function: Callable[.
     """
     known = zip(outs, dxs, strict=True)
 
-    def observer(multiply: Multiply, x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+    def observer(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
         out, dx = next(known)
-        return _substitute(multiply, dtype, x, w, out, dx) if x.shape == dx.shape else multiply(x, w, dtype)
+        return _substitute(dtype, x, w, out, dx) if x.shape == dx.shape else multiply(x, w, dtype)
 
     with observe(observer):
         return function(*args)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _substitute(
-    multiply: Multiply, dtype: DTypeLike, x: jax.Array, w: jax.Array, out: jax.Array, dx: jax.Array
-) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _substitute(dtype: DTypeLike, x: jax.Array, w: jax.Array, out: jax.Array, dx: jax.Array) -> jax.Array:
     return out
 
 
 def _substitute_forward(
-    multiply: Multiply, dtype: DTypeLike, x: jax.Array, w: jax.Array, out: jax.Array, dx: jax.Array
+    dtype: DTypeLike, x: jax.Array, w: jax.Array, out: jax.Array, dx: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
     return out, (x, w, dx)
 
 
 def _substitute_backward(
-    multiply: Multiply, dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array, jax.Array], d: jax.Array
+    dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array, jax.Array], d: jax.Array
 ) -> tuple[jax.Array | None, ...]:
     x, w, dx = residuals
-    (dw,) = jax.vjp(lambda w: multiply(x, w, dtype), w)[1](d)
-    return dx, dw, None, None
+    return dx, weight_gradient(x, w, d, dtype), None, None
 
 
 _substitute.defvjp(_substitute_forward, _substitute_backward)

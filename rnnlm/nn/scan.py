@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Gates, Params, add_bias, one_step, read_gates, vectors_of
 from rnnlm.nn.replay import record, replay, substitute
-from rnnlm.product import flat, product
+from rnnlm.product import product, weight_gradient
 
 Inputs = jax.Array | tuple[jax.Array, list[jax.Array]]
 """a_TBA of a cell of the update form; of the step form u_TBG and the results of its products, [T, B, ...] each."""
@@ -204,12 +204,12 @@ def _back_through_updates(
     """Differentiate a cell of the update form: one product a step in the reverse scan, one for W_h after it."""
     mix, update, dtype = recurrence.cell.mix, recurrence.cell.update, recurrence.dtype
     assert mix is not None and update is not None
-    w_HG, vectors = params["W_h"], vectors_of(params)
+    w, vectors = params["W_h"], vectors_of(params)
     # Transpose once: XLA on CPU would fold the transpose into the loop's product, which is then a third slower.
-    w_GH = jax.lax.optimization_barrier(w_HG.T.astype(dtype))
+    transposed = jax.lax.optimization_barrier(w.mT.astype(dtype))
 
     def unmix(da: jax.Array) -> tuple[jax.Array, jax.Array]:
-        zeros = jnp.zeros((*da.shape[:-1], w_HG.shape[-1]), da.dtype)
+        zeros = jnp.zeros((*da.shape[:-1], w.size // w.shape[-2]), da.dtype)
         return jax.vjp(mix, zeros, zeros)[1](da)
 
     def step(
@@ -220,7 +220,7 @@ def _back_through_updates(
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
         step_dvectors, dbefore, da_BA = jax.vjp(update, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
-        dbefore = (dbefore[0] + product(dz_BG, w_GH, dtype), *dbefore[1:])
+        dbefore = (dbefore[0] + product(dz_BG, transposed, dtype), *dbefore[1:])
         # Overwrite the pre-activation, which is not needed again, by its cotangent: no new array is allocated.
         a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
         return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, step_dvectors), a_TBA), None
@@ -229,8 +229,8 @@ def _back_through_updates(
     steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TB, reset_TB)
     (dcarry, dvectors, da_TBA), _ = jax.lax.scan(step, start, steps, reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
-    dw_HG = product(flat(before_TB[0]).T, flat(dz_TBG), dtype)
-    return dvectors | {"W_h": dw_HG}, dcarry, du_TBG
+    dw = weight_gradient(before_TB[0], w, dz_TBG, dtype)
+    return dvectors | {"W_h": dw}, dcarry, du_TBG
 
 
 def _back_through_steps(

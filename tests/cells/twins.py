@@ -95,11 +95,12 @@ def hyperlstm_rescaled(p, h, x, k):
 def slstm(p, carry, x, forget=sigmoid):
     """Step an sLSTM by the numbers that m scales, with all heads in one matrix."""
     h, c, n, m = carry
-    H, (heads, units, _) = h.shape[1], p["R"].shape
-    W_h = np.zeros((heads, units, 4, heads, units))
+    heads, units, _ = p["W_h"].shape
+    W_h = np.zeros((heads, units, heads, 4 * units))
     for head in range(heads):
-        W_h[head, :, :, head] = p["R"][head].reshape(units, 4, units)
-    i, f, z, o = np.split(x @ p["W_x"] + p["b"] + h @ W_h.reshape(H, 4 * H), 4, axis=-1)
+        W_h[head, :, head] = p["W_h"][head]
+    a = x @ p["W_x"] + p["b"] + h @ W_h.reshape(heads * units, -1)
+    i, f, z, o = a.reshape(-1, heads, 4, units).transpose(2, 0, 1, 3).reshape(4, *h.shape)
     true_c = forget(f) * np.exp(m) * c + np.exp(i) * np.tanh(z)
     true_n = forget(f) * np.exp(m) * n + np.exp(i)
     m = np.where(n == 0, i, np.maximum(np.log(forget(f)) + m, i))
