@@ -28,6 +28,7 @@ QUICK = ROOT / "experiments" / "quick.jsonl"
 DEFAULTS = ROOT / "experiments" / "002_defaults" / "results.jsonl"
 COVERAGE = ROOT / "experiments" / "coverage.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
+CELLS = ROOT / "benchmarks" / "results" / "cells.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
 CONFIG = "experiments/001_compression/lstm.py"
 HARDWARE = "2 cores of an AMD EPYC, in other use at times"
@@ -209,6 +210,19 @@ def speed_short() -> Table:
     return [*rows, ["geometric mean of seven", "", f"{newest['ratio']['torch']:.2f}", f"{newest['ratio']['flax']:.2f}"]]
 
 
+def cell_speeds() -> Table:
+    """Make the table of each cell's training step beside its reference's."""
+    table = [["cell", "rnnlm ms", "reference / rnnlm", "95 %", "reference, its quickest settings"]]
+    newest = {row["cell"]: row for row in lines(CELLS)}
+    for cell, row in sorted(newest.items(), key=lambda item: -item[1]["ratio"]):
+        low, high = row["interval"]
+        settings = {"flax": "flax", "torch": "PyTorch"}[row["quickest"].partition(" ")[0]]
+        settings += ", compiled" * ("compile" in row["quickest"])
+        interval = f"{low:.2f} to {high:.2f}"
+        table.append([f"`{cell}`", f"{row['ms']['rnnlm']:.0f}", f"{row['ratio']:.2f}", interval, settings])
+    return table
+
+
 def sampling() -> Table:
     """Make the table of symbols drawn a second."""
     rows = [["model, streams", "rnnlm symbols/s", "rnnlm / PyTorch"]]
@@ -296,6 +310,7 @@ GENERATORS = (
     results,
     speed,
     speed_short,
+    cell_speeds,
     sampling,
     reading,
     coverage,

@@ -56,8 +56,8 @@ def train(task: dict[str, Any]) -> Work:
     optimizer = optim.make_optimizer(settings.optim, optim.make_schedule(settings.optim, 1, 1.0))
     step = train_step(settings, task["vocab"], optimizer)
     train_state = state_to_devices(settings.model, state.create(settings, task["vocab"], optimizer))
-    rng, lanes = np.random.default_rng(0), parallel.local_lanes(task["batch"])
-    shape = (lanes.stop - lanes.start, task["window"])
+    rng, lanes = np.random.default_rng(0), parallel.local_lanes(settings.train.batch)
+    shape = (lanes.stop - lanes.start, settings.train.window)
     batch = (*rng.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
     pending = None
     params = model.count_params(settings.model, task["vocab"])

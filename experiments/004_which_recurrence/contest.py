@@ -20,8 +20,8 @@ from configs import base
 FOLDER = Path(__file__).parent
 CLOCK_SECONDS = 240
 """Time of two cores that each model of the stage `clock` takes; a trial of `rates` takes a quarter of it."""
-EQUAL_STEPS = 2_000
-"""Steps of each model of the stage `symbols`: 6.4 million symbols."""
+EQUAL_STEPS = 1_500
+"""Steps of each model of the stage `symbols`: 4.8 million symbols."""
 RATES = (2e-3, 6e-3, 1.8e-2)
 BATCH, WINDOW = 50, 64
 
