@@ -24,9 +24,10 @@ def lines(name: str) -> list[Row]:
 
 
 def results(stage: str) -> dict[str, Row]:
-    """Return the results of a stage by contestant, the best first."""
-    rows = [row for row in lines("results.jsonl") if row["stage"] == stage]
-    return {row["entry"]: row for row in sorted(rows, key=lambda row: row.get("bpc", row["best_valid_bpc"]))}
+    """Return the newest result of each contestant in a stage but those that have failed, the best first."""
+    newest = {row["entry"]: row for row in lines("results.jsonl") if row["stage"] == stage}
+    ranked = sorted((row for row in newest.values() if "bpc" in row), key=lambda row: row["bpc"])
+    return {row["entry"]: row for row in ranked}
 
 
 def score(row: Row | None) -> str:
@@ -80,12 +81,19 @@ def which_rates() -> list[list[str]]:
     found = {(row["entry"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
     table = [["model", *(f"{rate:g}" for rate in rates)]]
     for entry in dict.fromkeys(row["entry"] for row in rows):
-        best = min(bpc for (name, _), bpc in found.items() if name == entry)
-        cells = [found.get((entry, rate)) for rate in rates]
-        table.append(
-            [entry, *("" if bpc is None else f"**{bpc:.4f}**" if bpc == best else f"{bpc:.4f}" for bpc in cells)]
-        )
+        scores = [found[entry, rate] for rate in rates if found.get((entry, rate)) is not None]
+        cells = [
+            valid(found[entry, rate], min(scores, default=None)) if (entry, rate) in found else "" for rate in rates
+        ]
+        table.append([entry, *cells])
     return table
+
+
+def valid(bpc: float | None, best: float | None) -> str:
+    """Format a bpc, the best in bold; None is that of a run whose cost became infinite."""
+    if bpc is None:
+        return "infinite"
+    return f"**{bpc:.4f}**" if bpc == best else f"{bpc:.4f}"
 
 
 def draw() -> None:

@@ -1,6 +1,7 @@
 """Matrix products in a compute dtype, summed in the dtype of their inputs, with gradients computed likewise."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -14,7 +15,7 @@ from jax.typing import DTypeLike
 Multiply = Callable[[jax.Array, jax.Array, DTypeLike], jax.Array]
 """(x, w, dtype) -> their product."""
 
-_observer: ContextVar[tuple[Multiply, Any] | None] = ContextVar("_observer", default=None)
+_interceptor: ContextVar[tuple[Multiply, Any] | None] = ContextVar("_interceptor", default=None)
 """What computes the products of the function that is being traced, and the state of tracing in which it began."""
 
 
@@ -23,31 +24,31 @@ def product(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
 
     A block-diagonal w of J blocks is [J, N / J, M / J].
     """
-    observer = _observer.get()
-    if observer is None or observer[1] != get_opaque_trace_state():
+    interceptor = _interceptor.get()
+    if interceptor is None or interceptor[1] != get_opaque_trace_state():
         return multiply(x, w, dtype)
-    return observer[0](x, w, dtype)
+    return interceptor[0](x, w, dtype)
 
 
 @contextlib.contextmanager
-def observe(observer: Multiply) -> Iterator[None]:
-    """Let an observer compute the products of the block, but not those inside a loop, a `vmap` or a `jit` in it."""
-    token = _observer.set((observer, get_opaque_trace_state()))
+def intercept(compute: Multiply) -> Iterator[None]:
+    """Let `compute` compute the products of the block, but not those inside a loop, a `vmap` or a `jit` in it."""
+    token = _interceptor.set((compute, get_opaque_trace_state()))
     try:
         yield
     finally:
-        _observer.reset(token)
+        _interceptor.reset(token)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def multiply(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Compute a product, whether observed or not.
+    """Multiply as `product` does, past any interceptor.
 
     The VJP is written out because JAX would compute the gradients of a bfloat16 product as float32 products.
     """
     equation = "nk,km->nm" if w.ndim == 2 else "njk,jkm->njm"
-    out = jnp.einsum(equation, rows(x, w).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
-    return out.reshape(*x.shape[:-1], -1)
+    out = jnp.einsum(equation, split_rows(x, w).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
+    return out.reshape(*x.shape[:-1], w.size // w.shape[-2])
 
 
 def multiply_forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -69,10 +70,10 @@ multiply.defvjp(multiply_forward, multiply_backward)
 def weight_gradient(x: jax.Array, w: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Return the gradient of w from that of the product of all rows of x."""
     equation = "nk,nm->km" if w.ndim == 2 else "njk,njm->jkm"
-    x, d = rows(x, w), rows(d, w.mT)
+    x, d = split_rows(x, w), split_rows(d, w.mT)
     return jnp.einsum(equation, x.astype(dtype), d.astype(dtype), preferred_element_type=d.dtype).astype(w.dtype)
 
 
-def rows(x: jax.Array, w: jax.Array) -> jax.Array:
-    """Join all axes of x but the last, which is cut into the blocks of w: [..., N] -> [rows, N] or [rows, J, N / J]."""
-    return x.reshape(-1, *w.shape[:-1])
+def split_rows(x: jax.Array, w: jax.Array) -> jax.Array:
+    """Join all axes of x but the last, and cut rows into the blocks of w: [..., N] -> [rows, N] or [rows, J, N / J]."""
+    return x.reshape(math.prod(x.shape[:-1]), *w.shape[:-1])

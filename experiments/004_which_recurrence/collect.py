@@ -6,7 +6,9 @@ A model of the stage `clock` that is among the best five so far is also adapted 
 cost as `dynamic`. Lines keep the costs of blocks, from which intervals of differences are made.
 """
 
+import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 import contest
 
 import rnnlm
+from launch.folder import SweepDir
 from rnnlm.config import ModelConfig
+from rnnlm.files import append_line
 from rnnlm.runs.layout import RunDir, load_run
 from rnnlm.runs.results import read_results
 
@@ -43,40 +47,47 @@ def entry_of(model: ModelConfig) -> str:
 
 def main() -> None:
     """Collect what is missing."""
-    stage, folder = sys.argv[1], Path(sys.argv[2])
-    done = [row for row in contest.read_lines(RESULTS) if row["stage"] == stage]
-    known = {row["trial"] for row in done}
-    for trial in sorted(folder.iterdir()):
-        if trial.name in known or not RunDir(trial).result.exists():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=contest.STAGES)
+    parser.add_argument("folder", type=Path)
+    args = parser.parse_args()
+    sweep, done = SweepDir(args.folder), [row for row in contest.read_lines(RESULTS) if row["stage"] == args.stage]
+    for trial in sweep.trials():
+        state = sweep.state(trial)
+        if state not in ("done", "failed") or trial.id in {row["trial"] for row in done}:
             continue
-        if stage != "rates" and not RunDir(trial).results.exists():
-            continue
-        run, result = load_run(trial), json.loads(RunDir(trial).result.read_text())
+        config = trial.config
         row: dict[str, Any] = {
-            "stage": stage,
-            "entry": entry_of(run.config.model),
-            "trial": trial.name,
-            "learning_rate": run.config.optim.learning_rate,
-            "hidden": run.config.model.hidden,
-            "parameters": run.parameters,
-            "steps": run.config.train.steps,
-            "symbols": result["symbols"],
-            "best_valid_bpc": result["best_valid_bpc"],
-            "warning": result["warning"],
+            "stage": args.stage,
+            "entry": entry_of(config.model),
+            "trial": trial.id,
+            "learning_rate": config.optim.learning_rate,
+            "steps": config.train.steps,
+            "best_valid_bpc": None,  # of a run whose cost became infinite
         }
-        if stage != "rates":
-            test = next(found for found in reversed(read_results(run)) if found["split"] == "test")
-            row |= {name: test[name] for name in ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")}
-            row |= dynamic(trial) if stage == "clock" and among_best(done, row["bpc"]) else {}
+        if state == "done":
+            row |= results_of(sweep.run_dir(trial), args.stage)
+            if args.stage == "clock" and among_best(done, row["bpc"]):
+                row |= dynamic(sweep.run_dir(trial))
         done.append(row)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        sys.stdout.write(f"{trial.name}\n")
+        append_line(RESULTS, json.dumps(row).encode())
+        sys.stdout.write(f"{trial.id}\n")
+
+
+def results_of(folder: Path, stage: str) -> dict[str, Any]:
+    """Return the results of a run, with its cost on the test split but for the stage `rates`."""
+    run, result = load_run(folder), json.loads(RunDir(folder).result.read_text())
+    row = {"hidden": run.config.model.hidden, "parameters": run.parameters}
+    row |= {name: result[name] for name in ("symbols", "best_valid_bpc", "warning")}
+    if stage == "rates":
+        return row
+    test = next(found for found in reversed(read_results(run)) if found["split"] == "test")
+    return row | {name: test[name] for name in ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")}
 
 
 def among_best(done: list[dict[str, Any]], bpc: float) -> bool:
     """Return whether a bpc is among the best of what is done."""
-    return len([row for row in done if row["bpc"] < bpc]) < BEST
+    return len({row["entry"] for row in done if row.get("bpc", math.inf) < bpc}) < BEST
 
 
 def dynamic(trial: Path) -> dict[str, Any]:

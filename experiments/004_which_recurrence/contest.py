@@ -1,8 +1,9 @@
 """Every recurrence on War and Peace, in the order and splits of char-rnn's loader, with 0.5 million parameters.
 
-    python experiments/001_compression/columns.py warpeace_input.txt > warpeace_columns.txt
+    mkdir -p runs
+    python experiments/001_compression/columns.py warpeace_input.txt > runs/warpeace_columns.txt
     python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:rates --name=which_rates \
-        --config.data.files=warpeace_columns.txt --jobs=2
+        --config.data.files=runs/warpeace_columns.txt --jobs=2
 
 The stages are `rates`, `clock` and `symbols`; a stage reads what collect.py has kept of the stage before. README.md
 beside this file has results and verdict.
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 from configs import base
 
 FOLDER = Path(__file__).parent
+STAGES = ("rates", "clock", "symbols")
 CLOCK_SECONDS = 240
 """Time of two cores that each model of the stage `clock` takes; a trial of `rates` takes a quarter of it."""
 EQUAL_STEPS = 1_500
@@ -49,14 +51,13 @@ ENTRIES: dict[str, dict[str, Any]] = (
 def get_config(stage: str = "") -> ConfigDict:
     """Return what all trials share; `stage` is for `sweep` alone."""
     config = base.get_config()
-    config.data.files = "warpeace_columns.txt"
+    config.data.files = "runs/warpeace_columns.txt"
     config.data.split = "2600000/320000/330000"
     config.model.params = 0.5e6
     config.model.embedding = 64
     config.train.batch, config.train.window = BATCH, WINDOW
     config.optim.name = "adamw"
     config.optim.schedule = "cosine"
-    config.optim.warmup = 100
     config.optim.final = 0.02
     config.optim.b2 = 0.99
     config.optim.weight_decay = 0.1
@@ -78,21 +79,30 @@ def steps_within(seconds: float) -> dict[str, int]:
 
 
 def best_rates() -> dict[str, float]:
-    """Return the learning rate of each contestant that was best on the validation split, where all were tried."""
-    tried: dict[str, list[tuple[float, float]]] = {}
+    """Return the learning rate of each contestant that was best on the validation split, where all were tried.
+
+    A contestant whose runs have all failed has none.
+    """
+    tried: dict[str, dict[float, float | None]] = {}
     for row in read_lines(FOLDER / "results.jsonl"):
         if row["stage"] == "rates":
-            tried.setdefault(row["entry"], []).append((row["best_valid_bpc"], row["learning_rate"]))
-    return {entry: min(scores)[1] for entry, scores in tried.items() if len(scores) == len(RATES)}
+            tried.setdefault(row["entry"], {})[row["learning_rate"]] = row["best_valid_bpc"]
+    scores = {
+        entry: {rate: bpc for rate, bpc in by_rate.items() if bpc is not None}
+        for entry, by_rate in tried.items()
+        if by_rate.keys() == set(RATES)
+    }
+    return {entry: min(by_rate, key=lambda rate: by_rate[rate]) for entry, by_rate in scores.items() if by_rate}
 
 
 def sweep(stage: str = "rates") -> Iterator[dict[str, Any]]:
-    """Yield the overrides of every trial of a stage."""
+    """Yield the overrides of every trial of a stage; a tenth of a run is warm-up, however long it is."""
     if stage == "rates":
-        for entry, steps in steps_within(CLOCK_SECONDS / 4).items():
-            for rate in RATES:
-                yield ENTRIES[entry] | {"optim.learning_rate": rate, "train.steps": steps}
-        return
-    lengths = steps_within(CLOCK_SECONDS) if stage == "clock" else dict.fromkeys(ENTRIES, EQUAL_STEPS)
-    for entry, rate in best_rates().items():
-        yield ENTRIES[entry] | {"optim.learning_rate": rate, "train.steps": lengths[entry]}
+        steps, rates = steps_within(CLOCK_SECONDS / 4), dict.fromkeys(ENTRIES, RATES)
+    else:
+        steps = steps_within(CLOCK_SECONDS) if stage == "clock" else dict.fromkeys(ENTRIES, EQUAL_STEPS)
+        rates = {entry: (rate,) for entry, rate in best_rates().items()}
+    for entry, tried in rates.items():
+        for rate in tried:
+            length = {"train.steps": steps[entry], "optim.warmup": steps[entry] // 10}
+            yield ENTRIES[entry] | {"optim.learning_rate": rate} | length

@@ -2,7 +2,8 @@
 
     python experiments/004_which_recurrence/speeds.py [--rounds=5]
 
-The processes take turns of about a second on all cores. `memory` is the peak of a process less what it took before its
+A complete file stays as it is, since the lengths of runs follow from it: delete it to measure again. The processes take
+turns of about a second on all cores. `memory` is the peak of a process less what it took before its
 first step; `carry_bytes` are those of one lane.
 """
 
@@ -63,9 +64,13 @@ def measure(entries: list[str], rounds: int) -> dict[str, tuple[float, int]]:
 
 def main() -> None:
     """Measure all contestants, and write speeds.jsonl."""
+    file = contest.FOLDER / "speeds.jsonl"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    if {row["entry"] for row in contest.read_lines(file)} == set(contest.ENTRIES):
+        sys.stdout.write(f"{file} is complete.\n")
+        return
     others = [entry for entry in contest.ENTRIES if entry != "lstm"]
     found: dict[str, tuple[float, int]] = {}
     reference: list[float] = []
@@ -88,7 +93,7 @@ def main() -> None:
                 "carry_bytes": carry_bytes(config.model),
             }
         )
-    (contest.FOLDER / "speeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for row in rows:
         sys.stdout.write(f"{row['entry']:20} {row['symbols_per_second']:10,.0f} symbols/s\n")
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, State, ones, uniform, zeros
+from rnnlm.cells.rnn import mix
 from rnnlm.options import LSTMOptions
 from rnnlm.product import product
 
@@ -81,11 +82,6 @@ def gate_bias(forget_bias: float, names: str = "ifgo") -> Initializer:
         return jnp.repeat(jnp.array([forget_bias if name == "f" else 0.0 for name in names]), shape[0] // len(names))
 
     return bias
-
-
-def mix(u_BG: jax.Array, z_BG: jax.Array) -> jax.Array:
-    """Add the projected input and the recurrent product."""
-    return u_BG + z_BG
 
 
 def gates(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Gates:

@@ -97,7 +97,7 @@ def output(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.A
     """Return h."""
     (memory, n, m), q = carry, split(options, u_BG).q
     read_BNK = by_head(partial(product, dtype=dtype))(q[:, :, None], memory)[:, :, 0]
-    return leave(options, params, u_BG, divide(read_BNK, jnp.sum(q * n, axis=-1), m))
+    return gate_output(options, params, u_BG, divide(read_BNK, jnp.sum(q * n, axis=-1), m))
 
 
 def divide(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
@@ -105,8 +105,8 @@ def divide(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
     return read / jnp.maximum(jnp.abs(total), jnp.exp(-m))[..., None]
 
 
-def leave(options: MatrixLSTMOptions, params: Params, u_BG: jax.Array, read_BNK: jax.Array) -> jax.Array:
-    """Return h from what the heads have read."""
+def gate_output(options: MatrixLSTMOptions, params: Params, u_BG: jax.Array, read_BNK: jax.Array) -> jax.Array:
+    """Normalize what each head has read, scale it and gate it: -> h."""
     centred = read_BNK - jnp.mean(read_BNK, axis=-1, keepdims=True)
     normal = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)
     open_BH = gates(options, params, (), u_BG, u_BG.dtype)["o"]
@@ -136,7 +136,7 @@ def window(
     chunks = Inputs(*(in_chunks(x, NEVER if x is inputs.i else 0) for x in inputs)), in_chunks(reset_TBN, False)
     carry, read = jax.lax.scan(lambda carry, x: by_head(partial(chunk, dtype))(carry, *x), carry, chunks)
     read_TBNK = jnp.moveaxis(read, 3, 1).reshape(-1, lanes, *read.shape[2::2])[:time]
-    return carry, linear.in_rows(partial(leave, options, params), u_TBG, read_TBNK)
+    return carry, linear.in_rows(partial(gate_output, options, params), u_TBG, read_TBNK)
 
 
 def chunk(dtype: DTypeLike, carry: Carry, x: Inputs, reset_L: jax.Array) -> tuple[Carry, jax.Array]:

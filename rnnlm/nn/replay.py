@@ -7,77 +7,82 @@ weights of all steps together take one more. So training costs three times the p
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.typing import DTypeLike
 
-from rnnlm.product import multiply, observe, weight_gradient
+from rnnlm.cells.cell import Params
+from rnnlm.product import intercept, multiply, weight_gradient
+
+Arrays = list[jax.Array]
+"""An array for each product of a function, in the order in which it computes them."""
 
 
-class Product(NamedTuple):
-    """Hold the operands and the result of a product that a function has computed."""
+def record(function: Callable[..., Any], *args: Any) -> tuple[Any, Arrays, Arrays]:
+    """Call a function: -> (its result, the x of its products, their results)."""
+    xs: Arrays = []
+    outs: Arrays = []
 
-    x: jax.Array
-    w: jax.Array
-    out: jax.Array
+    def compute(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+        xs.append(x)
+        outs.append(multiply(x, w, dtype))
+        return outs[-1]
 
-
-def record(function: Callable[..., Any], *args: Any) -> tuple[Any, list[Product]]:
-    """Call a function: -> (its result, its products in turn)."""
-    products = []
-
-    def observer(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
-        products.append(Product(x, w, multiply(x, w, dtype)))
-        return products[-1].out
-
-    with observe(observer):
-        return function(*args), products
+    with intercept(compute):
+        return function(*args), xs, outs
 
 
 def replay(
-    outs: list[jax.Array], taps: list[jax.Array], transposed: list[jax.Array], function: Callable[..., Any], *args: Any
+    outs: Arrays, taps: Arrays, function: Callable[..., Any], params: Params, transposed: Params, *args: Any
 ) -> Any:
-    """Call a function whose products are known, without computing them, for the gradients of all but their weights.
+    """Call function(params, *args) with the results of its products, for the gradients of `args` and `taps`.
 
-    The gradient of a tap, zeros of the shape of x, is that of x, computed by the transposed weights.
+    A tap is zeros of the shape of x, and its gradient is that of x. Those of a product by one of the params, whose
+    transposes are given, take no more than the product that makes the gradient. A product by anything else is computed.
     """
-    known = zip(outs, taps, transposed, strict=True)
-    with observe(lambda x, w, dtype: _replay(dtype, x, *next(known))):
-        return function(*args)
+    known = zip(outs, taps, strict=True)
+
+    def compute(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+        out, tap = next(known)
+        name = next((name for name, param in params.items() if param is w), None)
+        return multiply(x + tap, w, dtype) if name is None else _replay(dtype, x, tap, transposed[name], out)
+
+    with intercept(compute):
+        return function(params, *args)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _replay(dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array) -> jax.Array:
+def _replay(dtype: DTypeLike, x: jax.Array, tap: jax.Array, transposed: jax.Array, out: jax.Array) -> jax.Array:
     return out
 
 
 def _replay_forward(
-    dtype: DTypeLike, x: jax.Array, out: jax.Array, tap: jax.Array, transposed: jax.Array
+    dtype: DTypeLike, x: jax.Array, tap: jax.Array, transposed: jax.Array, out: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     return out, transposed
 
 
 def _replay_backward(dtype: DTypeLike, transposed: jax.Array, d: jax.Array) -> tuple[jax.Array | None, ...]:
     dx = multiply(d, transposed, dtype)
-    return dx, None, dx, None
+    return dx, dx, None, None
 
 
 _replay.defvjp(_replay_forward, _replay_backward)
 
 
-def substitute(outs: list[jax.Array], dxs: list[jax.Array], function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function whose products and their gradients of x are known, for the gradients of its weights.
+def substitute(outs: Arrays, dxs: Arrays, function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function with the results of its products and the gradients of their x, for those of its weights.
 
     A product whose x has another shape, because it does not depend on the rows, is computed.
     """
     known = zip(outs, dxs, strict=True)
 
-    def observer(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
+    def compute(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
         out, dx = next(known)
         return _substitute(dtype, x, w, out, dx) if x.shape == dx.shape else multiply(x, w, dtype)
 
-    with observe(observer):
+    with intercept(compute):
         return function(*args)
 
 

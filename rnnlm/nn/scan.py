@@ -2,11 +2,11 @@
 
 The backward pass is written out because autodiff of a scan adds an [H, G] gradient of W_h at every step. Here the
 reverse scan computes only the cotangents of carries and inputs; one pass over all T*B rows then computes the gradients
-of the weights. No product of the forward pass is computed twice (`replay`).
+of the weights. A product that a step makes by one of its params is computed once (`replay`).
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -171,8 +171,8 @@ def _scan_fwd(
         # The residual is the carry before the step; that after it would be updated in place, which is slow (`pack`).
         before = reset(recurrence, carry, inputs[1])
         run = partial(one_step, recurrence.cell, cast, before, inputs[0], recurrence.dtype)
-        (carry, h_BH, a_BA), products = record(run)
-        return carry, (h_BH, before, a_BA, [product.out for product in products if a_BA is None])
+        (carry, h_BH, a_BA), _, outs = record(run)
+        return carry, (h_BH, before, a_BA, outs if a_BA is None else [])
 
     carry, (h_TBH, before_TB, a_TBA, outs_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB))
     return (carry, h_TBH), (params, before_TB, (u_TBG, outs_TB) if a_TBA is None else a_TBA, reset_TB)
@@ -181,9 +181,12 @@ def _scan_fwd(
 def _scan_bwd(
     recurrence: Recurrence, residuals: Residuals, cotangents: tuple[Carry, jax.Array]
 ) -> tuple[Params, Carry, jax.Array, None]:
-    backward: Any = _back_through_updates if recurrence.cell.step is None else _back_through_steps
     params, before_TB, inputs_TB, reset_TB = residuals
-    dparams, dcarry, du_TBG = backward(recurrence, params, before_TB, inputs_TB, reset_TB, *cotangents)
+    if isinstance(inputs_TB, tuple):
+        gradients = _back_through_steps(recurrence, params, before_TB, inputs_TB, reset_TB, *cotangents)
+    else:
+        gradients = _back_through_updates(recurrence, params, before_TB, inputs_TB, reset_TB, *cotangents)
+    dparams, dcarry, du_TBG = gradients
     if "b" in params:
         dparams |= {"b": jnp.sum(du_TBG, (0, 1))}
     return dparams, dcarry, du_TBG, None
@@ -249,19 +252,19 @@ def _back_through_steps(
 
     u_TBG, outs_TB = inputs_TB
     cast = cast_recurrent(recurrence, params)
+    # Transposed once, as in _back_through_updates.
+    transposed = jax.lax.optimization_barrier({name: p.mT for name, p in cast.items() if p.ndim > 1})
     first = jax.tree.map(lambda x: x[0], (before_TB, u_TBG))
-    _, products = record(run, cast, *first)
-    # Transposed once, as in _back_through_updates. Only the weights of these products are used, which no step changes.
-    transposed = jax.lax.optimization_barrier([product.w.mT for product in products])
+    xs = jax.eval_shape(lambda *args: record(run, *args)[1], cast, *first)
 
     def step(
         dcarry: Carry, inputs: tuple[jax.Array, Carry, jax.Array, list[jax.Array], jax.Array]
     ) -> tuple[Carry, tuple[Carry, jax.Array, list[jax.Array]]]:
         dh_BH, before, u_BG, outs, reset_B = inputs
-        taps = [jnp.zeros_like(product.x) for product in products]
+        taps = [jnp.zeros(x.shape, x.dtype) for x in xs]
 
         def again(before: Carry, u_BG: jax.Array, taps: list[jax.Array]) -> tuple[Carry, jax.Array]:
-            return replay(outs, taps, transposed, run, cast, before, u_BG)
+            return replay(outs, taps, run, cast, transposed, before, u_BG)
 
         dbefore, du_BG, dxs = jax.vjp(again, before, u_BG, taps)[1]((dcarry, dh_BH))
         return block_reset(dbefore, reset_B), (dcarry, du_BG, dxs)
