@@ -96,7 +96,9 @@ def best_rates() -> dict[str, float]:
 
 
 def sweep(stage: str = "rates") -> Iterator[dict[str, Any]]:
-    """Yield the overrides of every trial of a stage; a tenth of a run is warm-up, however long it is."""
+    """Yield the overrides of the trials of a stage that results.jsonl lacks; a tenth of each run is warm-up."""
+    lines = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == stage]
+    done = {(row["entry"], row["learning_rate"], row["steps"]) for row in lines}
     if stage == "rates":
         steps, rates = steps_within(CLOCK_SECONDS / 4), dict.fromkeys(ENTRIES, RATES)
     else:
@@ -104,5 +106,7 @@ def sweep(stage: str = "rates") -> Iterator[dict[str, Any]]:
         rates = {entry: (rate,) for entry, rate in best_rates().items()}
     for entry, tried in rates.items():
         for rate in tried:
+            if (entry, rate, steps[entry]) in done:
+                continue
             length = {"train.steps": steps[entry], "optim.warmup": steps[entry] // 10}
             yield ENTRIES[entry] | {"optim.learning_rate": rate} | length
