@@ -46,8 +46,9 @@ def multiply(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
 
     The VJP is written out because JAX would compute the gradients of a bfloat16 product as float32 products.
     """
-    equation = "nk,km->nm" if w.ndim == 2 else "njk,jkm->njm"
-    out = jnp.einsum(equation, split_rows(x, w).astype(dtype), w.astype(dtype), preferred_element_type=x.dtype)
+    dot = partial(jnp.dot, preferred_element_type=x.dtype)
+    by_block = dot if w.ndim == 2 else jax.vmap(dot, (1, 0), 1)
+    out = by_block(split_rows(x, w).astype(dtype), w.astype(dtype))
     return out.reshape(*x.shape[:-1], w.size // w.shape[-2])
 
 
@@ -69,9 +70,12 @@ multiply.defvjp(multiply_forward, multiply_backward)
 
 def weight_gradient(x: jax.Array, w: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Return the gradient of w from that of the product of all rows of x."""
-    equation = "nk,nm->km" if w.ndim == 2 else "njk,njm->jkm"
-    x, d = split_rows(x, w), split_rows(d, w.mT)
-    return jnp.einsum(equation, x.astype(dtype), d.astype(dtype), preferred_element_type=d.dtype).astype(w.dtype)
+
+    def dot(x: jax.Array, d: jax.Array) -> jax.Array:
+        return jnp.dot(x.T.astype(dtype), d.astype(dtype), preferred_element_type=d.dtype)
+
+    by_block = dot if w.ndim == 2 else jax.vmap(dot, 1)
+    return by_block(split_rows(x, w), split_rows(d, w.mT)).astype(w.dtype)
 
 
 def split_rows(x: jax.Array, w: jax.Array) -> jax.Array:

@@ -258,7 +258,7 @@ def test_bfloat16_gradients_are_near_and_not_rounded(cell):
 
     for rough, exact in zip(jax.tree.leaves(grad("bfloat16")), jax.tree.leaves(grad("float32")), strict=True):
         if cell not in ("irnn", "indrnn"):  # whose gradient jumps where a unit crosses zero
-            near = 0.1 if cell == "hyperlstm" else 0.05  # its layer normalizations enlarge rounding errors
+            near = {"hyperlstm": 0.1, "matrix_lstm": 0.2}.get(cell, 0.05)  # normalizations enlarge rounding errors
             assert np.linalg.norm(rough - exact) < near * np.linalg.norm(exact)
         assert rough.dtype == jnp.float32 and np.mean(rough == rough.astype(jnp.bfloat16)) < 0.3
 
