@@ -52,20 +52,18 @@ def multiply(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> jax.Array:
     return out.reshape(*x.shape[:-1], w.size // w.shape[-2])
 
 
-def multiply_forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Return the product and its operands."""
+def _multiply_forward(x: jax.Array, w: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return multiply(x, w, dtype), (x, w)
 
 
-def multiply_backward(
+def _multiply_backward(
     dtype: DTypeLike, operands: tuple[jax.Array, jax.Array], d: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the gradients of x and w from that of their product."""
     x, w = operands
     return multiply(d, w.mT, dtype), weight_gradient(x, w, d, dtype)
 
 
-multiply.defvjp(multiply_forward, multiply_backward)
+multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
 def weight_gradient(x: jax.Array, w: jax.Array, d: jax.Array, dtype: DTypeLike) -> jax.Array:

@@ -131,6 +131,10 @@ def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array)
 
 def normalize(x_BH: jax.Array, gain_H: jax.Array, bias_H: jax.Array) -> jax.Array:
     """Normalize each row to mean 0 and variance 1, then scale and shift it."""
-    centred = x_BH - jnp.mean(x_BH, axis=-1, keepdims=True)
-    variance = jnp.mean(centred**2, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + EPSILON) * gain_H[None, :] + bias_H[None, :]
+    return standardize(x_BH) * gain_H[None, :] + bias_H[None, :]
+
+
+def standardize(x: jax.Array) -> jax.Array:
+    """Normalize the last axis to mean 0 and variance 1."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)

@@ -16,11 +16,10 @@ from jax.typing import DTypeLike
 
 from rnnlm.cells import linear
 from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, ones, uniform
+from rnnlm.cells.lstm import standardize
 from rnnlm.options import MatrixLSTMOptions
 from rnnlm.product import product
 
-EPSILON = 1e-5
-"""Added to a variance before its root, as in the paper's code."""
 NEVER = -1e30
 """The pre-activation of an input gate that is shut."""
 
@@ -107,10 +106,8 @@ def divide(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
 
 def gate_output(options: MatrixLSTMOptions, params: Params, u_BG: jax.Array, read_BNK: jax.Array) -> jax.Array:
     """Normalize what each head has read, scale it and gate it: -> h."""
-    centred = read_BNK - jnp.mean(read_BNK, axis=-1, keepdims=True)
-    normal = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)
     open_BH = gates(options, params, (), u_BG, u_BG.dtype)["o"]
-    return open_BH * params["gain"][None, :] * normal.reshape(open_BH.shape)
+    return open_BH * params["gain"][None, :] * standardize(read_BNK).reshape(open_BH.shape)
 
 
 def by_head(function: Callable[..., Any]) -> Callable[..., Any]:
