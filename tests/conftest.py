@@ -23,6 +23,9 @@ sys.path.insert(0, str(ROOT))
 CACHE = Path(os.environ.setdefault("RNNLM_TEST_CACHE", f"/tmp/rnnlm-tests-{os.getpid()}"))
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
 
+# Programs of tests run briefly, so compile them fast; a test of the program that users have sets XLA_FLAGS to "".
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
+
 settings.register_profile("untimed", deadline=None)  # no test depends on how busy the machine is
 settings.load_profile("untimed")
 
@@ -38,8 +41,7 @@ def configure_jax() -> None:
     from rnnlm.runtime import devices
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    # Programs of the test process run briefly, so compile them fast; `rnnlm` as a process is compiled as for users.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = QUICK_TO_COMPILE
     devices.configure(cpu_devices=1)
     jax.devices()
     del os.environ["XLA_FLAGS"]
@@ -97,7 +99,7 @@ def environment() -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONWARNINGS": "default",
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": QUICK_TO_COMPILE,
     }
 
 

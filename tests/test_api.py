@@ -283,7 +283,7 @@ import os, rnnlm
 {{}}
 lm = rnnlm.load({str(run[0])!r})
 import jax
-print(jax.device_count(), "xla" in os.environ["XLA_FLAGS"], lm.bpc("the cat"))
+print(jax.device_count(), "xla_cpu" in os.environ["XLA_FLAGS"], lm.bpc("the cat"))
 """
     before = ("", "rnnlm.configure(cpu_devices=2)", "import jax; jax.devices()")
     devices, configured, bpc = zip(*(script(code.format(first)).split() for first in before), strict=True)

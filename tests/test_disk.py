@@ -37,7 +37,7 @@ def command(workdir, text, *more):
 def whole(tmp_path_factory, text_file):
     """Train a run of 30 steps on one device, with checkpoints 25 and 30."""
     workdir = tmp_path_factory.mktemp("disk") / "run"
-    train(workdir, text_file, "--cpu_devices=1", "--config.eval.every=0")
+    train(workdir, text_file, "--cpu_devices=1", "--config.eval.every=0", "--config.sample.every=15")
     return workdir
 
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_with_a_transient_read_error_stays(run, text_file, calls, e
     before = contents(run)
     path = arrays(run, 30) if name == "d" else run / "checkpoints" / "30" / "state" / name
     prefix = failing(calls, f"error={error}", path.resolve())
-    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.train.steps=35")
+    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.sample.every=15", "--config.train.steps=35")
     message = rnnlm(*command(run, text_file, *args), prefix=prefix, code=2)
     assert "checkpoints/30 could not be read" in message and reason in message
     assert "does not prove it damaged" in message and "written" not in message
@@ -181,7 +181,7 @@ def test_a_failed_write_is_named_and_so_is_the_last_good_checkpoint(tmp_path, te
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples/000000015.txt", "run.json"])
 def test_a_failed_read_is_not_called_a_failed_write(run, text_file, name):
     prefix = failing("read", "error=EIO", run / name)
-    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.train.steps=35")
+    args = ("--cpu_devices=1", "--config.eval.every=0", "--config.sample.every=15", "--config.train.steps=35")
     message = rnnlm(*command(run, text_file, *args), prefix=prefix, code=2)
     assert name in message and "Input/output error" in message
     assert "read" in message and "written" not in message and "Make room" not in message
@@ -265,7 +265,9 @@ class Trace:
 def test_written_files_survive_a_power_loss(tmp_path, text_file):
     """Files are synced in the right order of system calls, in a run of 30 steps that is then evaluated."""
     workdir, trace = tmp_path / "parent" / "run", Trace(tmp_path / "trace")
-    trace.rnnlm(*command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1"))
+    trace.rnnlm(
+        *command(workdir, text_file, "--cpu_devices=1", "--config.checkpoint.keep=1", "--config.sample.every=15")
+    )
     trace.rnnlm("eval", f"--workdir={workdir}")
     check_files_are_synced_before_their_rename(workdir, trace)
     check_rows_are_synced_before_the_checkpoint(workdir, trace)

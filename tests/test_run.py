@@ -16,10 +16,12 @@ from rnnlm.runs.checkpoint import steps as saved
 from tests import conftest
 from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
 
+AS_FOR_USERS = {"XLA_FLAGS": ""}
 LONG = (
     "--config.train.steps=240",
     "--config.eval.every=24",
     "--config.checkpoint.every=7",
+    "--config.sample.every=30",
     "--config.model.dropout=0.1",
 )
 
@@ -32,7 +34,7 @@ def command(workdir, text, *more):
 def uninterrupted(tmp_path_factory, text_file):
     """Train an uninterrupted run of 240 steps on two devices."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    train(workdir, text_file, *LONG)
+    train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     return workdir
 
 
@@ -51,19 +53,19 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(unint
     rng = random.Random(7)
     workdir, kills = tmp_path / "killed", 0
     for target in (15, 60, 110, 150, 200):
-        process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
+        process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None, env=AS_FOR_USERS)
         while process.poll() is None and (not workdir.exists() or last_complete_step(workdir) < target):
             time.sleep(0.002)
         time.sleep(rng.random() * 0.05)  # in the middle of a step, a save or an evaluation
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         # Kill it also while it starts or resumes.
-        process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None)
+        process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None, env=AS_FOR_USERS)
         time.sleep(rng.uniform(0.5, 3))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 5
-    train(workdir, text_file, *LONG)
+    train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     same_run(uninterrupted, workdir)
 
 
@@ -80,7 +82,7 @@ def last_complete_step(workdir):
 def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
     for target in (30, 120):
-        process = start(*command(workdir, text_file, *LONG))
+        process = start(*command(workdir, text_file, *LONG), env=AS_FOR_USERS)
         while last_complete_step(workdir) < target and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(number)
@@ -89,7 +91,7 @@ def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, num
         assert "stopped at step" in out
         step = int(out.split("stopped at step ")[1].split(";")[0])
         assert saved(workdir / "checkpoints")[-1] == step >= target
-    train(workdir, text_file, *LONG)
+    train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     assert rows(workdir) == rows(uninterrupted)
     same_bits(leaves(workdir, 240), leaves(uninterrupted, 240))
 

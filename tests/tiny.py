@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.eval.warmup = 16
     config.checkpoint.every = 5
     config.optim.learning_rate = 0.01
-    config.sample.every = 15
+    config.sample.every = 0
     config.sample.length = 20
     config.log.every = 1
     return config

@@ -7,8 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
-import scipy.special
 from numpy.typing import NDArray
 
 NATS_PER_BIT = math.log(2)
@@ -22,8 +20,6 @@ MIN_BLOCKS = 2 * WAVES
 """Blocks without which there is no standard error: two for each half period of the shortest wave."""
 MIN_SYMBOLS = 1_000
 """Symbols without which there is no standard error: in shorter texts the correlation within words is not short."""
-T_QUANTILE = float(scipy.special.stdtrit(WAVES, 0.975))
-"""Half of a 95 % confidence interval in standard errors, by Student's t with WAVES degrees of freedom."""
 
 
 def block_size(count: int) -> int:
@@ -127,14 +123,23 @@ class Blocks:
         """
         if self.no_interval:
             return None
+        from scipy import fft  # takes 0.3 s, which a command that needs no interval saves
+
         away = self.nats - self.tally.nats / self.count * self.counts
-        waves = scipy.fft.dct(away, norm="ortho")[1 : WAVES + 1]
+        waves = fft.dct(away, norm="ortho")[1 : WAVES + 1]
         return Tally(math.sqrt(len(away) * float(np.mean(waves**2))), self.count).bpc
 
     def half_interval(self) -> float | None:
-        """Return half the 95 % confidence interval of the bpc, None where `no_interval` says why."""
+        """Return half the 95 % confidence interval of the bpc, None where `no_interval` says why.
+
+        The interval is by Student's t with WAVES degrees of freedom.
+        """
         stderr = self.stderr()
-        return None if stderr is None else T_QUANTILE * stderr
+        if stderr is None:
+            return None
+        from scipy import special
+
+        return float(special.stdtrit(WAVES, 0.975)) * stderr
 
     def interval(self) -> tuple[float, float] | None:
         """Return the ends of the 95 % confidence interval of the bpc, None where `no_interval` says why.

@@ -24,7 +24,6 @@ from tests.cells import laws, twins
 from tests.plain import scan_steps
 
 T, B, D, H = 7, 3, 5, 12
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 VARIANTS = {
@@ -89,8 +88,7 @@ def run(cell, params, carry, x, reset, dtype):
 
 
 def compiled(cell, params, carry, x, reset, dtype):
-    program = jax.jit(partial(run, cell, dtype=dtype), compiler_options=QUICK_TO_COMPILE)
-    return program(params, carry, x, reset)
+    return jax.jit(partial(run, cell, dtype=dtype))(params, carry, x, reset)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,8 +141,7 @@ def test_custom_backward_equals_autodiff(name):
 
     with jax.enable_x64(True):
         ours, theirs = (
-            jax.jit(jax.grad(partial(loss, run), (0, 1, 2)), compiler_options=QUICK_TO_COMPILE)(params, carry, x)
-            for run in (scan.scan, scan_steps)
+            jax.jit(jax.grad(partial(loss, run), (0, 1, 2)))(params, carry, x) for run in (scan.scan, scan_steps)
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, theirs)
 

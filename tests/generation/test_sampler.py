@@ -68,7 +68,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
 def test_frequencies_are_the_tempered_distribution(temperature):
     _, logits = STEPPER.read(PARAMS, PROMPT, 1)
     wanted = np.asarray(jax.nn.softmax(logits[0] / temperature))
-    streams = 20_000
+    streams = 5_000
     counts = collections.Counter(draw(1, temperature, streams=streams)[:, 0].tolist())
     for symbol, p in enumerate(wanted):
         assert abs(counts[symbol] / streams - p) < 5 * (p * (1 - p) / streams) ** 0.5
@@ -90,7 +90,7 @@ def test_narrowed_draws_are_the_tempered_distribution_cut_off(options):
     order = np.argsort(-p)[: options.get("top_k", V)]
     share = p[order] / p[order].sum()
     kept = order[np.cumsum(share) - share < options.get("top_p", 1.0)]
-    streams = 20_000
+    streams = 5_000
     counts = np.bincount(draw(1, 1.5, streams=streams, **options)[:, 0], minlength=V)
     assert set(np.flatnonzero(counts)) == set(kept)
     wanted = p[kept] / p[kept].sum()

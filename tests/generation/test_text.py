@@ -54,7 +54,8 @@ def lm(tmp_path_factory):
     """Train a model of bytes whose text has characters of several; its samples are cut at any byte."""
     folder = tmp_path_factory.mktemp("bytes")
     (folder / "text.txt").write_bytes(TEXT)
-    sampling = {"sample__prompt": "λό", "sample__length": 41, "sample__temperatures": (0.0, 1.0, 4.0)}
+    sampling = {"sample__every": 30, "sample__prompt": "λό", "sample__length": 41}
+    sampling["sample__temperatures"] = (0.0, 1.0, 4.0)
     config = tiny(data__files=str(folder / "text.txt"), data__symbols="byte", train__steps=30, **sampling)
     rnnlm.train(config, folder / "run", show=False)
     return rnnlm.load(folder / "run", step="latest")

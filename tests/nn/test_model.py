@@ -24,8 +24,13 @@ from tests.plain import scan_steps
 V, B, T = 7, 3, 12
 
 
+def configure(**overrides):
+    return tiny(**{f"model__{k}": v for k, v in overrides.items()}).model
+
+
+@functools.cache
 def build(**overrides):
-    config = tiny(**{f"model__{k}": v for k, v in overrides.items()}).model
+    config = configure(**overrides)
     return config, model.init_params(config, V, jax.random.PRNGKey(0)), jax.jit(model.apply(config, V))
 
 
@@ -86,11 +91,11 @@ def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
     "extra", [{}, {"sizes": (4, 12, 8)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
 )
 def test_parameters_are_known_from_the_config(cell, extra):
-    config, params, _ = build(cell=cell, **extra)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-    assert model.param_shapes(config, V) == shapes
-    assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    config = configure(cell=cell, **extra)
+    drawn = jax.eval_shape(functools.partial(model.init_params, config, V), jax.random.PRNGKey(0))
+    assert model.param_shapes(config, V) == drawn
+    assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(drawn))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(drawn))
 
 
 def test_projected_table_equals_looked_up_rows():
@@ -215,13 +220,13 @@ def test_inference_params_give_equal_logits_without_a_loop_over_layers(extra):
 
 def lowered(platform, time=T, **overrides):
     """Lower the gradient of a model's cost for a platform: -> StableHLO text."""
-    config, params, _ = build(**overrides)
+    config = configure(**overrides)
     forward = model.apply(config, V)
 
     def loss(params, x, reset):
         return jnp.sum(tally.nats(forward(params, model.initial_carry(config, B), x, reset)[1], x))
 
-    args = (params, *inputs(time=time))
+    args = (model.param_shapes(config, V), *inputs(time=time))
     return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -251,7 +256,7 @@ def test_bfloat16_gradients_are_near_and_not_rounded(cell):
     x, reset = inputs()
 
     def grad(dtype):
-        config = tiny(model__cell=cell, model__embedding=6, model__hidden=16, model__dtype=dtype).model
+        config = configure(cell=cell, embedding=6, hidden=16, dtype=dtype)
         forward = model.apply(config, V)
         carry = model.initial_carry(config, B)
         return jax.jit(jax.grad(lambda p: jnp.sum(tally.nats(forward(p, carry, x, reset)[1], x))))(params)

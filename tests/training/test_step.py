@@ -1,6 +1,5 @@
 """The training step equals plain jax, also with accumulation, rematerialization and averages."""
 
-import os
 import subprocess
 import sys
 
@@ -21,7 +20,7 @@ from rnnlm.runtime import parallel
 from rnnlm.training import optim, state
 from rnnlm.training.step import state_to_devices, state_to_host, train_step
 from tests.cells import laws
-from tests.conftest import ROOT, make_text, tiny
+from tests.conftest import ROOT, environment, make_text, tiny
 
 DATA = make_text(3000)
 VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
@@ -128,11 +127,10 @@ def test_rematerialized_windows_of_every_model(extra):
 @pytest.mark.slow
 def test_two_devices_train_every_model_as_one_does(tmp_path):
     processes = []
-    quick_to_compile = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     for count in (1, 2):
         (tmp_path / str(count)).mkdir()
         command = [sys.executable, "-c", ALL_ON, str(count), str(tmp_path / str(count))]
-        processes.append(subprocess.Popen(command, cwd=ROOT, env=quick_to_compile))
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment()))
     assert [process.wait() for process in processes] == [0, 0]
     for i in range(len(EVERY_MODEL)):
         one, two = (dict(np.load(tmp_path / str(count) / f"{i}.npz")) for count in (1, 2))
