@@ -16,9 +16,10 @@ from rnnlm.runs.checkpoint import steps as saved
 from tests import conftest
 from tests.conftest import leaves, rnnlm, rows, same_bits, start, train
 
+STEPS = 120
 AS_FOR_USERS = {"XLA_FLAGS": ""}
 LONG = (
-    "--config.train.steps=240",
+    f"--config.train.steps={STEPS}",
     "--config.eval.every=24",
     "--config.checkpoint.every=7",
     "--config.sample.every=30",
@@ -32,7 +33,7 @@ def command(workdir, text, *more):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, text_file):
-    """Train an uninterrupted run of 240 steps on two devices."""
+    """Train an uninterrupted run of 120 steps on two devices."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     return workdir
@@ -40,7 +41,7 @@ def uninterrupted(tmp_path_factory, text_file):
 
 def same_run(a, b):
     assert rows(a) == rows(b)
-    same_bits(leaves(a, 240), leaves(b, 240))
+    same_bits(leaves(a, STEPS), leaves(b, STEPS))
     assert saved(a / "checkpoints") == saved(b / "checkpoints")
     for path in sorted((a / "samples").iterdir()):
         assert path.read_text() == (b / "samples" / path.name).read_text()
@@ -52,7 +53,7 @@ def same_run(a, b):
 def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(uninterrupted, tmp_path, text_file):
     rng = random.Random(7)
     workdir, kills = tmp_path / "killed", 0
-    for target in (15, 60, 110, 150, 200):
+    for target in (15, 60, 100):
         process = start(*command(workdir, text_file, *LONG), stdout=None, stderr=None, env=AS_FOR_USERS)
         while process.poll() is None and (not workdir.exists() or last_complete_step(workdir) < target):
             time.sleep(0.002)
@@ -64,7 +65,7 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(unint
         time.sleep(rng.uniform(0.5, 3))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-    assert kills >= 5
+    assert kills >= 3
     train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     same_run(uninterrupted, workdir)
 
@@ -81,7 +82,7 @@ def last_complete_step(workdir):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
-    for target in (30, 120):
+    for target in (30, 60):
         process = start(*command(workdir, text_file, *LONG), env=AS_FOR_USERS)
         while last_complete_step(workdir) < target and process.poll() is None:
             time.sleep(0.002)
@@ -93,7 +94,7 @@ def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, num
         assert saved(workdir / "checkpoints")[-1] == step >= target
     train(workdir, text_file, *LONG, env=AS_FOR_USERS)
     assert rows(workdir) == rows(uninterrupted)
-    same_bits(leaves(workdir, 240), leaves(uninterrupted, 240))
+    same_bits(leaves(workdir, STEPS), leaves(uninterrupted, STEPS))
 
 
 @pytest.mark.slow
@@ -193,14 +194,14 @@ def test_two_processes_equal_one(device_runs, tmp_path, text_file):
 
 def test_the_run_folder(uninterrupted, text_file):
     config = json.loads((uninterrupted / "config.json").read_text())
-    assert config["model"]["hidden"] == 12 and config["train"]["steps"] == 240
+    assert config["model"]["hidden"] == 12 and config["train"]["steps"] == STEPS
     run = json.loads((uninterrupted / "run.json").read_text())
     assert run["corpus"]["bytes"] == 6000 and len(run["corpus"]["sha256"]) == 64
     assert run["symbols_per_step"] == 32 and run["parameters"] > 1000
     assert run["starts"][0]["versions"]["jax"] and run["starts"][0]["devices"] and run["starts"][0]["argv"]
     lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in lines if "loss" in row]
-    assert [row["step"] for row in steps] == list(range(1, 241))
+    assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
     assert {
         "step",
         "epoch",
@@ -215,12 +216,12 @@ def test_the_run_folder(uninterrupted, text_file):
     assert steps[-1]["bpc"] == pytest.approx(steps[-1]["loss"] / np.log(2))
     assert steps[-1]["bpc"] < 0.8 * steps[0]["bpc"]
     valid = [row for row in lines if "valid_bpc" in row]
-    assert [row["step"] for row in valid] == list(range(24, 241, 24)) and valid[0]["valid_count"] == 600
+    assert [row["step"] for row in valid] == list(range(24, STEPS + 1, 24)) and valid[0]["valid_count"] == 600
     result = json.loads((uninterrupted / "result.json").read_text())
     best = min(valid, key=lambda row: row["valid_bpc"])
     assert result["best_step"] == best["step"] and result["valid_bpc"] == valid[-1]["valid_bpc"]
-    assert set(saved(uninterrupted / "checkpoints")) >= {240, best["step"]}
-    assert "temperature 0.5" in (uninterrupted / "samples" / "000000240.txt").read_text()
+    assert set(saved(uninterrupted / "checkpoints")) >= {STEPS, best["step"]}
+    assert "temperature 0.5" in (uninterrupted / "samples" / "000000120.txt").read_text()
 
 
 def test_tensorboard_events_equal_the_metrics(uninterrupted):
@@ -248,7 +249,7 @@ def test_after_a_kill_tensorboard_shows_each_step_once(tmp_path, text_file, targ
     assert process.wait() == -signal.SIGKILL
     train(workdir, text_file, *LONG)
     events = EventAccumulator(str(workdir)).Reload()
-    assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 241))
+    assert [e.step for e in events.Scalars("train/loss")] == list(range(1, STEPS + 1))
     assert len(json.loads((workdir / "run.json").read_text())["starts"]) == 2
 
 

@@ -11,7 +11,7 @@ from rnnlm.nn import model, scan
 from tests.plain import scan_steps
 
 T, B, D, H = 6, 3, 4, 4
-QUICK = ("rnn", "lstm", "gru", "gru_before")
+QUICK = ("lstm", "gru")
 EVERY_CELL = [cell if cell in QUICK else pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS]
 """The cells, of which the slow tests alone try the others than QUICK."""
 
