@@ -64,6 +64,11 @@ def silence() -> None:
     quiet.begin_silence()
 
 
+def slow(*values: Any) -> Any:
+    """Return the values of a parametrized test that only `make test-slow` tries."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def make_text(size: int, seed: int = 0) -> bytes:
     """Make a text of lines of a dozen random words, which a small model can learn."""
     rng = random.Random(seed)

@@ -11,7 +11,7 @@ import pytest
 
 from rnnlm.runs.checkpoint import steps as saved
 from rnnlm.runs.restore import unreadable
-from tests.conftest import free_port, kill_group, rnnlm, rows, start, train
+from tests.conftest import free_port, kill_group, rnnlm, rows, slow, start, train
 
 STRACE = shutil.which("strace")
 pytestmark = pytest.mark.skipif(
@@ -61,8 +61,8 @@ def arrays(workdir, step):
     [
         ("openat", "EMFILE", "d", "Too many open files"),
         (READS, "EIO", "d", "Input/output error"),
-        (READS, "ENOMEM", "_METADATA", "Cannot allocate memory"),
-        (STATS, "ESTALE", "../meta", "Stale file handle"),
+        slow(READS, "ENOMEM", "_METADATA", "Cannot allocate memory"),
+        slow(STATS, "ESTALE", "../meta", "Stale file handle"),
     ],
 )
 def test_a_checkpoint_with_a_transient_read_error_stays(run, text_file, calls, error, name, reason):
@@ -114,7 +114,7 @@ def test_two_processes_skip_a_checkpoint_that_both_find_damaged(run, whole, text
         assert again["loss"] == pytest.approx(before["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("what", ["arrays", "metrics"])
+@pytest.mark.parametrize("what", ["arrays", slow("metrics")])
 def test_a_read_error_of_one_process_ends_both(run, text_file, what):
     before = contents(run)
     path = arrays(run, 30) if what == "arrays" else run / "metrics.jsonl"
@@ -144,6 +144,7 @@ def test_damage_that_one_process_finds_ends_both(run, tmp_path, text_file):
     assert contents(run) == before
 
 
+@pytest.mark.slow
 def test_processes_that_see_different_checkpoints_refuse(run, text_file, tmp_path):
     """The second process has its own folder, as on machines without a shared disk."""
     other = Path(shutil.copytree(run, tmp_path / "other"))
@@ -156,7 +157,7 @@ FULL = "error=ENOSPC:when=12+"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [pytest.param("metrics", marks=pytest.mark.slow), "checkpoint"])
+@pytest.mark.parametrize("what", [slow("metrics"), "checkpoint"])
 def test_a_failed_write_of_one_process_ends_both(tmp_path, text_file, what):
     """The main process finds the disk full from its twelfth row or its second checkpoint on."""
     run = tmp_path / "run"
@@ -178,7 +179,7 @@ def test_a_failed_write_is_named_and_so_is_the_last_good_checkpoint(tmp_path, te
     assert f"The last good checkpoint is {workdir}/checkpoints/10." in message and "read" not in message
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "samples/000000015.txt", "run.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", slow("samples/000000015.txt"), slow("run.json")])
 def test_a_failed_read_is_not_called_a_failed_write(run, text_file, name):
     prefix = failing("read", "error=EIO", run / name)
     args = ("--cpu_devices=1", "--config.eval.every=0", "--config.sample.every=15", "--config.train.steps=35")

@@ -14,7 +14,7 @@ import pytest
 from rnnlm.runs.layout import RunDir
 from rnnlm.runs.results import FIELDS
 from tests import pages
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, slow
 from tests.test_architecture import LADDER
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -34,7 +34,11 @@ def tiny(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != EXTEND], ids=lambda page: page.name)
+LONG = [DOCS / "usage.md"]
+RUN = [slow(page) if page in LONG else page for page in PAGES if page != EXTEND]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, tiny):
     pages.prepare(tmp_path, monkeypatch)
     pages.run_page(page, tiny)

@@ -19,7 +19,7 @@ from rnnlm.evaluation.tally import Tally
 from rnnlm.nn import model
 from rnnlm.nn.leaves import from_version_1, named_leaves, to_version_1
 from rnnlm.runs import checkpoint
-from tests.conftest import ROOT, rnnlm, rows
+from tests.conftest import ROOT, rnnlm, rows, slow
 
 FIXTURES = ROOT / "tests" / "fixtures"
 PATH = {"PYTHONPATH": str(ROOT)}
@@ -33,7 +33,7 @@ def run(tmp_path, request):
 
 
 SLOW = ("lstm_4_layers", "gru_one_hot")
-LONG = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXPECTED]
+LONG = [slow(name) if name in SLOW else name for name in EXPECTED]
 
 
 @pytest.mark.parametrize("run", LONG, indirect=True)
@@ -101,7 +101,7 @@ def test_the_layout_of_version_1_is_converted_to_the_present_one_and_back(layers
 
 
 @pytest.mark.parametrize(
-    "cell, sizes", [("flax.linen:GRUCell", (4, 4, 5, 4)), ("lstm", (4, 4, 5, 4)), ("rnn", (3,) * 4)]
+    "cell, sizes", [slow("flax.linen:GRUCell", (4, 4, 5, 4)), ("lstm", (4, 4, 5, 4)), ("rnn", (3,) * 4)]
 )
 def test_params_of_any_shape_have_a_digest(cell, sizes):
     config = ModelConfig(cell=cell, sizes=sizes)

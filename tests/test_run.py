@@ -334,6 +334,7 @@ def test_a_run_resumes_from_another_directory(tmp_path, text_file):
     assert json.loads(rnnlm("eval", f"--workdir={workdir}", "--json", cwd=tmp_path))["count"] == 600
 
 
+@pytest.mark.slow
 def test_a_run_continues_when_its_output_pipe_is_closed(tmp_path, text_file):
     process = start(*command(tmp_path / "run", text_file))
     process.stdout.close()

@@ -3,16 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
 from rnnlm.nn import model, scan
+from tests.conftest import slow
 from tests.plain import scan_steps
 
 T, B, D, H = 6, 3, 4, 4
 QUICK = ("lstm", "gru")
-EVERY_CELL = [cell if cell in QUICK else pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS]
+EVERY_CELL = [cell if cell in QUICK else slow(cell) for cell in CELLS]
 """The cells, of which the slow tests alone try the others than QUICK."""
 
 

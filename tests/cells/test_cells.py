@@ -21,6 +21,7 @@ from rnnlm.options import (
     SRUOptions,
 )
 from tests.cells import laws, twins
+from tests.conftest import slow
 from tests.plain import scan_steps
 
 T, B, D, H = 7, 3, 5, 12
@@ -41,8 +42,8 @@ VARIANTS = {
     "matrix_lstm_in_chunks": {"matrix_lstm": MatrixLSTMOptions(chunk=3)},
 }
 """Cells with options, each named after its cell."""
-NAMES = [*CELLS, *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS)]
-ALL = [name if name in laws.QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*CELLS, *VARIANTS)]
+NAMES = [*CELLS, *map(slow, VARIANTS)]
+ALL = [name if name in laws.QUICK else slow(name) for name in (*CELLS, *VARIANTS)]
 WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "lru")
 
 
@@ -129,9 +130,7 @@ def test_gradient_equals_finite_differences(name):
             assert np.sum(np.asarray(grad) * direction).real == pytest.approx(slope, rel=1e-7, abs=1e-7)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "hyperlstm" else name for name in NAMES]
-)
+@pytest.mark.parametrize("name", [slow(name) if name == "hyperlstm" else name for name in NAMES])
 def test_custom_backward_equals_autodiff(name):
     cell, params, carry, x, reset = problem(name, seed=2)
 

@@ -14,6 +14,7 @@ from rnnlm.errors import UserError
 from rnnlm.nn import model
 from rnnlm.options import LSTMOptions
 from tests.cells import laws
+from tests.conftest import slow
 
 V, B, T, D, H = 5, 3, 7, 6, 8
 
@@ -100,7 +101,11 @@ def rnn_weights(p):
 
 @pytest.mark.parametrize(
     "flax_cell, ours, weights",
-    [("OptimizedLSTMCell", "lstm", lstm_weights), ("GRUCell", "gru", gru_weights), ("SimpleCell", "rnn", rnn_weights)],
+    [
+        slow("OptimizedLSTMCell", "lstm", lstm_weights),
+        ("GRUCell", "gru", gru_weights),
+        ("SimpleCell", "rnn", rnn_weights),
+    ],
 )
 def test_flax_cells_equal_ours_with_equal_weights(flax_cell, ours, weights):
     theirs = config(f"flax.linen:{flax_cell}")

@@ -13,12 +13,8 @@ FOREIGN = {
 }
 
 
-SLOW = ("flax",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in FOREIGN]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_cell_supports_a_whole_run(name, tmp_path, text_file):
     cell, options = FOREIGN[name]
     check_run(cell, options, tmp_path, text_file)

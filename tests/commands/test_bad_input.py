@@ -17,7 +17,7 @@ from rnnlm.commands import main, overrides
 from rnnlm.errors import UserError
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.checkpoint import steps as saved
-from tests.conftest import ROOT, leaves, make_text, rnnlm, rows, start, train
+from tests.conftest import ROOT, leaves, make_text, rnnlm, rows, slow, start, train
 
 
 def refused(capsys, *args):
@@ -335,7 +335,7 @@ def mounted(folder: Path, size: str) -> bool:
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["small disk", pytest.param("file size limit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["small disk", slow("file size limit")])
 def test_a_full_disk_keeps_and_names_the_last_good_checkpoint(tmp_path, text_file, kind):
     disk, options = tmp_path / "disk", {}
     if kind == "small disk":

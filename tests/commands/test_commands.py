@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.conftest import kill_group, make_text, rnnlm, rows, start, train
+from tests.conftest import kill_group, make_text, rnnlm, rows, slow, start, train
 from tests.test_disk import STRACE
 
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory, text_file):
     [
         (),
         ("--lanes=3",),
-        pytest.param(("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3"), marks=pytest.mark.slow),
+        slow(("--dynamic", "--segment=8", "--learning_rate=1e-3", "--decay=1e-3")),
     ],
 )
 def test_compress_and_decompress(run, tmp_path, options):

@@ -17,7 +17,7 @@ from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
 from rnnlm.options import LSTMOptions
-from tests.conftest import make_text, tiny
+from tests.conftest import make_text, slow, tiny
 
 BYTE = Vocabulary("byte", tuple(range(256)))
 SEEN = Vocabulary("byte_seen", tuple(sorted(set(make_text(3000)))))
@@ -83,7 +83,7 @@ def test_a_million_zeros_come_back():
     assert abs(len(coded) - tally.bits / 8) < 0.001 * len(coded) + 200
 
 
-@pytest.mark.parametrize("lanes", [1, 7])
+@pytest.mark.parametrize("lanes", [slow(1), 7])
 def test_the_size_is_the_models_bits(lanes):
     data = make_text(20_000)
     coded, tally = pack(data, SEEN, lanes)
@@ -217,7 +217,7 @@ def test_other_params_do_not_decode():
         codec.refuse_difference({"params": 1, "jax": 3}, {"params": 2, "jax": 3}, "x.rnz")
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("lanes", [slow(1), 4])
 def test_a_network_that_learns_while_it_codes(lanes):
     config, data = tiny(model__hidden=24, optim__learning_rate=0.02), make_text(6000)
     made = predictors.make_online_predictor(config.model, config.optim, 256, 10, 0, 1 + len(data) // lanes // 10)

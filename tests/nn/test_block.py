@@ -13,7 +13,7 @@ from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
 from rnnlm.nn import block, model
 from rnnlm.options import BLOCKS
-from tests.conftest import tiny
+from tests.conftest import slow, tiny
 from tests.nn.test_model import V, build, inputs, lowered
 
 B, T, H = 3, 12, 6
@@ -91,7 +91,7 @@ def by_hand(kind, params, x, reset):
     return read @ params["output"]["W"] + params["output"]["b"]
 
 
-@pytest.mark.parametrize("embedding", [H, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("embedding", [H, slow(5)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_block_equals_its_equations(kind, embedding):
     config, params, forward = make(cell="rnn", block=kind, embedding=embedding)

@@ -18,7 +18,7 @@ from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
 from rnnlm.nn.leaves import named_leaves
 from tests.cells import laws
-from tests.conftest import tiny
+from tests.conftest import slow, tiny
 from tests.plain import scan_steps
 
 V, B, T = 7, 3, 12
@@ -165,7 +165,7 @@ def test_dropout_output_follows_dropout_unless_set():
     assert (apart.dropout, apart.dropout_output) == (0.25, 0.5)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("rate", [slow(0.0), 0.3])
 def test_layers_in_a_loop_equal_layers_one_by_one(rate):
     config, params, _ = build(layers=5, hidden=6, dropout=rate)
     assert model.is_looped(config) and set(params) == {*(f"layer_{i}" for i in range(5)), "output"}

@@ -11,6 +11,7 @@ from rnnlm.config import ModelConfig
 from rnnlm.nn import scan
 from rnnlm.nn.replay import record
 from rnnlm.product import multiply, product
+from tests.conftest import slow
 from tests.plain import scan_steps
 
 D = H = 6
@@ -53,7 +54,7 @@ def problem(cell, time=5, lanes=3):
 
 
 @pytest.mark.parametrize("time", [1, 5])
-@pytest.mark.parametrize("lanes", [1, 3, H])
+@pytest.mark.parametrize("lanes", [1, slow(3), H])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_gradients_are_those_of_autodiff_however_a_step_multiplies(time, lanes, compiled):
     """With as many lanes as a matrix has rows, or one time step, products of matrices look like products of rows."""

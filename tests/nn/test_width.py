@@ -16,6 +16,7 @@ from rnnlm.compression.container import CompressedFile
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import model, width
+from tests.conftest import slow
 
 
 def shrinking_cell(options):
@@ -55,7 +56,7 @@ def test_the_width_is_the_last_that_fits(cell, layers, embedding, tied, vocab, b
 
 
 @pytest.mark.parametrize(
-    "cell", ["flax.linen:GRUCell", "tests.cells.test_matrix_memory:cell", "tests.nn.test_width:shrinking_cell"]
+    "cell", [slow("flax.linen:GRUCell"), "tests.cells.test_matrix_memory:cell", "tests.nn.test_width:shrinking_cell"]
 )
 def test_also_for_a_cell_from_outside_and_one_that_shrinks(cell):
     for budget in (1e4, 2.2e4, 2.3e4):

@@ -19,7 +19,7 @@ from rnnlm.planning.plan import make_plan, trial_speed
 from rnnlm.planning.trial import Trial
 from rnnlm.training import footprint, optim
 from rnnlm.training.budget import Costs
-from tests.conftest import rnnlm, tiny
+from tests.conftest import rnnlm, slow, tiny
 from tests.training.test_footprint import bytes_of_xla
 
 
@@ -76,7 +76,7 @@ def test_every_line_of_a_plan_is_printed_and_json_keeps_it(planned):
     "options",
     [
         {"model__cell": "rnn", "optim__ema": 0.9, "train__accumulate": 2},
-        pytest.param({"model__layers": 5}, marks=pytest.mark.slow),
+        slow({"model__layers": 5}),
     ],
 )
 def test_the_memory_is_that_of_the_compiled_step(options):

@@ -19,7 +19,7 @@ from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import load_run
 from rnnlm.training import parent
 from rnnlm.training.parent import Parent, match_symbols
-from tests.conftest import leaves, make_text, rows, same_bits, tiny
+from tests.conftest import leaves, make_text, rows, same_bits, slow, tiny
 
 OTHER = b"The dog, a sly one, ran; 1999 mats? No: {0}."
 
@@ -144,7 +144,7 @@ def test_symbols_are_matched_by_what_they_mean(old, new):
 
 
 @pytest.mark.parametrize(
-    "extra", [{}, {"embedding": 4}, {"embedding": 4, "tied": True}, {"cell": "flax.linen:GRUCell"}], ids=str
+    "extra", [{}, {"embedding": 4}, {"embedding": 4, "tied": True}, slow({"cell": "flax.linen:GRUCell"})], ids=str
 )
 def test_shared_symbols_keep_their_params_and_new_ones_are_drawn(extra):
     """The logits of shared symbols, after a text of shared symbols, are the parent's."""

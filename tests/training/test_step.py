@@ -1,5 +1,6 @@
 """The training step equals plain jax, also with accumulation, rematerialization and averages."""
 
+import functools
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from rnnlm.runtime import parallel
 from rnnlm.training import optim, state
 from rnnlm.training.step import state_to_devices, state_to_host, train_step
 from tests.cells import laws
-from tests.conftest import ROOT, environment, make_text, tiny
+from tests.conftest import ROOT, environment, make_text, slow, tiny
 
 DATA = make_text(3000)
 VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
@@ -56,14 +57,16 @@ def test_the_step_equals_plain_adam():
     opt_state, carry = optimizer.init(params), model.initial_carry(config.model, 4)
     forward = model.apply(config.model, V)
     windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def cost_and_gradients(params, carry, x, y, reset):
+        carry, logits = forward(params, carry, x, reset)
+        return jnp.mean(tally.nats(logits, y)), carry
+
     for i in range(3):
         w = windows.window(i, slice(0, 4))
-
-        def loss(params, carry, w=w):
-            carry, logits = forward(params, carry, w.x, w.reset)
-            return jnp.mean(tally.nats(logits, w.y)), carry
-
-        (cost, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, carry)
+        (cost, carry), grads = cost_and_gradients(params, carry, w.x, w.y, w.reset)
         assert metrics[i].loss == pytest.approx(float(cost), rel=1e-5)
         assert metrics[i].grad_norm == pytest.approx(float(optax.tree.norm(grads)), rel=1e-4)
         updates, opt_state = optimizer.update(grads, opt_state, params)
@@ -85,7 +88,12 @@ def test_accumulated_gradients_equal_the_whole_batch(dropout):
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"model__dropout": 0.3, "model__dropout_mask": "window"}, {"train__accumulate": 2}, {"model__layers": 4}],
+    [
+        {},
+        {"model__dropout": 0.3, "model__dropout_mask": "window"},
+        slow({"train__accumulate": 2}),
+        {"model__layers": 4},
+    ],
 )
 def test_rematerialized_windows_give_an_equal_run(extra):
     whole, a = run(5, end=80, **extra)  # lanes of 20 symbols, so that they are reset within the run
@@ -137,7 +145,7 @@ def test_two_devices_train_every_model_as_one_does(tmp_path):
         close(one, two, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("mask", ["step", "window"])
+@pytest.mark.parametrize("mask", ["step", slow("window")])
 def test_masks_of_rematerialized_chunks(mask):
     """Four equal chunks from a zero carry cost as much as the first alone if and only if they share a mask."""
     extra = {"model__dropout": 0.5, "model__dropout_mask": mask, "optim__learning_rate": 1e-30}
@@ -199,7 +207,7 @@ def test_the_average_follows_the_params():
 
 
 @pytest.mark.parametrize("cell", laws.EVERY_CELL)
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float32", slow("bfloat16")])
 def test_every_cell_learns(cell, dtype):
     _, metrics = run(100, model__cell=cell, model__dtype=dtype, optim__learning_rate=0.01)
     losses = [float(m.loss) for m in metrics]
