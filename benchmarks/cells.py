@@ -24,7 +24,7 @@ from benchmarks.contest import ROOT, Contestant, close_all, log_row, paired_rati
 from benchmarks.references import ENTRIES, Task, installed, options_of, our_task, peer_tasks
 from benchmarks.run import machine, parse_shapes
 from benchmarks.versus import shape_name, train_task
-from rnnlm.files import append_line
+from rnnlm.files import append_line, read_lines
 
 Row = dict[str, Any]
 
@@ -88,9 +88,7 @@ def measure(name: str, task: Task, rounds: int, seconds: float) -> Row:
 
 def measured(results: Path, shape: str, commit: str) -> set[str]:
     """Return the names of the entries that have a row of this shape and commit."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {row["cell"] for row in rows if (row["shape"], row["commit"]) == (shape, commit)}
+    return {row["cell"] for row in read_lines(results) if (row["shape"], row["commit"]) == (shape, commit)}
 
 
 def parse_cells(text: str) -> list[str]:

@@ -3,7 +3,6 @@
 python experiments/size_ladder.py       # draw experiments/003_size_ladder/law.png
 """
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from rnnlm.files import read_lines
 from rnnlm.runs.power_law import PowerLaw, fit_power_law
 
 FOLDER = Path(__file__).resolve().parent / "003_size_ladder"
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def results() -> list[Row]:
     """Read the trials, ordered by width, layers and cell."""
-    rows = [json.loads(line) for line in (FOLDER / "results.jsonl").read_text().splitlines()]
+    rows = read_lines(FOLDER / "results.jsonl")
     return sorted(rows, key=lambda r: (r["hidden"], r["layers"], [*CELLS].index(r["cell"]), r["seed"]))
 
 

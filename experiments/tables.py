@@ -6,7 +6,6 @@
 A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
-import json
 import math
 import re
 import sys
@@ -19,6 +18,7 @@ from scipy.special import stdtrit
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
 from experiments.which_recurrence import which_costs, which_rates, which_recurrence
 from rnnlm.evaluation.tally import Tally
+from rnnlm.files import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").glob("*/README.md"))]
@@ -40,15 +40,10 @@ Row = dict[str, Any]
 Table = list[list[str]]
 
 
-def lines(path: Path) -> list[Row]:
-    """Read a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def results_of(what: str, text: str, **fields: Any) -> list[Row]:
     """Return the experiment's results of a kind and text with the given fields; of repeated results the newest."""
     rows = {}
-    for row in lines(RESULTS):
+    for row in read_lines(RESULTS):
         if (row["what"], row["text"]) == (what, text) and all(row.get(name) == value for name, value in fields.items()):
             rows[tuple(row.get(name) for name in ("split", "protocol", "how", "lanes", "name"))] = row
     return list(rows.values())
@@ -162,7 +157,7 @@ def training() -> Table:
 def results() -> Table:
     """Make the table of results: those of the configs' docstrings, and the experiment's."""
     rows = [["text, split", "symbols", "bpc, ± 95 %", "protocol", "parameters", "hardware", "training", "config"]]
-    for row in lines(QUICK):
+    for row in read_lines(QUICK):
         cells = [f"{row['text']}, {row['split']}", f"{row['count']:,}", bits(row), row["protocol"]]
         cells.append(f"{row['parameters']:,}")
         rows.append([*cells, row["hardware"], duration(row["seconds"]), f"`{row['config']}`"])
@@ -183,7 +178,7 @@ def duration(seconds: float) -> str:
 
 def bench(what: str) -> Row:
     """Return the newest benchmark of a kind."""
-    return [row for row in lines(BENCH) if row["what"] == what][-1]
+    return [row for row in read_lines(BENCH) if row["what"] == what][-1]
 
 
 def speed() -> Table:
@@ -213,7 +208,7 @@ def speed_short() -> Table:
 def cell_speeds() -> Table:
     """Make the table of each cell's training step beside its reference's."""
     table = [["cell", "rnnlm ms", "reference / rnnlm", "95 %", "reference, its quickest settings"]]
-    newest = {row["cell"]: row for row in lines(CELLS) if row["shape"] == "2x256 B=50 T=50"}
+    newest = {row["cell"]: row for row in read_lines(CELLS) if row["shape"] == "2x256 B=50 T=50"}
     for cell, row in sorted(newest.items(), key=lambda item: -item[1]["ratio"]):
         low, high = row["interval"]
         settings = {"flax": "flax", "torch": "PyTorch"}[row["quickest"].partition(" ")[0]]
@@ -240,7 +235,7 @@ def reading() -> Table:
 
 def coverage() -> Table:
     """Make the table of how often an interval holds on simulated costs, by count and correlation time."""
-    rows = [row for row in lines(COVERAGE) if row["what"] == "simulated"]
+    rows = [row for row in read_lines(COVERAGE) if row["what"] == "simulated"]
     kept = {(row["n"], row["tau"]): row["covered"] for row in rows}
     times = sorted({tau for _, tau in kept})
     header = ["symbols", *(f"tau = {tau:,}" if tau else "independent" for tau in times)]
@@ -253,7 +248,7 @@ def coverage() -> Table:
 def passages() -> Table:
     """Make the table of how much passages of real texts differ."""
     rows = [["text", "symbols", "passages", "+- 95 % (median)", "standard deviation of their bpc", "covered"]]
-    for row in lines(COVERAGE):
+    for row in read_lines(COVERAGE):
         if row["what"] == "passages":
             numbers = [f"{row['half_interval']:.3f}", f"{row['spread']:.3f}", f"{100 * row['covered']:.0f} %"]
             rows.append([row["text"], f"{row['n']:,}", f"{row['passages']:,}", *numbers])
@@ -262,7 +257,7 @@ def passages() -> Table:
 
 def trials(key: str, text: str, reading: str = "1 lane") -> dict[float, list[Row]]:
     """Return the results of a text by the value of a key, those of a value by seed."""
-    rows = [row for row in lines(DEFAULTS) if (row["key"], row["text"], row["reading"]) == (key, text, reading)]
+    rows = [row for row in read_lines(DEFAULTS) if (row["key"], row["text"], row["reading"]) == (key, text, reading)]
     return {value: [row for row in rows if row["value"] == value] for value in sorted({row["value"] for row in rows})}
 
 

@@ -3,12 +3,12 @@
 python experiments/which_recurrence.py       # draw experiments/004_which_recurrence/contest.png
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from rnnlm.files import read_lines
 from rnnlm.runs.results import row_blocks
 
 FOLDER = Path(__file__).resolve().parent / "004_which_recurrence"
@@ -17,15 +17,9 @@ STAGES = {"clock": "4 minutes", "symbols": "4.8 million symbols"}
 Row = dict[str, Any]
 
 
-def lines(name: str) -> list[Row]:
-    """Read a file of JSON lines; empty if there is none."""
-    path = FOLDER / name
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def results(stage: str) -> dict[str, Row]:
     """Return the newest result of each contestant in a stage but those that have failed, the best first."""
-    newest = {row["entry"]: row for row in lines("results.jsonl") if row["stage"] == stage}
+    newest = {row["entry"]: row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == stage}
     ranked = sorted((row for row in newest.values() if "bpc" in row), key=lambda row: row["bpc"])
     return {row["entry"]: row for row in ranked}
 
@@ -68,7 +62,7 @@ def which_recurrence() -> list[list[str]]:
 def which_costs() -> list[list[str]]:
     """Make the table of what each model costs: width, parameters, speed, memory, carry."""
     table = [["model", "hidden", "parameters", "symbols/s", "memory, MB", "carry of a lane, bytes"]]
-    for row in sorted(lines("speeds.jsonl"), key=lambda row: -row["symbols_per_second"]):
+    for row in sorted(read_lines(FOLDER / "speeds.jsonl"), key=lambda row: -row["symbols_per_second"]):
         numbers = [f"{row[name]:,.0f}" for name in ("hidden", "parameters", "symbols_per_second")]
         table.append([row["entry"], *numbers, f"{row['memory'] / 1e6:,.0f}", f"{row['carry_bytes']:,}"])
     return table
@@ -76,7 +70,7 @@ def which_costs() -> list[list[str]]:
 
 def which_rates() -> list[list[str]]:
     """Make the table of validation bpc at each learning rate, after a quarter of the time."""
-    rows = [row for row in lines("results.jsonl") if row["stage"] == "rates"]
+    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == "rates"]
     rates = sorted({row["learning_rate"] for row in rows})
     found = {(row["entry"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
     table = [["model", *(f"{rate:g}" for rate in rates)]]

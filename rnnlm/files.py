@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rnnlm.errors import UserError, WriteError
 
@@ -99,6 +101,11 @@ def sync_tree(path: Path) -> None:
 def raise_error(error: OSError) -> None:
     """Raise the error: os.walk with this as `onerror` does not skip folders that it cannot list."""
     raise error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; empty if there is none. Raises ValueError if a line is no JSON."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def append_line(path: Path, line: bytes) -> None:

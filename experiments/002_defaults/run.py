@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rnnlm.files import read_lines
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 CONFIGS = {
@@ -53,7 +55,7 @@ def run(text: str, key: str, value: float, seed: int) -> None:
 
 def main() -> None:
     """Run what is missing."""
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read_lines(RESULTS)
     for trial in trials(sys.argv[1]):
         if not any((row["text"], row["key"], row["value"], row["seed"]) == trial for row in done):
             run(*trial)

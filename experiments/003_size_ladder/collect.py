@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import rnnlm
+from rnnlm.files import read_lines
 from rnnlm.runs.layout import RunDir, load_run
 from rnnlm.runs.results import read_results
 
@@ -16,7 +17,7 @@ RESULTS = Path(__file__).parent / "results.jsonl"
 
 def main() -> None:
     """Collect what is missing."""
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    done = read_lines(RESULTS)
     known = {row["trial"] for row in done}
     for folder in sorted(Path(sys.argv[1]).iterdir()):
         if not RunDir(folder).results.exists() or folder.name in known:

@@ -20,7 +20,7 @@ import contest
 import rnnlm
 from launch.folder import SweepDir
 from rnnlm.config import ModelConfig
-from rnnlm.files import append_line
+from rnnlm.files import append_line, read_lines
 from rnnlm.runs.layout import RunDir, load_run
 from rnnlm.runs.results import read_results
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("stage", choices=contest.STAGES)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    sweep, done = SweepDir(args.folder), [row for row in contest.read_lines(RESULTS) if row["stage"] == args.stage]
+    sweep, done = SweepDir(args.folder), [row for row in read_lines(RESULTS) if row["stage"] == args.stage]
     for trial in sweep.trials():
         state = sweep.state(trial)
         if state not in ("done", "failed") or trial.id in {row["trial"] for row in done}:

@@ -9,7 +9,6 @@ The stages are `rates`, `clock` and `symbols`; a stage reads what collect.py has
 beside this file has results and verdict.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import base
+from rnnlm.files import read_lines
 
 FOLDER = Path(__file__).parent
 STAGES = ("rates", "clock", "symbols")
@@ -65,11 +65,6 @@ def get_config(stage: str = "") -> ConfigDict:
     config.eval.max_symbols = 0  # all of the validation split
     config.sample.every = 0
     return config
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; empty if there is none."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def steps_within(seconds: float) -> dict[str, int]:

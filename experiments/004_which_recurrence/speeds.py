@@ -23,6 +23,7 @@ import contest
 
 from benchmarks.contest import Contestant, close_all, take_turns
 from rnnlm.config import Config, ModelConfig
+from rnnlm.files import read_lines
 from rnnlm.nn import model, width
 from rnnlm.nn.block import blocks_of
 
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    if {row["entry"] for row in contest.read_lines(file)} == set(contest.ENTRIES):
+    if {row["entry"] for row in read_lines(file)} == set(contest.ENTRIES):
         sys.stdout.write(f"{file} is complete.\n")
         return
     others = [entry for entry in contest.ENTRIES if entry != "lstm"]
