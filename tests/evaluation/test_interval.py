@@ -8,8 +8,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import coverage, tables
+from experiments import coverage
 from rnnlm.evaluation.tally import MIN_BLOCKS, NATS_PER_BIT, WAVES, Blocks, block_size
+from rnnlm.files import read_lines
 
 
 @pytest.mark.parametrize("n, tau", [(10_000, 0), (10_000, 5), (10_000, 50)])
@@ -19,13 +20,13 @@ def test_it_covers_the_mean_of_correlated_costs(n, tau):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n, tau", [(100_000, 500), (1_000_000, 0), (1_000_000, 100), (1_000_000, 5_000)])
+@pytest.mark.parametrize("n, tau", [(100_000, 500), (1_000_000, 5_000)])
 def test_it_covers_the_mean_of_many_costs(n, tau):
     assert 0.93 <= coverage.simulate(n, tau, seed=1) <= 0.97
 
 
 def test_the_kept_figures_cover_what_is_promised():
-    rows = [row for row in tables.lines(coverage.KEPT) if row["what"] == "simulated"]
+    rows = [row for row in read_lines(coverage.KEPT) if row["what"] == "simulated"]
     kept = {(row["n"], row["tau"]): row["covered"] for row in rows if row["replicates"] == coverage.REPLICATES}
     assert kept.keys() == {(n, tau) for n in coverage.LENGTHS for tau in coverage.TIMES if 200 * tau <= n}
     assert all(0.93 <= covered <= 0.97 for covered in kept.values())

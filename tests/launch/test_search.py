@@ -104,12 +104,13 @@ def test_a_pruned_trial_stops_within_a_validation(tmp_path, text_file):
         tmp_path,
         text_file,
         "--optuna=7",
+        "--jobs=2",
         "--space=optim.learning_rate=1e-2,1e-9",
         "--sampler=random",
         "--random_seed=10",
-        "--config.train.steps=6000",
+        "--config.train.steps=4000",
         "--config.eval.every=2000",
-        "--config.checkpoint.every=6000",
+        "--config.checkpoint.every=4000",
         "--config.log.every=100",
     )
     pruned = [trial for trial in trials(tmp_path) if trial.state.name == "PRUNED"]

@@ -146,12 +146,12 @@ def test_ctrl_c_at_any_moment_ends_a_command_with_one_sentence(tmp_path, text_fi
     train(tmp_path / "run", text_file, "--config.train.steps=5")
     # Python by itself says nothing of the sockets that orbax leaves open where its import is interrupted.
     env = {"PYTHONWARNINGS": "default,ignore::ResourceWarning"}
-    for i in range(50):
+    for i in range(25):
         process = start("sample", f"--workdir={tmp_path / 'run'}", "--length=10000000", "--seed=0", env=env)
-        time.sleep(0.1 + 0.05 * i)  # after Python itself has started
+        time.sleep(0.1 + 0.1 * i)  # after Python itself has started
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (130, "rnnlm: interrupted\n"), f"after {0.1 + 0.05 * i:.2f} s: {err}"
+        assert (process.returncode, err) == (130, "rnnlm: interrupted\n"), f"after {0.1 + 0.1 * i:.2f} s: {err}"
 
 
 def test_trials_are_a_line_in_ten_seconds_where_there_is_no_terminal(capsys):
