@@ -10,7 +10,7 @@ from rnnlm.errors import UserError
 from rnnlm.generation.sampler import Sampler, SamplingOptions
 from rnnlm.generation.stepper import CHUNK, Stepper
 from rnnlm.nn import model
-from tests.conftest import tiny
+from tests.conftest import slow, tiny
 
 V = 9
 CONFIG = tiny(model__embedding=6).model
@@ -64,11 +64,11 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
     assert many.shape == (3, 150) and len({row.tobytes() for row in many}) == 3
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("temperature", [0.5, slow(1.0), slow(2.0)])
 def test_frequencies_are_the_tempered_distribution(temperature):
     _, logits = STEPPER.read(PARAMS, PROMPT, 1)
     wanted = np.asarray(jax.nn.softmax(logits[0] / temperature))
-    streams = 5_000
+    streams = 20_000
     counts = collections.Counter(draw(1, temperature, streams=streams)[:, 0].tolist())
     for symbol, p in enumerate(wanted):
         assert abs(counts[symbol] / streams - p) < 5 * (p * (1 - p) / streams) ** 0.5
@@ -83,14 +83,16 @@ def test_a_stream_does_not_depend_on_those_beside_it():
     assert np.array_equal(draw(100, 1.0, streams=5)[:3], draw(100, 1.0, streams=3))
 
 
-@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.6}, {"top_k": 4, "top_p": 0.9}, {"top_k": 99}])
+@pytest.mark.parametrize(
+    "options", [slow({"top_k": 3}), slow({"top_p": 0.6}), {"top_k": 4, "top_p": 0.9}, slow({"top_k": 99})]
+)
 def test_narrowed_draws_are_the_tempered_distribution_cut_off(options):
     _, logits = STEPPER.read(PARAMS, PROMPT, 1)
     p = np.asarray(jax.nn.softmax(logits[0] / 1.5), np.float64)
     order = np.argsort(-p)[: options.get("top_k", V)]
     share = p[order] / p[order].sum()
     kept = order[np.cumsum(share) - share < options.get("top_p", 1.0)]
-    streams = 5_000
+    streams = 20_000
     counts = np.bincount(draw(1, 1.5, streams=streams, **options)[:, 0], minlength=V)
     assert set(np.flatnonzero(counts)) == set(kept)
     wanted = p[kept] / p[kept].sum()
