@@ -70,7 +70,17 @@ def which_costs() -> list[list[str]]:
 
 def which_rates() -> list[list[str]]:
     """Make the table of validation bpc at each learning rate, after a quarter of the time."""
-    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == "rates"]
+    return valid_table("rates")
+
+
+def which_gain() -> list[list[str]]:
+    """Make the table of validation bpc at each learning rate with an initial gain of 1."""
+    return valid_table("gain_1")
+
+
+def valid_table(stage: str) -> list[list[str]]:
+    """Make a table of the validation bpc of each model at each learning rate."""
+    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == stage]
     rates = sorted({row["learning_rate"] for row in rows})
     found = {(row["entry"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
     table = [["model", *(f"{rate:g}" for rate in rates)]]

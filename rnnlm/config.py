@@ -158,6 +158,12 @@ class ModelConfig(Section):
     matrix_lstm: MatrixLSTMOptions = section(MatrixLSTMOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
     block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
+    init_gain: float = key(
+        1.0,
+        "multiplies the initial matrices but recurrent ones and the embedding; above 1 where deep or gated cells are "
+        "slow to begin to learn",
+        before=1.0,
+    )
     dropout: float = key(0.0, "share of units dropped after each layer")
     dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")
     dropout_output: float = key(0.0, "share of units dropped after the last layer", follows="dropout")
@@ -186,6 +192,7 @@ class ModelConfig(Section):
         at_least("model.hidden", self.hidden, 1)
         at_least("model.embedding", self.embedding, 0)
         at_least("model.params", self.params, 0)
+        at_least("model.init_gain", self.init_gain, 0.01)
         if self.params and self.sizes:
             raise UserError(
                 f"model.params={self.params:g} and model.sizes={self.sizes} are both set, but a budget gives all "

@@ -41,7 +41,8 @@ ENTRIES: dict[str, dict[str, Any]] = (
         "sru, highway": {"model.cell": "sru", "model.block": "highway"},
     }
     | {
-        f"{cell}, prenorm": {"model.cell": cell, "model.block": "prenorm"}
+        # Its inputs are normalized, so that its gates do not start alike.
+        f"{cell}, prenorm": {"model.cell": cell, "model.block": "prenorm", "model.init_gain": 1.0}
         for cell in ("lstm", "mingru", "lru", "rglru", "matrix_lstm")
     }
 )
@@ -55,6 +56,7 @@ def get_config(stage: str = "") -> ConfigDict:
     config.data.split = "2600000/320000/330000"
     config.model.params = 0.5e6
     config.model.embedding = 64
+    config.model.init_gain = 4.0
     config.train.batch, config.train.window = BATCH, WINDOW
     config.optim.name = "adamw"
     config.optim.schedule = "cosine"

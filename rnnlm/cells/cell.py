@@ -8,7 +8,6 @@ params include b, it is added to u. A carry is a tuple of arrays [B, ...] in the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +32,13 @@ class Param(NamedTuple):
 
     shape: tuple[int, ...]
     init: Initializer
+
+    def draw(self, key: jax.Array, gain: float) -> jax.Array:
+        """Draw the param; a matrix from `uniform` is drawn within `gain` times its bound."""
+        init = self.init
+        if isinstance(init, Uniform) and len(self.shape) > 1:
+            init = Uniform(gain * init.bound)
+        return init(key, self.shape)
 
 
 class State(NamedTuple):
@@ -76,7 +82,9 @@ class Cell:
     window: Callable[[Params, Carry, jax.Array, jax.Array, DTypeLike], tuple[Carry, jax.Array]] | None = None
     gates: Callable[..., Gates] | None = None
     recurrent: tuple[str, ...] = ("W_h",)
-    """Matrices that multiply the carry, cast to the compute dtype once a window."""
+    """Matrices that multiply the carry, cast to the compute dtype once a window; model.init_gain leaves them as they
+    are.
+    """
     random: bool = False
     output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""
@@ -149,11 +157,20 @@ def add_bias(params: Params, u: jax.Array) -> jax.Array:
     return u + jnp.expand_dims(params["b"], range(u.ndim - 1)) if "b" in params else u
 
 
-@lru_cache
-def uniform(fan: int) -> Initializer:
+@dataclass(frozen=True)
+class Uniform:
+    """Draw from U(-bound, bound)."""
+
+    bound: float
+
+    def __call__(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draw a float32 array."""
+        return jax.random.uniform(key, shape, jnp.float32, -self.bound, self.bound)
+
+
+def uniform(fan: int) -> Uniform:
     """Return an initializer from U(-1/sqrt(fan), 1/sqrt(fan)), that of PyTorch's recurrent layers with fan = H."""
-    bound = fan**-0.5
-    return lambda key, shape: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+    return Uniform(fan**-0.5)
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

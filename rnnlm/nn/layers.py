@@ -42,9 +42,10 @@ def logits(params: Params, h_TBO: jax.Array, table_VE: jax.Array | None, dtype: 
 
 
 class Layer(nn.Module):
-    """Draw the params that `declared` returns from `key`: the base of the modules below."""
+    """Draw the params that `declared` returns from `key`, with `gain`: the base of the modules below."""
 
     key: jax.Array | None = None
+    gain: float = 1.0
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
@@ -53,13 +54,13 @@ class Layer(nn.Module):
 
     def setup(self) -> None:
         self.params: Params = {
-            name: self.param(name, partial(self._draw, i, param))
+            name: self.param(name, partial(self._draw, i, name, param))
             for i, (name, param) in enumerate(self.declared().items())
         }
 
     @nn.nowrap
-    def _draw(self, i: int, param: Param, flax_key: jax.Array) -> jax.Array:
-        return param.init(flax_key if self.key is None else self.key, param.shape)
+    def _draw(self, i: int, name: str, param: Param, flax_key: jax.Array) -> jax.Array:
+        return param.draw(flax_key if self.key is None else self.key, self.gain)
 
 
 class Embedding(Layer):
@@ -93,9 +94,10 @@ class RecurrentLayer(Layer):
         return self.block.params()
 
     @nn.nowrap
-    def _draw(self, i: int, param: Param, flax_key: jax.Array) -> jax.Array:
+    def _draw(self, i: int, name: str, param: Param, flax_key: jax.Array) -> jax.Array:
+        assert self.block is not None
         key = flax_key if self.key is None else jax.random.split(self.key, i + 1)[i]
-        return param.init(key, param.shape)
+        return param.draw(key, 1.0 if name in self.block.cell.recurrent else self.gain)
 
     def __call__(
         self, carry: Carry, x_TBD: jax.Array, reset_TB: jax.Array, x_TBE: jax.Array

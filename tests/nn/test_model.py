@@ -323,3 +323,16 @@ def test_capture_takes_no_keys_of_dropout():
         model.RecurrentLM(config, V).apply(
             {"params": params}, model.initial_carry(config, B), x, reset, KEYS[:B], mutable=["intermediates"]
         )
+
+
+def test_init_gain_scales_the_matrices_that_read_no_carry():
+    """Recurrent matrices, the embedding, biases and norms start as they do without it."""
+    for extra in ({"cell": "lstm", "lstm__layer_norm": True}, {"cell": "qrnn", "block": "prenorm"}):
+        plain, scaled = (
+            dict(named_leaves(model.init_params(configure(embedding=6, init_gain=gain, **extra), V, KEYS[0])))
+            for gain in (1.0, 4.0)
+        )
+        kept = {name for name, leaf in plain.items() if leaf.ndim < 2 or "embedding" in name}
+        kept |= {name for name in plain if name.endswith("W_h")}
+        for name in plain:
+            np.testing.assert_array_equal(scaled[name], plain[name] * (1 if name in kept else 4), name)
