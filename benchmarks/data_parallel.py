@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rnnlm.config import Config, ModelConfig, OptimConfig, TrainConfig
-from rnnlm.nn import model, width
+from rnnlm.nn import size, width
 from rnnlm.planning import roofline
 from rnnlm.planning.accelerators import Accelerator, find
 from rnnlm.training import optim
@@ -47,7 +47,7 @@ def table() -> list[list[str]]:
     """Return the rows of the table, with its header."""
     lstm = ModelConfig(layers=2, params=PARAMS, dtype="bfloat16")
     config = Config(model=width.solve(lstm, VOCAB), train=TrainConfig(window=WINDOW), optim=OptimConfig())
-    gradient_bytes = 4 * model.count_params(config.model, VOCAB)
+    gradient_bytes = 4 * size.count_params(config.model, VOCAB)
     optimizer = optim.make_optimizer(config.optim, optim.make_schedule(config.optim, 1, 1.0))
     h100, v5p = find("H100"), find("TPUv5p")
     links = {

@@ -24,7 +24,7 @@ from benchmarks.contest import ROOT, SECONDS, Contestant, close_all, log_row, pa
 from benchmarks.peers import ours
 from benchmarks.run import machine, parse_shapes
 from benchmarks.versus import VOCAB
-from rnnlm.nn import model
+from rnnlm.nn import size
 
 Task = dict[str, Any]
 SHAPES = "1x128x50x50,2x256x50x50,1x1024x16x32"
@@ -91,7 +91,7 @@ def describe(shape: tuple[int, int, int, int], times: dict[str, list[float]]) ->
     ways = ("2 devices", "2 processes")
     return {
         "shape": "x".join(map(str, shape)),
-        "bytes": 4 * model.count_params(settings, VOCAB),
+        "bytes": 4 * size.count_params(settings, VOCAB),
         "ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
         "efficiency": {way: paired_ratio(times["1 device"], times[way]) for way in ways},
         "all_reduce": {way: paired_ratio(times[way], times[way + ALONE]) for way in ways},

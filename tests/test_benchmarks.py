@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import contest, data_parallel, scale, versus
 from benchmarks.peers import ours
-from rnnlm.nn import model
+from rnnlm.nn import model, size
 from rnnlm.nn.embed import embed
 from rnnlm.product import product
 from tests.conftest import ROOT, environment, slow
@@ -133,7 +133,7 @@ def test_weak_scaling_compares_steps_turn_by_turn():
         f"2 {what}{end}": [4.0 if end else 5.0] * 3 for what in ("devices", "processes") for end in ("", scale.ALONE)
     }
     row = scale.describe((2, 16, 4, 6), times)
-    assert row["bytes"] == 4 * model.count_params(ours.config(TASK).model, versus.VOCAB)
+    assert row["bytes"] == 4 * size.count_params(ours.config(TASK).model, versus.VOCAB)
     assert row["efficiency"]["2 devices"]["ratio"] == 0.4 and row["all_reduce"]["2 processes"]["ratio"] == 1.25
 
 

@@ -13,7 +13,7 @@ from benchmarks import cells, references
 from benchmarks.peers import ours, torch_shapes
 from benchmarks.versus import train_task
 from rnnlm.cells import CELLS, cell_of
-from rnnlm.nn import model, scan
+from rnnlm.nn import scan, size
 from tests.conftest import ROOT, environment
 
 TASK = train_task((2, 16, 4, 6), "float32") | {"devices": 1, "threads": 1}
@@ -111,7 +111,7 @@ def test_a_reference_trains_with_as_many_params(name):
         with jax.numpy_rank_promotion("allow"):
             work, facts = module.train(task)
             work(2)
-        count = model.count_params(ours.config(references.our_task(name, TASK)).model, TASK["vocab"])
+        count = size.count_params(ours.config(references.our_task(name, TASK)).model, TASK["vocab"])
         assert facts["params"] == pytest.approx(count, rel=0.05)
 
 

@@ -49,7 +49,7 @@ def train(task: dict[str, Any]) -> Work:
     devices.configure(task.get("devices", 0), compile_cache=False, lanes=settings.train.batch)
     import jax
 
-    from rnnlm.nn import model
+    from rnnlm.nn import size
     from rnnlm.training import optim, state
     from rnnlm.training.step import state_to_devices, train_step
 
@@ -60,7 +60,7 @@ def train(task: dict[str, Any]) -> Work:
     shape = (lanes.stop - lanes.start, settings.train.window)
     batch = (*rng.integers(0, task["vocab"], (2, *shape), dtype=np.int32), np.zeros(shape, bool))
     pending = None
-    params = model.count_params(settings.model, task["vocab"])
+    params = size.count_params(settings.model, task["vocab"])
     facts: dict[str, Any] = {"devices": parallel.device_names(), "params": params}
 
     def work(n: int) -> None:

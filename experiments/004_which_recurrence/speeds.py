@@ -24,7 +24,7 @@ import contest
 from benchmarks.contest import Contestant, close_all, take_turns
 from rnnlm.config import Config, ModelConfig
 from rnnlm.files import read_lines
-from rnnlm.nn import model, width
+from rnnlm.nn import size, width
 from rnnlm.nn.block import blocks_of
 
 VOCAB = 87
@@ -88,7 +88,7 @@ def main() -> None:
             {
                 "entry": entry,
                 "hidden": config.model.hidden,
-                "parameters": model.count_params(config.model, VOCAB),
+                "parameters": size.count_params(config.model, VOCAB),
                 "symbols_per_second": contest.BATCH * contest.WINDOW / (ratio * lstm_seconds),
                 "memory": memory,
                 "carry_bytes": carry_bytes(config.model),

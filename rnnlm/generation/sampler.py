@@ -16,7 +16,7 @@ from rnnlm.cells import Params
 from rnnlm.config import MAX_SEED
 from rnnlm.errors import UserError
 from rnnlm.generation.stepper import CHUNK, Stepper
-from rnnlm.nn import model, scan
+from rnnlm.nn import model, recurrence
 from rnnlm.runtime import parallel
 
 
@@ -142,14 +142,14 @@ def draw_chunk(
         if truncates:
             logits_KV = truncate(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)
-        before = tuple(map(scan.unpack, packed, carry))
+        before = tuple(map(recurrence.unpack, packed, carry))
         x_KT = drawn_K[:, None]
         after, logits_KTV = stepper.forward(params, before, x_KT, stepper.resets(x_KT))
-        return (tuple(map(scan.pack, after)), logits_KTV[:, 0]), drawn_K
+        return (tuple(map(recurrence.pack, after)), logits_KTV[:, 0]), drawn_K
 
-    start = tuple(map(scan.pack, carry)), logits_KV
+    start = tuple(map(recurrence.pack, carry)), logits_KV
     (packed, logits_KV), drawn_TK = jax.lax.scan(step, start, noise_KTV.swapaxes(0, 1))
-    return tuple(map(scan.unpack, packed, carry)), logits_KV, drawn_TK.T
+    return tuple(map(recurrence.unpack, packed, carry)), logits_KV, drawn_TK.T
 
 
 def truncate(logits_KV: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:

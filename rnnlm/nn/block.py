@@ -33,7 +33,8 @@ from rnnlm.product import product
 Recur = Callable[[Params, Carry, jax.Array], tuple[Carry, jax.Array]]
 """(params and carry of the cell, projected inputs u_TBG) -> (carry after the window, output of the cell h_TBO)."""
 
-
+SKIPS = ("skip", "skip_output")
+"""Blocks whose softmax reads the outputs of all layers."""
 CONVOLUTION = 4
 """Inputs that the convolution of a prenorm block sees, the newest of them."""
 EXPANSION = 3

@@ -9,7 +9,6 @@ Params: "embedding" {table [V, E]} where the config has one, "layer_0" ... "laye
 ...}, "output" {W [H, V] unless tied, b [V]}, whatever the depth.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,17 +20,17 @@ import jax.numpy as jnp
 from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers, scan
-from rnnlm.nn.block import Block, blocks_of
+from rnnlm.nn.block import SKIPS, blocks_of
 from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
+from rnnlm.nn.looped import apply_upper_layers, is_looped, stack_layers
+from rnnlm.nn.size import read_width
 from rnnlm.product import product
 
 Stack = tuple[Carry, ...]
 """The carry of a model: the carries of its layers."""
 Forward = Callable[..., tuple[Stack, jax.Array]]
 """(params, carry, x_BT, reset_BT, keys_B=None) -> (carry, logits_BTV)."""
-SKIPS = ("skip", "skip_output")
-"""Blocks whose softmax reads the outputs of all layers."""
 RECURRENCE = 1 << 16
 """Added to the number of a layer in the keys of a random cell, so that they differ from those of dropout."""
 
@@ -94,59 +93,6 @@ def forward(
 def join_outputs(config: ModelConfig, outputs: list[jax.Array]) -> jax.Array:
     """Return what the softmax reads of the outputs of all layers."""
     return jnp.concatenate(outputs, axis=-1) if config.block == "skip" else sum(outputs[1:], outputs[0])
-
-
-def apply_upper_layers(
-    layer: Callable[..., tuple[jax.Array, tuple[Carry, Carry]]],
-    params: Params,
-    h_TBO: jax.Array,
-    carry: Stack,
-) -> tuple[jax.Array, Stack, list[jax.Array]]:
-    """Run the layers above the first, one after another: -> (the last one's output, their carries, kept outputs).
-
-    `layer` maps (input, (number, params, carry)) -> (output, (carry, (output,) to keep it or ())). If their params are
-    stacked, it is compiled once and scanned over them.
-    """
-    numbers = range(1, 1 + len(carry))
-    if "upper" not in params:
-        after: list[Carry] = []
-        kept: list[jax.Array] = []
-        for i, layer_carry in zip(numbers, carry, strict=True):
-            h_TBO, (layer_carry, output) = layer(h_TBO, (i, params[f"layer_{i}"], layer_carry))
-            after.append(layer_carry)
-            kept += output
-        return h_TBO, tuple(after), kept
-    carry_L = jax.tree.map(lambda *states: jnp.stack(states), *carry)
-    h_TBO, (after_L, kept_L) = jax.lax.scan(layer, h_TBO, (jnp.array(numbers), params["upper"], carry_L))
-    kept = [y_TBO for y_LTBO in kept_L for y_TBO in y_LTBO]
-    return h_TBO, tuple(zip(*(tuple(state_L) for state_L in after_L), strict=True)), kept
-
-
-def is_looped(config: ModelConfig) -> bool:
-    """Return whether the upper layers are compiled as one loop: if there are four layers or more, of equal width."""
-    return len(config.hidden_sizes) > 3 and len(set(config.hidden_sizes)) == 1
-
-
-def stack_layers(config: ModelConfig, params: Params) -> Params:
-    """Stack the params of the layers above the first as "upper", if they are looped; `unstack_layers` undoes it.
-
-    The loop shortens compilation, but copies params and residuals; the model for single steps, where that copy costs
-    more than the step, does not use it. Params that are stacked stay as they are.
-    """
-    if "upper" in params or not is_looped(config):
-        return params
-    names = [f"layer_{i}" for i in range(1, len(config.hidden_sizes))]
-    upper = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[name] for name in names))
-    return {name: layer for name, layer in params.items() if name not in names} | {"upper": upper}
-
-
-def unstack_layers(config: ModelConfig, params: Params) -> Params:
-    """Undo `stack_layers`."""
-    if "upper" not in params:
-        return params
-    count = len(config.hidden_sizes)
-    upper = {f"layer_{i}": jax.tree.map(lambda p, i=i: p[i - 1], params["upper"]) for i in range(1, count)}
-    return {name: layer for name, layer in params.items() if name != "upper"} | upper
 
 
 def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int) -> jax.Array | None:
@@ -260,45 +206,3 @@ def folds_embedding(config: ModelConfig) -> bool:
     """Return whether the embedding can be multiplied into the first layer's W_x."""
     only_projected = config.block in ("plain", "skip_output")
     return config.embedding > 0 and only_projected and cell_of(config).projects_inputs
-
-
-def param_shapes(config: ModelConfig, vocab: int) -> Params:
-    """Return a ShapeDtypeStruct for each param that `init_params` draws, from the config alone."""
-    return shapes_of(cell_of(config), config, vocab)
-
-
-def shapes_of(cell: Cell, config: ModelConfig, vocab: int) -> Params:
-    """Return `param_shapes` of a cell that need not be checked at the widths of the config."""
-    blocks = blocks_of(config, vocab, cell)
-    declared = {"output": layers.head_params(read_width(config, blocks), vocab, config.tied, config.block)}
-    if config.embedding:
-        declared["embedding"] = layers.embedding_params(vocab, config.embedding, config.tied)
-    declared |= {f"layer_{i}": block.params() for i, block in enumerate(blocks)}
-    return {
-        name: {leaf: jax.ShapeDtypeStruct(param.shape, jnp.float32) for leaf, param in params.items()}
-        for name, params in declared.items()
-    }
-
-
-def count_params(config: ModelConfig, vocab: int) -> int:
-    """Return the number of parameters, from the config alone."""
-    return count_shapes(param_shapes(config, vocab))
-
-
-def count_shapes(shapes: Params) -> int:
-    """Return the number of entries of arrays that are known by their shapes."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-
-
-def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
-    """Return the FLOPs of the forward pass for one symbol: two for each weight of a product.
-
-    A lookup, of a one-hot input in W_x or of a symbol in the embedding, costs none.
-    """
-    blocks = blocks_of(config, vocab)
-    return sum(block.count_flops() for block in blocks) + 2.0 * read_width(config, blocks) * vocab
-
-
-def read_width(config: ModelConfig, blocks: list[Block]) -> int:
-    """Return the width of what the softmax reads."""
-    return sum(block.outputs for block in blocks) if config.block == "skip" else blocks[-1].outputs

@@ -6,7 +6,7 @@ from rnnlm.cells import find_cell
 from rnnlm.cells.check import name_cell_in_errors
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import size
 
 
 def solve(config: ModelConfig, vocab: int) -> ModelConfig:
@@ -21,7 +21,7 @@ def solve(config: ModelConfig, vocab: int) -> ModelConfig:
 
     def count(hidden: int) -> int:
         with name_cell_in_errors(config.cell):
-            return model.count_shapes(model.shapes_of(cell, set_width(config, hidden), vocab))
+            return size.count_shapes(size.shapes_of(cell, set_width(config, hidden), vocab))
 
     least = cell.multiple
     fits, exceeds = 0, least

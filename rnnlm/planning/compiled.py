@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnlm.config import Config
-from rnnlm.nn import model
+from rnnlm.nn import looped
 from rnnlm.runtime import parallel
 from rnnlm.training import state
 from rnnlm.training.footprint import size_of
@@ -22,7 +22,7 @@ def step_bytes(config: Config, vocab: int, optimizer: optax.GradientTransformati
     the step, which exist beside those before it.
     """
     train_state = jax.eval_shape(partial(state.create, config, vocab, optimizer))
-    stack = partial(map_params, partial(model.stack_layers, config.model))
+    stack = partial(map_params, partial(looped.stack_layers, config.model))
     on_devices = train_state._replace(
         opt_state=jax.eval_shape(stack, train_state.opt_state), carry=jax.tree.map(split, train_state.carry)
     )

@@ -11,7 +11,7 @@ from rnnlm.config import Config
 from rnnlm.data.splits import Dataset, open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError
-from rnnlm.nn import model, width
+from rnnlm.nn import size, width
 from rnnlm.planning import accelerators, roofline
 from rnnlm.planning.accelerators import Accelerator
 from rnnlm.planning.compiled import step_bytes
@@ -70,14 +70,14 @@ def make_plan(
 def describe_size(config: Config, dataset: Dataset, steps_per_epoch: float) -> Row:
     """Return what is counted: of text, parameters, FLOPs and steps."""
     vocab, train = len(dataset.text.vocabulary), config.train
-    shapes = model.param_shapes(config.model, vocab)
-    forward = model.flops_per_symbol(config.model, vocab)
+    shapes = size.param_shapes(config.model, vocab)
+    forward = size.flops_per_symbol(config.model, vocab)
     return {
         "text": {"name": dataset.corpus.name, "symbols": len(dataset.text), "kinds": vocab},
         "budget": config.model.params,
         "hidden": list(config.model.hidden_sizes),
-        "parameters": model.count_shapes(shapes),
-        "modules": {name: model.count_shapes(shapes[name]) for name in config.model.modules},
+        "parameters": size.count_shapes(shapes),
+        "modules": {name: size.count_shapes(shapes[name]) for name in config.model.modules},
         "flops_per_symbol": {"forward": forward, "training": 3 * forward},
         "gradient_bytes": size_of(shapes),
         "minutes": train.minutes,

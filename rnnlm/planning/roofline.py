@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnlm.config import Config, ModelConfig
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.nn.block import Block, blocks_of
 from rnnlm.planning.accelerators import Accelerator
 from rnnlm.training.footprint import size_of
@@ -79,11 +79,11 @@ def step_seconds(
         return passes * (max(rows * layer.recurrent_flops / rate, moved / bandwidth) + accelerator.time_step)
 
     recurrence = sum(time_step(layer, forward, 1) + time_step(layer, 1, 2) for layer in layers)
-    head_flops = 2.0 * model.read_width(config.model, blocks_of(config.model, vocab)) * vocab
+    head_flops = 2.0 * size.read_width(config.model, blocks_of(config.model, vocab)) * vocab
     once = (forward + 2) * (sum(layer.input_flops for layer in layers) + head_flops)
     gradients = sum(layer.recurrent_flops for layer in layers)
     moved = symbols * FLOAT * vocab * (2 * forward + 2)  # logits are written and read, and their gradient is
-    shapes = model.param_shapes(config.model, vocab)
+    shapes = size.param_shapes(config.model, vocab)
     params, kept = size_of(shapes), size_of(jax.eval_shape(optimizer.init, shapes))
     average = params if config.optim.ema else 0
     return {

@@ -9,7 +9,7 @@ from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.evaluation.tally import Blocks
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.runs.layout import Row, RunDir, RunInfo, load_run
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runs.results import parse_protocol, read_results, row_blocks
@@ -140,7 +140,7 @@ def open_run(workdir: Path, split: str, symbols: tuple[int, int], protocol: str,
             f"{'; '.join(have[:5]) or 'none'}{' and others' if len(have) > 5 else ''}. Make one with rnnlm eval."
         )
     trained = result["step"] * run.symbols_per_step
-    flops = 3 * model.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
+    flops = 3 * size.flops_per_symbol(run.config.model, len(run.vocabulary)) * trained
     logged, _ = read_rows(RunDir(workdir).metrics, result["step"])
     seconds = logged[-1]["seconds"] if logged else None
     parent = "{path}@{step}".format(**run.parent) if run.parent else ""

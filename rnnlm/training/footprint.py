@@ -9,7 +9,7 @@ import optax
 
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.nn.block import blocks_of
 from rnnlm.runtime import memory, parallel
 
@@ -21,7 +21,7 @@ def least_bytes(config: Config, vocab: int, optimizer: optax.GradientTransformat
     params before and after the step, the optimizer state, the average, and what the backward pass reads. Gradients and
     what XLA copies come besides.
     """
-    shapes = model.param_shapes(config.model, vocab)
+    shapes = size.param_shapes(config.model, vocab)
     params = size_of(shapes)
     return {
         "params": 2 * params,
@@ -71,7 +71,7 @@ def what_to_lower(config: Config, vocab: int, needed: dict[str, int]) -> str:
             f"lower train.batch ({train.batch:,}) or train.window ({train.window:,}), or set train.accumulate or "
             "train.remat"
         )
-    sizes = {name: size_of(layer) for name, layer in model.param_shapes(network, vocab).items()}
+    sizes = {name: size_of(layer) for name, layer in size.param_shapes(network, vocab).items()}
     if network.embedding > max(network.hidden_sizes):
         return f"lower model.embedding ({network.embedding:,})"
     if network.params:

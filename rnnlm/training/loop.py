@@ -21,7 +21,7 @@ from rnnlm.evaluation.tally import Tally
 from rnnlm.files import make_folder, writing
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.stepper import Stepper
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.runs import checkpoint, layout
 from rnnlm.runs.checkpoint import Checkpoints
 from rnnlm.runs.layout import Row
@@ -56,7 +56,7 @@ class Trainer:
         self.folder = layout.RunDir(workdir).checkpoints
         self.prompt = vocabulary.prompt(config.sample.prompt)
         self.run_info = {
-            "parameters": model.count_params(config.model, len(vocabulary)),
+            "parameters": size.count_params(config.model, len(vocabulary)),
             "symbols_per_step": config.train.batch * config.train.window,
         }
         self.checkpoints: Checkpoints | None = None  # only the main process writes them

@@ -12,7 +12,7 @@ from rnnlm.cells import Params, cell_of
 from rnnlm.config import Config, ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
-from rnnlm.nn import model
+from rnnlm.nn import looped, model
 from rnnlm.nn.model import Forward, Stack
 from rnnlm.nn.remat import recompute
 from rnnlm.runtime import parallel
@@ -66,7 +66,7 @@ def mapped_step(
 
     def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
         keys_B = lane_keys(state, len(window[0])) if draws else None
-        params = model.stack_layers(config.model, params)
+        params = looped.stack_layers(config.model, params)
         (nats, carry), grads = accumulate_gradients(
             loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
         )
@@ -146,7 +146,7 @@ def apply_update(
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
-    params = model.unstack_layers(config.model, params)
+    params = looped.unstack_layers(config.model, params)
     average = update_ema(state, params, config.optim.ema)
     if average is not None:  # which rounding would move a little
         average |= {module: params[module] for module in config.train.freeze}
@@ -176,14 +176,14 @@ def state_to_devices(config: ModelConfig, state: TrainState) -> TrainState:
     There the optimizer state is stacked as the step needs it.
     """
     carry = jax.tree.map(lambda x: x[parallel.local_lanes(len(x))], state.carry)
-    opt_state = map_params(partial(model.stack_layers, config), state.opt_state)
+    opt_state = map_params(partial(looped.stack_layers, config), state.opt_state)
     return parallel.replicate(state._replace(opt_state=opt_state, carry=()))._replace(carry=parallel.shard(carry))
 
 
 def state_to_host(config: ModelConfig, state: TrainState) -> TrainState:
     """Return the whole state as numpy arrays, layer by layer, lanes in global order."""
     host_state = parallel.to_numpy(state._replace(carry=()))
-    opt_state = map_params(partial(model.unstack_layers, config), host_state.opt_state)
+    opt_state = map_params(partial(looped.unstack_layers, config), host_state.opt_state)
     return host_state._replace(opt_state=opt_state, carry=parallel.gather(state.carry))
 
 

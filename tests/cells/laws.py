@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
-from rnnlm.nn import model, scan
+from rnnlm.nn import model, scan, size
 from tests.conftest import slow
 from tests.plain import scan_steps
 
@@ -56,8 +56,8 @@ def check_model(name, **options):
     """Check the count of params, and that looped layers and single steps with folded params give equal logits."""
     config, V = ModelConfig(cell=name, options=options, hidden=H, layers=4, embedding=D), 5
     params = model.init_params(config, V, jax.random.PRNGKey(0))
-    assert model.count_params(config, V) == sum(p.size for p in jax.tree.leaves(params))
-    assert model.flops_per_symbol(config, V) > 0
+    assert size.count_params(config, V) == sum(p.size for p in jax.tree.leaves(params))
+    assert size.flops_per_symbol(config, V) > 0
     x = np.random.default_rng(0).integers(0, V, (B, T)).astype(np.int32)
     carry, reset = model.initial_carry(config, B), np.zeros((B, T), bool)
     after, logits = jax.jit(model.apply(config, V))(params, carry, x, reset)

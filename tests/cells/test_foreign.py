@@ -11,7 +11,7 @@ import pytest
 from rnnlm.cells import CELLS, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import model, size
 from rnnlm.options import LSTMOptions
 from tests.cells import laws
 from tests.conftest import slow
@@ -172,7 +172,7 @@ def test_a_random_cell_is_differentiated_by_autodiff_and_draws_by_lane():
 )
 def test_an_unsuitable_cell_is_refused_in_a_sentence(name, options, complaint):
     with pytest.raises(UserError, match=complaint) as error:
-        model.count_params(config(name, options=options), V)
+        size.count_params(config(name, options=options), V)
     assert "\n" not in str(error.value)
 
 
@@ -189,7 +189,7 @@ def test_two_biases_are_one_bias_that_is_their_sum():
     x, reset = inputs()
     a, b = (model.apply(c, V)(p, model.initial_carry(c, B), x, reset)[1] for c, p in ((two, params), (one, summed)))
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    assert model.count_params(two, V) - model.count_params(one, V) == 2 * 4 * H
+    assert size.count_params(two, V) - size.count_params(one, V) == 2 * 4 * H
 
 
 def test_a_cell_has_exactly_one_form():

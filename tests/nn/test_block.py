@@ -11,7 +11,7 @@ import pytest
 from rnnlm import UserError
 from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
-from rnnlm.nn import block, model
+from rnnlm.nn import block, model, size
 from rnnlm.options import BLOCKS
 from tests.conftest import slow, tiny
 from tests.nn.test_model import V, build, inputs, lowered
@@ -144,7 +144,7 @@ def test_the_future_does_not_reach_the_past(options):
 def test_counts_modules_and_programs_are_those_of_the_config(options):
     """Params are known from the config, modules equal functions, and products have operands of the compute dtype."""
     config, params, forward = make(**options)
-    assert model.param_shapes(config, V) == jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    assert size.param_shapes(config, V) == jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     module, (x, reset), start = model.RecurrentLM(config, V), inputs(), model.initial_carry(config, B)
     (after, logits), captured = module.apply({"params": params}, start, x, reset, mutable=["intermediates"])
     wanted = forward(params, start, x, reset)
@@ -159,7 +159,7 @@ def test_counts_modules_and_programs_are_those_of_the_config(options):
 def test_flops_are_two_for_each_weight_of_a_product(kind):
     config, params, _ = make(cell="rnn", block=kind, embedding=5)
     weights = sum(p.size for name, layer in params.items() if name != "embedding" for p in layer.values() if p.ndim > 1)
-    assert model.flops_per_symbol(config, V) == 2 * weights
+    assert size.flops_per_symbol(config, V) == 2 * weights
 
 
 @pytest.mark.slow
@@ -168,10 +168,10 @@ def test_flops_are_two_for_each_weight_of_a_product(kind):
 def test_every_cell_fits_every_block(kind, cell):
     if kind == "skip" and not CELLS[cell](getattr(ModelConfig(), cell, None)).projects_inputs:
         with pytest.raises(UserError, match=f"{cell} cannot be in model.block=skip"):
-            model.param_shapes(tiny(model__hidden=4, model__cell=cell, model__block=kind).model, V)
+            size.param_shapes(tiny(model__hidden=4, model__cell=cell, model__block=kind).model, V)
         return
     config = tiny(model__hidden=4, model__cell=cell, model__block=kind, model__embedding=4).model
-    params, carry = model.param_shapes(config, V), model.initial_carry(config, B)
+    params, carry = size.param_shapes(config, V), model.initial_carry(config, B)
     assert jax.eval_shape(partial(model.init_params, config, V), jax.random.PRNGKey(0)) == params
     after, logits = jax.eval_shape(model.apply(config, V), params, carry, *inputs())
     assert logits.shape == (B, T, V)

@@ -13,7 +13,7 @@ import pytest
 
 from rnnlm.cells import cell_of
 from rnnlm.evaluation import tally
-from rnnlm.nn import model, scan
+from rnnlm.nn import looped, model, scan, size
 from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
 from rnnlm.nn.leaves import named_leaves
@@ -93,8 +93,8 @@ def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
 def test_parameters_are_known_from_the_config(cell, extra):
     config = configure(cell=cell, **extra)
     drawn = jax.eval_shape(functools.partial(model.init_params, config, V), jax.random.PRNGKey(0))
-    assert model.param_shapes(config, V) == drawn
-    assert model.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(drawn))
+    assert size.param_shapes(config, V) == drawn
+    assert size.count_params(config, V) == sum(leaf.size for leaf in jax.tree.leaves(drawn))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(drawn))
 
 
@@ -168,7 +168,7 @@ def test_dropout_output_follows_dropout_unless_set():
 @pytest.mark.parametrize("rate", [slow(0.0), 0.3])
 def test_layers_in_a_loop_equal_layers_one_by_one(rate):
     config, params, _ = build(layers=5, hidden=6, dropout=rate)
-    assert model.is_looped(config) and set(params) == {*(f"layer_{i}" for i in range(5)), "output"}
+    assert looped.is_looped(config) and set(params) == {*(f"layer_{i}" for i in range(5)), "output"}
     x, reset = inputs()
     carry = jax.tree.map(lambda s: s + 0.1, model.initial_carry(config, B))
     keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(B)) if rate else None
@@ -226,7 +226,7 @@ def lowered(platform, time=T, **overrides):
     def loss(params, x, reset):
         return jnp.sum(tally.nats(forward(params, model.initial_carry(config, B), x, reset)[1], x))
 
-    args = (model.param_shapes(config, V), *inputs(time=time))
+    args = (size.param_shapes(config, V), *inputs(time=time))
     return jax.jit(jax.grad(loss)).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 

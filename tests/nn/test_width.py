@@ -15,7 +15,7 @@ from rnnlm.compression.codec import BYTES
 from rnnlm.compression.container import CompressedFile
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
-from rnnlm.nn import model, width
+from rnnlm.nn import model, size, width
 from tests.conftest import slow
 
 
@@ -31,10 +31,10 @@ def shrinking_cell(options):
 
 def check_last_that_fits(given, vocab):
     solved = width.solve(given, vocab)
-    assert model.count_params(solved, vocab) <= given.params
+    assert size.count_params(solved, vocab) <= given.params
     step = find_cell(given).multiple
     assert solved.hidden % step == 0
-    assert model.count_params(width.set_width(solved, solved.hidden + step), vocab) > given.params
+    assert size.count_params(width.set_width(solved, solved.hidden + step), vocab) > given.params
     assert solved.embedding == (solved.hidden if given.tied else given.embedding)
     assert replace(solved, hidden=given.hidden, embedding=given.embedding) == given
     return solved
@@ -67,7 +67,7 @@ def test_the_count_is_that_of_the_params_that_are_drawn():
     for cell in CELLS:
         solved = width.solve(ModelConfig(cell=cell, params=5e3, tied=True), 20)
         drawn = jax.eval_shape(partial(model.init_params, solved, 20), jax.random.PRNGKey(0))
-        assert model.count_params(solved, 20) == sum(leaf.size for leaf in jax.tree.leaves(drawn)) <= 5e3
+        assert size.count_params(solved, 20) == sum(leaf.size for leaf in jax.tree.leaves(drawn)) <= 5e3
 
 
 def test_without_a_budget_the_width_is_that_of_the_config():
@@ -75,7 +75,7 @@ def test_without_a_budget_the_width_is_that_of_the_config():
 
 
 def test_impossible_budgets_are_refused():
-    least = model.count_params(ModelConfig(hidden=1), 20)
+    least = size.count_params(ModelConfig(hidden=1), 20)
     with pytest.raises(UserError, match=f"with 20 symbols this model has {least} parameters at model.hidden=1 already"):
         width.solve(ModelConfig(params=least - 1.0), 20)
     assert width.solve(ModelConfig(params=float(least)), 20).hidden == 1

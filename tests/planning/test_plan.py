@@ -12,7 +12,7 @@ from benchmarks import plan as benchmark
 from rnnlm.commands import main
 from rnnlm.data.splits import open_dataset
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.planning import text
 from rnnlm.planning.compiled import step_bytes
 from rnnlm.planning.plan import make_plan, trial_speed
@@ -39,9 +39,9 @@ def planned(text_file, tmp_path_factory):
 def test_it_counts_parameters_flops_and_steps(planned, text_file):
     plan, config = planned[0], tiny(data__files=str(text_file))
     vocab = len(open_dataset(config.data).text.vocabulary)
-    assert plan["parameters"] == model.count_params(config.model, vocab) == sum(plan["modules"].values())
+    assert plan["parameters"] == size.count_params(config.model, vocab) == sum(plan["modules"].values())
     assert tuple(plan["modules"]) == config.model.modules
-    assert plan["flops_per_symbol"]["training"] == 3 * model.flops_per_symbol(config.model, vocab)
+    assert plan["flops_per_symbol"]["training"] == 3 * size.flops_per_symbol(config.model, vocab)
     assert plan["gradient_bytes"] == 4 * plan["parameters"] == plan["memory"]["params"]
     assert (plan["steps"], plan["symbols_per_step"], plan["text"]["kinds"]) == (30, 32, 22)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.planning import accelerators, roofline
 from rnnlm.training import optim
 from tests.conftest import tiny
@@ -41,7 +41,7 @@ def test_it_takes_longer_than_the_peaks_allow(cell, layers, hidden, embedding, b
     )
     parts, symbols = parts_of(config), batch * config.train.window
     seconds, peak = sum(parts.values()), CHIP.bf16 if dtype == "bfloat16" else CHIP.fp32
-    assert seconds >= symbols * 3 * model.flops_per_symbol(config.model, V) / peak
+    assert seconds >= symbols * 3 * size.flops_per_symbol(config.model, V) / peak
     recurrent = sum(layer.weight_bytes for layer in roofline.layers_of(config.model, V))
     assert parts["time steps"] >= 2 * config.train.window * recurrent / CHIP.bandwidth
     slower = parts_of(config, replace(CHIP, bandwidth=CHIP.bandwidth / 2, fp32=CHIP.fp32 / 2, bf16=CHIP.bf16 / 2))
@@ -54,7 +54,7 @@ def test_the_flops_of_the_parts_are_those_of_the_model():
         layers = roofline.layers_of(config, V)
         head = 2.0 * config.hidden * V
         counted = sum(layer.input_flops + layer.recurrent_flops for layer in layers) + head
-        assert counted == model.flops_per_symbol(config, V)
+        assert counted == size.flops_per_symbol(config, V)
 
 
 def test_a_single_lane_is_bound_by_the_traffic_of_the_recurrent_weights():

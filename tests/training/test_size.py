@@ -7,7 +7,7 @@ import pytest
 import rnnlm as api
 from rnnlm.commands import overrides
 from rnnlm.errors import UserError
-from rnnlm.nn import model
+from rnnlm.nn import size
 from rnnlm.runs.layout import load_run
 from tests.conftest import leaves, rows, same_bits, tiny
 
@@ -31,7 +31,7 @@ def test_the_saved_config_has_the_width_and_keeps_the_budget(sized):
     run = load_run(sized)
     kept, vocab = run.config.model, len(run.vocabulary)
     assert kept.params == BUDGET and kept.hidden == kept.embedding != 12
-    assert run.parameters == model.count_params(kept, vocab) <= BUDGET
+    assert run.parameters == size.count_params(kept, vocab) <= BUDGET
     assert api.load(sized, step="latest").config.model == kept
 
 
