@@ -34,6 +34,8 @@ PLAIN = (
 ENTRIES: dict[str, dict[str, Any]] = (
     {cell: {"model.cell": cell} for cell in PLAIN}
     | {
+        # Its outputs grow with time, since they do not saturate: it is better without the gain.
+        "indrnn": {"model.cell": "indrnn", "model.init_gain": 1.0},
         "lstm, peepholes": {"model.cell": "lstm", "model.lstm.peepholes": True},
         "lstm, coupled": {"model.cell": "lstm", "model.lstm.input_gate": "coupled"},
         "lstm, layer_norm": {"model.cell": "lstm", "model.lstm.layer_norm": True},
