@@ -16,7 +16,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
-from experiments.which_recurrence import which_costs, which_gain, which_rates, which_recurrence
+from experiments.which_recurrence import which_costs, which_recurrence, which_settings
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import read_lines
 
@@ -317,8 +317,7 @@ GENERATORS = (
     ladder_laws,
     ladder_depth,
     which_costs,
-    which_rates,
-    which_gain,
+    which_settings,
     which_recurrence,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}

@@ -43,6 +43,7 @@ def which_recurrence() -> list[list[str]]:
     clock, equal = results("clock"), results("symbols")
     header = [
         "model",
+        "gain",
         "learning rate",
         "million symbols",
         f"test bpc after {STAGES['clock']}",
@@ -53,7 +54,7 @@ def which_recurrence() -> list[list[str]]:
     table = [header]
     for entry, row in clock.items():
         dynamic = row.get("dynamic")
-        cells = [entry, f"{row['learning_rate']:g}", f"{row['symbols'] / 1e6:.1f}", score(row)]
+        cells = [entry, f"{row['init_gain']:g}", f"{row['learning_rate']:g}", f"{row['symbols'] / 1e6:.1f}", score(row)]
         cells.append(behind(row, next(iter(clock.values()))))
         table.append([*cells, f"{dynamic['bpc']:.4f}" if dynamic else "", score(equal.get(entry))])
     return table
@@ -68,28 +69,16 @@ def which_costs() -> list[list[str]]:
     return table
 
 
-def which_rates() -> list[list[str]]:
-    """Make the table of validation bpc at each learning rate, after a quarter of the time."""
-    return valid_table("rates")
-
-
-def which_gain() -> list[list[str]]:
-    """Make the table of validation bpc at each learning rate with an initial gain of 1."""
-    return valid_table("gain_1")
-
-
-def valid_table(stage: str) -> list[list[str]]:
-    """Make a table of the validation bpc of each model at each learning rate."""
-    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == stage]
-    rates = sorted({row["learning_rate"] for row in rows})
-    found = {(row["entry"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
-    table = [["model", *(f"{rate:g}" for rate in rates)]]
+def which_settings() -> list[list[str]]:
+    """Make the table of validation bpc by initial gain and learning rate, after a quarter of the time."""
+    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] in ("gains", "rates")]
+    settings = sorted({(row["init_gain"], row["learning_rate"]) for row in rows})
+    found = {(row["entry"], row["init_gain"], row["learning_rate"]): row["best_valid_bpc"] for row in rows}
+    table = [["model", *(f"gain {gain:g}, rate {rate:g}" for gain, rate in settings)]]
     for entry in dict.fromkeys(row["entry"] for row in rows):
-        scores = [found[entry, rate] for rate in rates if found.get((entry, rate)) is not None]
-        cells = [
-            valid(found[entry, rate], min(scores, default=None)) if (entry, rate) in found else "" for rate in rates
-        ]
-        table.append([entry, *cells])
+        scores = {setting: found[entry, *setting] for setting in settings if (entry, *setting) in found}
+        best = min((bpc for bpc in scores.values() if bpc is not None), default=None)
+        table.append([entry, *(valid(scores[s], best) if s in scores else "" for s in settings)])
     return table
 
 

@@ -160,8 +160,8 @@ class ModelConfig(Section):
     block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
     init_gain: float = key(
         1.0,
-        "multiplies the initial matrices but recurrent ones and the embedding; above 1 where deep or gated cells are "
-        "slow to begin to learn",
+        "factor of the initial matrices outside the step of a cell: W_x, those of the block, the head; 4 where deep or "
+        "gated cells are slow to begin to learn",
         before=1.0,
     )
     dropout: float = key(0.0, "share of units dropped after each layer")
@@ -180,6 +180,11 @@ class ModelConfig(Section):
         """Return the width of each layer's output."""
         projection = self.lstm.projection if self.cell == "lstm" else 0
         return tuple(projection or hidden for hidden in self.hidden_sizes)
+
+    @property
+    def read_size(self) -> int:
+        """Return the width of what the softmax reads."""
+        return sum(self.output_sizes) if self.block == "skip" else self.output_sizes[-1]
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -212,16 +217,21 @@ class ModelConfig(Section):
             )
         for name in ("dropout", "dropout_input", "dropout_output"):
             within(f"model.{name}", getattr(self, name), 0, 1)
+        if not self.params:
+            self.check_widths()
+
+    def check_widths(self) -> None:
+        """Raise UserError where the widths of the layers do not fit; a budget gives them later."""
         narrowest = min(self.hidden_sizes)
-        if self.cell == "lstm" and not self.params and self.lstm.projection > narrowest:
+        if self.cell == "lstm" and self.lstm.projection > narrowest:
             raise UserError(
                 f"model.lstm.projection={self.lstm.projection} is wider than a layer of {narrowest} units: it makes "
                 "the output narrower, so give at most that, or 0 for none."
             )
-        if self.tied and not self.params and self.embedding != self.output_sizes[-1]:
+        if self.tied and self.embedding != self.read_size:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "
-                f"the last layer's width {self.output_sizes[-1]}: make them equal or set model.tied=False."
+                f"the {self.read_size} outputs that the softmax reads: make them equal or set model.tied=False."
             )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from rnnlm.errors import UserError
 from rnnlm.schema import Section, at_least, finite, key
 
+MOST_R_MIN = 0.99999
+"""Nearer to 1 float32 can no longer tell the eigenvalues of an LRU from 1."""
 FULL_RANK = -1
 """The rank of a matrix that is not a product of two."""
 FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before it has learned to"
@@ -70,15 +72,15 @@ class MogrifierOptions(Section):
 
     rounds: int = key(5, "times that input and carry gate one another", before=5)
     rank: int = key(FULL_RANK, "inner width of the matrices of these gates, as products of two; -1: whole", before=-1)
-    input_gate: str = key("free", "as model.lstm.input_gate", before="free", choices=INPUT_GATES)
+    input_gate: str = key("free", "as model.lstm.input_gate", before="free", choices=("free", "capped"))
     forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
 
     def check(self) -> None:
         at_least("model.mogrifier.rounds", self.rounds, 0)
-        if self.rank != FULL_RANK:
-            at_least("model.mogrifier.rank", self.rank, 1)
-        if self.input_gate == "coupled":
-            raise UserError("model.mogrifier.input_gate=coupled is not to be had: take free or capped.")
+        if self.rank != FULL_RANK and self.rank < 1:
+            raise UserError(
+                f"model.mogrifier.rank={self.rank} is impossible: it must be at least 1, or -1 for whole matrices."
+            )
         finite(self, "forget_bias")
 
 
@@ -180,10 +182,10 @@ class LRUOptions(Section):
     max_phase: float = key(2 * math.pi, "largest initial phase of an eigenvalue, in radians", before=2 * math.pi)
 
     def check(self) -> None:
-        if not 0 <= self.r_min < self.r_max <= 1:
+        if not 0 <= self.r_min < self.r_max <= 1 or self.r_min > MOST_R_MIN:
             raise UserError(
                 f"model.lru.r_min={self.r_min} and r_max={self.r_max} are impossible: they must be 0 <= r_min < r_max "
-                "<= 1."
+                f"<= 1, and r_min {MOST_R_MIN} at most."
             )
         if not 0 < self.max_phase <= 2 * math.pi:
             raise UserError(f"model.lru.max_phase={self.max_phase} is impossible: it must be above 0, 2 pi at most.")

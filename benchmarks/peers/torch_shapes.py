@@ -157,7 +157,7 @@ CARRY: dict[str, Callable[[int], tuple[tuple[int, ...], ...]]] = {
     "mlstm": vectors(2),
     "mogrifier": vectors(2),
     "rhn": vectors(1),
-    "fsrnn": vectors(5),
+    "fsrnn": vectors(4),
     "hyperlstm": hyper_carry,
     "indrnn": vectors(1),
     "slstm": vectors(4),

@@ -112,13 +112,13 @@ def rhn(params: Params, carry: Carry, u_BG: Tensor) -> Carry:
 
 def fsrnn(params: Params, carry: Carry, u_BG: Tensor) -> Carry:
     """Step a fast-slow RNN of two fast LSTMs and a slow one (amujika/Fast-Slow-LSTM)."""
-    h, c_1, c_2, h_slow, c_slow = carry
-    h, c_1 = update_lstm(torch.addmm(u_BG + params["bias_1"], h, params["W_1"]), c_1)
+    h, c, h_slow, c_slow = carry
+    h, c = update_lstm(torch.addmm(u_BG + params["bias_1"], h, params["W_1"]), c)
     slow = torch.addmm(torch.addmm(params["bias_slow"], h, params["W_slow_in"]), h_slow, params["W_slow"])
     h_slow, c_slow = update_lstm(slow, c_slow)
     a = torch.addmm(torch.addmm(params["bias_2"], h_slow, params["W_slow_out"]), h, params["W_2"])
-    h, c_2 = update_lstm(a, c_2)
-    return h, c_1, c_2, h_slow, c_slow
+    h, c = update_lstm(a, c)
+    return h, c, h_slow, c_slow
 
 
 def hyperlstm(params: Params, carry: Carry, u_BG: Tensor) -> Carry:

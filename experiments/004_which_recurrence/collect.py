@@ -61,6 +61,7 @@ def main() -> None:
             "stage": args.stage,
             "entry": entry_of(config.model),
             "trial": trial.id,
+            "init_gain": config.model.init_gain,
             "learning_rate": config.optim.learning_rate,
             "steps": config.train.steps,
             "best_valid_bpc": None,  # of a run whose cost became infinite
@@ -75,11 +76,11 @@ def main() -> None:
 
 
 def results_of(folder: Path, stage: str) -> dict[str, Any]:
-    """Return the results of a run, with its cost on the test split but for the stage `rates`."""
+    """Return the results of a run, with its cost on the test split but for those that choose settings."""
     run, result = load_run(folder), json.loads(RunDir(folder).result.read_text())
     row = {"hidden": run.config.model.hidden, "parameters": run.parameters}
     row |= {name: result[name] for name in ("symbols", "best_valid_bpc", "warning")}
-    if stage == "rates":
+    if stage in ("gains", "rates"):
         return row
     test = next(found for found in reversed(read_results(run)) if found["split"] == "test")
     return row | {name: test[name] for name in ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")}

@@ -2,13 +2,14 @@
 
     mkdir -p runs
     python experiments/001_compression/columns.py warpeace_input.txt > runs/warpeace_columns.txt
-    python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:rates --name=which_rates \
+    python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:gains --name=which_gains \
         --config.data.files=runs/warpeace_columns.txt --jobs=2
 
-The stages are `rates`, `clock` and `symbols`; a stage reads what collect.py has kept of the stage before. README.md
-beside this file has results and verdict.
+The stages are `gains`, `rates`, `clock` and `symbols`; a stage reads what collect.py has kept of those before it.
+README.md beside this file has results and verdict.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,18 @@ from ml_collections import ConfigDict
 from configs import base
 from rnnlm.files import read_lines
 
+Setting = tuple[float, float]
+"""(initial gain, learning rate)."""
 FOLDER = Path(__file__).parent
-STAGES = ("rates", "clock", "symbols")
+STAGES = ("gains", "rates", "clock", "symbols")
 CLOCK_SECONDS = 240
-"""Time of two cores that each model of the stage `clock` takes; a trial of `rates` takes a quarter of it."""
+"""Time of two cores that each model of the stage `clock` takes; a trial of `gains` or `rates` takes a quarter of it."""
 EQUAL_STEPS = 1_500
 """Steps of each model of the stage `symbols`: 4.8 million symbols."""
-RATES = (2e-3, 6e-3, 1.8e-2)
+GAINS = (1.0, 4.0)
+"""Values of model.init_gain; a matrix that starts small suits outputs that are not bounded, a large one gates."""
+MIDDLE_RATE = 6e-3
+RATES = (2e-3, MIDDLE_RATE, 1.8e-2)
 BATCH, WINDOW = 50, 64
 
 PLAIN = (
@@ -34,8 +40,6 @@ PLAIN = (
 ENTRIES: dict[str, dict[str, Any]] = (
     {cell: {"model.cell": cell} for cell in PLAIN}
     | {
-        # Its outputs grow with time, since they do not saturate: it is better without the gain.
-        "indrnn": {"model.cell": "indrnn", "model.init_gain": 1.0},
         "lstm, peepholes": {"model.cell": "lstm", "model.lstm.peepholes": True},
         "lstm, coupled": {"model.cell": "lstm", "model.lstm.input_gate": "coupled"},
         "lstm, layer_norm": {"model.cell": "lstm", "model.lstm.layer_norm": True},
@@ -43,8 +47,7 @@ ENTRIES: dict[str, dict[str, Any]] = (
         "sru, highway": {"model.cell": "sru", "model.block": "highway"},
     }
     | {
-        # Its inputs are normalized, so that its gates do not start alike.
-        f"{cell}, prenorm": {"model.cell": cell, "model.block": "prenorm", "model.init_gain": 1.0}
+        f"{cell}, prenorm": {"model.cell": cell, "model.block": "prenorm"}
         for cell in ("lstm", "mingru", "lru", "rglru", "matrix_lstm")
     }
 )
@@ -58,7 +61,6 @@ def get_config(stage: str = "") -> ConfigDict:
     config.data.split = "2600000/320000/330000"
     config.model.params = 0.5e6
     config.model.embedding = 64
-    config.model.init_gain = 4.0
     config.train.batch, config.train.window = BATCH, WINDOW
     config.optim.name = "adamw"
     config.optim.schedule = "cosine"
@@ -77,35 +79,42 @@ def steps_within(seconds: float) -> dict[str, int]:
     return {entry: int(seconds * speeds[entry] / (BATCH * WINDOW)) for entry in ENTRIES}
 
 
-def best_rates() -> dict[str, float]:
-    """Return the learning rate of each contestant that was best on the validation split, where all were tried.
-
-    A contestant whose runs have all failed has none.
-    """
-    tried: dict[str, dict[float, float | None]] = {}
+def tried() -> dict[str, dict[Setting, float]]:
+    """Return the validation bpc of each contestant after a quarter of the time by setting; a failed run is infinite."""
+    found: dict[str, dict[Setting, float]] = {entry: {} for entry in ENTRIES}
     for row in read_lines(FOLDER / "results.jsonl"):
-        if row["stage"] == "rates":
-            tried.setdefault(row["entry"], {})[row["learning_rate"]] = row["best_valid_bpc"]
-    scores = {
-        entry: {rate: bpc for rate, bpc in by_rate.items() if bpc is not None}
-        for entry, by_rate in tried.items()
-        if by_rate.keys() == set(RATES)
-    }
-    return {entry: min(by_rate, key=lambda rate: by_rate[rate]) for entry, by_rate in scores.items() if by_rate}
+        if row["stage"] in ("gains", "rates"):
+            bpc = row["best_valid_bpc"]
+            found[row["entry"]][row["init_gain"], row["learning_rate"]] = math.inf if bpc is None else bpc
+    return found
 
 
-def sweep(stage: str = "rates") -> Iterator[dict[str, Any]]:
+def settings(stage: str) -> dict[str, list[Setting]]:
+    """Return the settings with which a stage trains each contestant, as far as the stages before it are done."""
+    if stage == "gains":
+        return {entry: [(gain, MIDDLE_RATE) for gain in GAINS] for entry in ENTRIES}
+    chosen = {}
+    for entry, found in tried().items():
+        gains = {gain: bpc for (gain, rate), bpc in found.items() if rate == MIDDLE_RATE}
+        if len(gains) < len(GAINS):
+            continue
+        best_gain = min(gains, key=lambda gain: gains[gain])
+        rates = [(best_gain, rate) for rate in RATES]
+        if stage == "rates":
+            chosen[entry] = [setting for setting in rates if setting[1] != MIDDLE_RATE]
+        elif found.keys() >= set(rates):
+            chosen[entry] = [min(found, key=lambda setting: found[setting])]
+    return chosen
+
+
+def sweep(stage: str = "gains") -> Iterator[dict[str, Any]]:
     """Yield the overrides of the trials of a stage that results.jsonl lacks; a tenth of each run is warm-up."""
     lines = [row for row in read_lines(FOLDER / "results.jsonl") if row["stage"] == stage]
-    done = {(row["entry"], row["learning_rate"], row["steps"]) for row in lines}
-    if stage == "rates":
-        steps, rates = steps_within(CLOCK_SECONDS / 4), dict.fromkeys(ENTRIES, RATES)
-    else:
-        steps = steps_within(CLOCK_SECONDS) if stage == "clock" else dict.fromkeys(ENTRIES, EQUAL_STEPS)
-        rates = {entry: (rate,) for entry, rate in best_rates().items()}
-    for entry, tried in rates.items():
-        for rate in tried:
-            if (entry, rate, steps[entry]) in done:
-                continue
-            length = {"train.steps": steps[entry], "optim.warmup": steps[entry] // 10}
-            yield ENTRIES[entry] | {"optim.learning_rate": rate} | length
+    done = {(row["entry"], row["init_gain"], row["learning_rate"], row["steps"]) for row in lines}
+    seconds = CLOCK_SECONDS if stage == "clock" else CLOCK_SECONDS / 4
+    steps = dict.fromkeys(ENTRIES, EQUAL_STEPS) if stage == "symbols" else steps_within(seconds)
+    for entry, chosen in settings(stage).items():
+        for gain, rate in chosen:
+            if (entry, gain, rate, steps[entry]) not in done:
+                setting = {"model.init_gain": gain, "optim.learning_rate": rate}
+                yield ENTRIES[entry] | setting | {"train.steps": steps[entry], "optim.warmup": steps[entry] // 10}

@@ -1,10 +1,10 @@
-"""Measure the training speed and the memory of every contestant in one run: a line each in speeds.jsonl.
+"""Measure the training speed and the memory of every contestant that speeds.jsonl lacks: a line each.
 
     python experiments/004_which_recurrence/speeds.py [--rounds=5]
 
-A complete file stays as it is, since the lengths of runs follow from it: delete it to measure again. The processes take
-turns of about a second on all cores. `memory` is the peak of a process less what it took before its
-first step; `carry_bytes` are those of one lane.
+The lines in the file stay, since the lengths of runs follow from them: delete a line to measure it again. The processes
+take turns of about a second on all cores, with the LSTM among them, in whose steps the time of the others is taken.
+`memory` is the peak of a process less what it took before its first step; `carry_bytes` are those of one lane.
 """
 
 import argparse
@@ -69,10 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    if {row["entry"] for row in read_lines(file)} == set(contest.ENTRIES):
-        sys.stdout.write(f"{file} is complete.\n")
-        return
-    others = [entry for entry in contest.ENTRIES if entry != "lstm"]
+    rows = {row["entry"]: row for row in read_lines(file)}
+    others = [entry for entry in contest.ENTRIES if entry != "lstm" and entry not in rows]
     found: dict[str, tuple[float, int]] = {}
     reference: list[float] = []
     for begin in range(0, len(others), AT_ONCE - 1):
@@ -80,23 +78,27 @@ def main() -> None:
         reference.append(group["lstm"][0])
         # In units of the LSTM's step, since the speed of a machine changes while it is measured.
         found |= {entry: (seconds / group["lstm"][0], memory) for entry, (seconds, memory) in group.items()}
-    lstm_seconds = statistics.median(reference)
-    rows = []
-    for entry in contest.ENTRIES:
-        config, (ratio, memory) = config_of(entry), found[entry]
-        rows.append(
+    if not found:
+        sys.stdout.write(f"{file} is complete.\n")
+        return
+    symbols = contest.BATCH * contest.WINDOW
+    lstm_speed = rows["lstm"]["symbols_per_second"] if "lstm" in rows else symbols / statistics.median(reference)
+    for entry, (ratio, memory) in found.items():
+        config = config_of(entry)
+        rows.setdefault(
+            entry,
             {
                 "entry": entry,
                 "hidden": config.model.hidden,
                 "parameters": size.count_params(config.model, VOCAB),
-                "symbols_per_second": contest.BATCH * contest.WINDOW / (ratio * lstm_seconds),
+                "symbols_per_second": lstm_speed / ratio,
                 "memory": memory,
                 "carry_bytes": carry_bytes(config.model),
-            }
+            },
         )
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for row in rows:
-        sys.stdout.write(f"{row['entry']:20} {row['symbols_per_second']:10,.0f} symbols/s\n")
+    file.write_text("".join(json.dumps(rows[entry]) + "\n" for entry in contest.ENTRIES))
+    for entry in found:
+        sys.stdout.write(f"{entry:20} {rows[entry]['symbols_per_second']:10,.0f} symbols/s\n")
 
 
 if __name__ == "__main__":

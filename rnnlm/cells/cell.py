@@ -33,13 +33,6 @@ class Param(NamedTuple):
     shape: tuple[int, ...]
     init: Initializer
 
-    def draw(self, key: jax.Array, gain: float) -> jax.Array:
-        """Draw the param; a matrix from `uniform` is drawn within `gain` times its bound."""
-        init = self.init
-        if isinstance(init, Uniform) and len(self.shape) > 1:
-            init = Uniform(gain * init.bound)
-        return init(key, self.shape)
-
 
 class State(NamedTuple):
     """Declare an array of the carry: its shape without the lanes, its dtype and its initial value."""
@@ -82,9 +75,7 @@ class Cell:
     window: Callable[[Params, Carry, jax.Array, jax.Array, DTypeLike], tuple[Carry, jax.Array]] | None = None
     gates: Callable[..., Gates] | None = None
     recurrent: tuple[str, ...] = ("W_h",)
-    """Matrices that multiply the carry, cast to the compute dtype once a window; model.init_gain leaves them as they
-    are.
-    """
+    """Matrices inside a step, cast to the compute dtype once a window; model.init_gain does not scale them."""
     random: bool = False
     output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""
@@ -171,6 +162,13 @@ class Uniform:
 def uniform(fan: int) -> Uniform:
     """Return an initializer from U(-1/sqrt(fan), 1/sqrt(fan)), that of PyTorch's recurrent layers with fan = H."""
     return Uniform(fan**-0.5)
+
+
+def scale(param: Param, gain: float) -> Param:
+    """Multiply the bound of a matrix from `uniform` by a gain; leave other params as they are."""
+    if not isinstance(param.init, Uniform) or len(param.shape) < 2:
+        return param
+    return Param(param.shape, Uniform(gain * param.init.bound))
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

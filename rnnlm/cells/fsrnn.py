@@ -1,7 +1,8 @@
 """The fast-slow RNN (Mujika et al. 2017, equations 1 to 4): `fast` LSTMs in turn in each time step, and a slow one.
 
-h_1 = F_1(h_fast of the step before, x),  s' = S(s, h_1),  h_2 = F_2(h_1, s'),  h_i = F_i(h_{i-1}) for i > 2,
-where F(h, y) steps an LSTM whose output was h and whose input is y. The output is h_fast.
+f_1 = F_1(f_fast of the step before, x),  s' = S(s, f_1),  f_2 = F_2(f_1, s'),  f_i = F_i(f_{i-1}) for i > 2,
+where F(f, y) steps an LSTM whose state (h, c) was f and whose input is y, so that one h and one c go through all fast
+LSTMs, as in the authors' code (amujika/Fast-Slow-LSTM). The output is h of f_fast.
 """
 
 from functools import partial
@@ -37,29 +38,26 @@ def params(options: FSRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
 
 def carry(options: FSRNNOptions, hidden: int) -> dict[str, State]:
-    """Declare h of the last fast LSTM, c of each, and h and c of the slow one."""
+    """Declare h and c of the last fast LSTM and of the slow one."""
     slow = options.slow or hidden
-    fast = {f"c_{i + 1}": State((hidden,)) for i in range(options.fast)}
-    return {"h": State((hidden,))} | fast | {"h_slow": State((slow,)), "c_slow": State((slow,))}
+    return {"h": State((hidden,)), "c": State((hidden,)), "h_slow": State((slow,)), "c_slow": State((slow,))}
 
 
 def step(options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (h, c_1, ..., h_slow, c_slow) after one step."""
+    """Return (h, c, h_slow, c_slow) after one step."""
 
     def advance(a_BG: jax.Array, bias: str, h: jax.Array, c: jax.Array) -> Carry:
         return lstm.update(LSTMOptions(), {}, (h, c), a_BG + params[bias][None, :])
 
-    h, *fast, h_slow, c_slow = carry
-    cells = []
-    for i, c in enumerate(fast, 1):
+    h, c, h_slow, c_slow = carry
+    for i in range(1, options.fast + 1):
         a_BG = product(h, params[f"W_{i}"], dtype)
         if i == 1:
             a_BG = a_BG + u_BG
         if i == 2:
             a_BG = a_BG + product(h_slow, params["W_slow_out"], dtype)
         h, c = advance(a_BG, f"bias_{i}", h, c)
-        cells.append(c)
         if i == 1:
             slow_BG = product(h_slow, params["W_slow"], dtype) + product(h, params["W_slow_in"], dtype)
             h_slow, c_slow = advance(slow_BG, "bias_slow", h_slow, c_slow)
-    return (h, *cells, h_slow, c_slow)
+    return h, c, h_slow, c_slow

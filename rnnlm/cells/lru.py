@@ -40,7 +40,7 @@ def params(options: LRUOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
     def nu(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         low, high = options.r_min**2, options.r_max**2
-        return jnp.log(-0.5 * jnp.log(jax.random.uniform(key, shape) * (high - low) + low))
+        return jnp.log(-0.5 * jnp.log(jax.random.uniform(key, shape, minval=1e-6) * (high - low) + low))
 
     def theta(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jnp.log(options.max_phase * jax.random.uniform(key, shape, minval=1e-6))
@@ -59,7 +59,9 @@ def coefficients(params: Params, u_BG: jax.Array, dtype: DTypeLike) -> tuple[jax
     """Return lambda, for each row, and gamma (B x)."""
     decay, turn = jnp.exp(-jnp.exp(params["nu"])), jnp.exp(params["theta"])
     lam = jax.lax.complex(decay * jnp.cos(turn), decay * jnp.sin(turn))
-    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(1 - decay**2)
+    gamma = jnp.exp(params["log_gamma"]) * jnp.sqrt(
+        -jnp.expm1(-2 * jnp.exp(params["nu"]))
+    )  # 1 - |lambda|^2, also near 0
     re, im, _ = jnp.split(u_BG, 3, axis=-1)
     b_BS = gamma[None, :] * jax.lax.complex(re, im)
     return jnp.broadcast_to(lam, b_BS.shape), b_BS

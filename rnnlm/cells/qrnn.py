@@ -1,4 +1,4 @@
-"""The quasi-recurrent network (Bradbury et al. 2017, equations 2 to 5), whose gates see the newest inputs alone.
+"""The quasi-recurrent network (Bradbury et al. 2017, equations 1, 2 and 4), whose gates see the newest inputs alone.
 
 (z, f, o) = (tanh, sigmoid, sigmoid)(W x_t + V x_{t-1} + b), the second product only with `window` 2;
 c' = f c + (1 - f) z,  h = o c'  (fo-pooling). The symbol before the first one of a text counts as x = 0.

@@ -1,8 +1,8 @@
 """The real-gated linear recurrent unit (De et al. 2024, Griffin, equations 1 to 4), whose gates see the input alone.
 
 y = W_x x + b,  r = sigmoid(W_r y + b_r),  i = sigmoid(W_i y + b_i),  a = exp(-8 softplus(p) r),
-h' = a h + sqrt(1 - a^2) i y. W_r and W_i are block-diagonal. In the paper y comes from a convolution, which is part of
-`model.block=prenorm`; its code does not scale the first input of a text by sqrt(1 - a^2).
+h' = a h + sqrt(1 - a^2) i y. W_r and W_i are block-diagonal. In the paper a convolution is between W_x and y, where
+`model.block=prenorm` has it before W_x; its code does not scale the first input of a text by sqrt(1 - a^2).
 """
 
 from functools import partial

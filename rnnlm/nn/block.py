@@ -2,13 +2,14 @@
 
   plain        y = h, the output of the cell
   residual     y = x + h (He et al. 2016)
-  highway      y = r h + (1 - r) alpha x,  r = sigmoid(W_r x + v_r h + b_r),  alpha = sqrt(1 + 2 exp(HIGHWAY_BIAS))
-               (Lei et al. 2018, equations 3 and 4, and section 3.2)
+  highway      y = r h + (1 - r) alpha x,  r = sigmoid(W_r x + v_r h' + b_r),  alpha = sqrt(1 + 2 exp(HIGHWAY_BIAS)),
+               where h' is the output of the step before (Lei et al. 2018, equations 3 and 4, and section 3.2)
   skip         y = h; the layers above the first also read the model's input, and the softmax reads the outputs of all
                layers (Graves 2013, equations 1 to 4)
   skip_output  y = h; the softmax reads the sum of the outputs of all layers (Melis et al. 2018)
   prenorm      s = x + h, where the cell reads a causal convolution of norm(x);  y = s + MLP(norm(s)), with
-               MLP(a) = (gelu(W_gate a) * W_up a) W_down (De et al. 2024, figure 2; Feng et al. 2024, appendix C)
+               MLP(a) = (gelu(W_gate a) * W_up a) W_down (Feng et al. 2024, appendix C; the block of De et al. 2024,
+               figure 2, also multiplies h by a GeLU branch of norm(x))
 
 Where x is not as wide as the layer's output, it goes through a matrix `skip`. norm is RMSNorm (Zhang and Sennrich
 2019).
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import cell_of, linear
-from rnnlm.cells.cell import Carry, Cell, Param, Params, State, ones, uniform
+from rnnlm.cells.cell import Carry, Cell, Param, Params, State, ones, scale, uniform
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import scan
@@ -61,6 +62,7 @@ class Block:
     hidden: int
     one_hot: bool = False
     symbols: int = 0
+    gain: float = 1.0
 
     @property
     def outputs(self) -> int:
@@ -75,6 +77,8 @@ class Block:
     def params(self) -> dict[str, Param]:
         """Declare the params: those of the cell, then those of the block. Raises UserError where names are equal.
 
+        Matrices outside the step of the cell start `gain` times as large.
+
         For one-hot inputs W_x is uniform in +-1: only one input unit is 1, so a smaller W_x would make the input too
         weak.
         """
@@ -83,7 +87,10 @@ class Block:
             own = own | {"W_x": Param(own["W_x"].shape, uniform(1))}
         for name in own.keys() & added.keys():
             raise UserError(f"The cell has a param {name!r}, as model.block={self.kind} has: rename that of the cell.")
-        return own | added
+        declared = own | added
+        return {
+            name: param if name in self.cell.recurrent else scale(param, self.gain) for name, param in declared.items()
+        }
 
     def added_params(self) -> dict[str, Param]:
         """Declare the params of the block itself."""
@@ -106,9 +113,12 @@ class Block:
         return added
 
     def carry(self) -> dict[str, State]:
-        """Declare the carry: that of the cell, then that of the convolution."""
+        """Declare the carry: that of the cell, then that of the convolution or the output that the highway reads."""
         count = CONVOLUTION - 1 if self.kind == "prenorm" else 0
-        return self.cell.carry(self.hidden) | {f"conv_{i + 1}": State((self.inputs,)) for i in range(count)}
+        memory = {f"conv_{i + 1}": State((self.inputs,)) for i in range(count)}
+        if self.kind == "highway":
+            memory["highway_h"] = State((self.outputs,))
+        return self.cell.carry(self.hidden) | memory
 
     def start(self, lanes: int) -> Carry:
         """Return the initial carry of `lanes` lanes."""
@@ -158,8 +168,9 @@ class Block:
         x_TBO = product(x_TBD, params["skip"], dtype) if "skip" in params else x_TBD
         if self.kind == "highway":
             v, b = params["highway_v"][None, None], params["highway_b"][None, None]
-            r = jax.nn.sigmoid(product(x_TBD, params["highway_W"], dtype) + v * h_TBO + b)
-            return carry, r * h_TBO + (1 - r) * HIGHWAY_SCALE * x_TBO
+            before_TBO = jnp.where(reset_TB[:, :, None], 0, linear.shift(h_TBO, memory[0]))
+            r = jax.nn.sigmoid(product(x_TBD, params["highway_W"], dtype) + v * before_TBO + b)
+            return (*carry, h_TBO[-1]), r * h_TBO + (1 - r) * HIGHWAY_SCALE * x_TBO
         h_TBO = x_TBO + h_TBO
         if self.kind == "prenorm":
             h_TBO = h_TBO + gated_mlp(params, rms_norm(h_TBO, params["norm_mlp"]), dtype)
@@ -198,7 +209,7 @@ def gated_mlp(params: Params, x_TBD: jax.Array, dtype: DTypeLike) -> jax.Array:
 def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list[Block]:
     """Return the layers of a model, of its own cell unless one is given.
 
-    Raises UserError where the cell cannot be in the block.
+    Raises UserError where the cell cannot be in the block, or its outputs do not fit.
     """
     cell, inputs = cell or cell_of(config), config.embedding or vocab
     if config.block == "skip" and not cell.projects_inputs:
@@ -210,6 +221,20 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
     for hidden in config.hidden_sizes:
         reads = not blocks or config.block == "skip"
         symbols = config.embedding or vocab if blocks and reads else 0
-        blocks.append(Block(cell, config.block, inputs, hidden, reads and not config.embedding, symbols))
+        one_hot = reads and not config.embedding
+        blocks.append(Block(cell, config.block, inputs, hidden, one_hot, symbols, config.init_gain))
         inputs = blocks[-1].outputs
+    check_outputs(config, [block.outputs for block in blocks])
     return blocks
+
+
+def check_outputs(config: ModelConfig, outputs: list[int]) -> None:
+    """Raise UserError where the softmax cannot read outputs of these widths, which a cell of one's own chooses."""
+    if config.block == "skip_output" and len(set(outputs)) > 1:
+        raise UserError(f"model.block=skip_output adds the outputs of all layers, but their widths differ: {outputs}.")
+    read = sum(outputs) if config.block == "skip" else outputs[-1]
+    if config.tied and config.embedding != read:
+        raise UserError(
+            f"model.tied shares the embedding with the output, but model.embedding={config.embedding} differs from the "
+            f"{read} outputs of {config.cell} that the softmax reads: make them equal or set model.tied=False."
+        )

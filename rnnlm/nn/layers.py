@@ -11,24 +11,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Param, Params, normal, ones, uniform, zeros
+from rnnlm.cells.cell import Carry, Param, Params, normal, ones, scale, uniform, zeros
 from rnnlm.nn import scan
 from rnnlm.nn.block import Block, rms_norm
 from rnnlm.nn.embed import embed
 from rnnlm.product import product
 
 
-def embedding_params(vocab: int, width: int, tied: bool) -> dict[str, Param]:
+def embedding_params(vocab: int, width: int, tied: bool, gain: float = 1.0) -> dict[str, Param]:
     """Declare the embedding table [V, E].
 
     It is drawn from N(0, 1) as PyTorch's, so that the input is not small beside the carry; a tied one as the head's W.
     """
-    return {"table": Param((vocab, width), uniform(width) if tied else normal)}
+    return {"table": scale(Param((vocab, width), uniform(width) if tied else normal), gain)}
 
 
-def head_params(inputs: int, vocab: int, tied: bool, block: str) -> dict[str, Param]:
+def head_params(inputs: int, vocab: int, tied: bool, block: str, gain: float = 1.0) -> dict[str, Param]:
     """Declare W [O, V], unless it is tied to the embedding, b [V], and a norm [O] where the blocks normalize first."""
-    weights = {} if tied else {"W": Param((inputs, vocab), uniform(inputs))}
+    weights = {} if tied else {"W": scale(Param((inputs, vocab), uniform(inputs)), gain)}
     norm = {"norm": Param((inputs,), ones)} if block == "prenorm" else {}
     return weights | {"b": Param((vocab,), zeros)} | norm
 
@@ -42,10 +42,9 @@ def logits(params: Params, h_TBO: jax.Array, table_VE: jax.Array | None, dtype: 
 
 
 class Layer(nn.Module):
-    """Draw the params that `declared` returns from `key`, with `gain`: the base of the modules below."""
+    """Draw the params that `declared` returns from `key`: the base of the modules below."""
 
     key: jax.Array | None = None
-    gain: float = 1.0
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
@@ -54,13 +53,13 @@ class Layer(nn.Module):
 
     def setup(self) -> None:
         self.params: Params = {
-            name: self.param(name, partial(self._draw, i, name, param))
+            name: self.param(name, partial(self._draw, i, param))
             for i, (name, param) in enumerate(self.declared().items())
         }
 
     @nn.nowrap
-    def _draw(self, i: int, name: str, param: Param, flax_key: jax.Array) -> jax.Array:
-        return param.draw(flax_key if self.key is None else self.key, self.gain)
+    def _draw(self, i: int, param: Param, flax_key: jax.Array) -> jax.Array:
+        return param.init(flax_key if self.key is None else self.key, param.shape)
 
 
 class Embedding(Layer):
@@ -69,10 +68,11 @@ class Embedding(Layer):
     vocab: int = 0
     width: int = 0
     tied: bool = False
+    gain: float = 1.0
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return embedding_params(self.vocab, self.width, self.tied)
+        return embedding_params(self.vocab, self.width, self.tied, self.gain)
 
     def __call__(self, x_TB: jax.Array) -> jax.Array:
         return embed(self.params["table"], x_TB)
@@ -94,10 +94,9 @@ class RecurrentLayer(Layer):
         return self.block.params()
 
     @nn.nowrap
-    def _draw(self, i: int, name: str, param: Param, flax_key: jax.Array) -> jax.Array:
-        assert self.block is not None
+    def _draw(self, i: int, param: Param, flax_key: jax.Array) -> jax.Array:
         key = flax_key if self.key is None else jax.random.split(self.key, i + 1)[i]
-        return param.draw(key, 1.0 if name in self.block.cell.recurrent else self.gain)
+        return param.init(key, param.shape)
 
     def __call__(
         self, carry: Carry, x_TBD: jax.Array, reset_TB: jax.Array, x_TBE: jax.Array
@@ -130,10 +129,11 @@ class Head(Layer):
     tied: bool = False
     block: str = "plain"
     dtype: str = "float32"
+    gain: float = 1.0
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return head_params(self.inputs, self.vocab, self.tied, self.block)
+        return head_params(self.inputs, self.vocab, self.tied, self.block, self.gain)
 
     def __call__(self, h_TBO: jax.Array, table_VE: jax.Array | None = None) -> jax.Array:
         return logits(self.params, h_TBO, table_VE, jnp.dtype(self.dtype))

@@ -113,13 +113,13 @@ class RecurrentLM(nn.Module):
 
     def setup(self) -> None:
         config, blocks = self.config, blocks_of(self.config, self.vocab)
-        gain = config.init_gain
         if config.embedding:
-            self.embedding = layers.Embedding(self._key(), gain, self.vocab, config.embedding, config.tied)
+            self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied, config.init_gain)
         for i, (block, key) in enumerate(zip(blocks, self._layer_keys(), strict=True)):
-            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, gain, block, config.dtype))
+            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, block, config.dtype))
+        inputs = read_width(config, blocks)
         self.output = layers.Head(
-            self._key(), gain, read_width(config, blocks), self.vocab, config.tied, config.block, config.dtype
+            self._key(), inputs, self.vocab, config.tied, config.block, config.dtype, config.init_gain
         )
 
     @nn.nowrap

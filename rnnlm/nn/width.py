@@ -12,8 +12,9 @@ from rnnlm.nn import size
 def solve(config: ModelConfig, vocab: int) -> ModelConfig:
     """Return the model with the largest `hidden` whose parameters `model.params` allows; as it is where that is 0.
 
-    A tied embedding is as wide as the layers. Widths are bisected, so that where a cell has fewer parameters at some
-    greater width, the result is a width that fits, while the next one does not. Raises UserError if none fits.
+    A tied embedding is as wide as what the softmax reads. Widths are bisected, so that where a cell has fewer
+    parameters at some greater width, the result is a width that fits, while the next one does not. Raises UserError if
+    none fits, or a projection is wider than the layers.
     """
     if not config.params:
         return config
@@ -35,12 +36,15 @@ def solve(config: ModelConfig, vocab: int) -> ModelConfig:
     while exceeds - fits > least:
         middle = (fits + exceeds) // (2 * least) * least
         fits, exceeds = (middle, exceeds) if count(middle) <= config.params else (fits, middle)
-    return set_width(config, fits)
+    solved = set_width(config, fits)
+    solved.check_widths()
+    return solved
 
 
 def set_width(config: ModelConfig, hidden: int) -> ModelConfig:
     """Return the model at a width, which a tied embedding follows."""
-    return replace(config, hidden=hidden, embedding=hidden if config.tied else config.embedding)
+    config = replace(config, hidden=hidden)
+    return replace(config, embedding=config.read_size) if config.tied else config
 
 
 def keep(saved: ModelConfig, given: ModelConfig, vocab: int) -> ModelConfig:

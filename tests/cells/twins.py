@@ -191,12 +191,12 @@ def rhn_free(p, carry, x):
 
 
 def fsrnn(p, carry, x):
-    h, c_1, c_2, slow, c_slow = carry
-    h, c_1 = lstm_gates(x @ p["W_x"] + h @ p["W_1"] + p["bias_1"], c_1)
+    h, c, slow, c_slow = carry
+    h, c = lstm_gates(x @ p["W_x"] + h @ p["W_1"] + p["bias_1"], c)
     used = slow @ p["W_slow"] + h @ p["W_slow_in"] + p["bias_slow"]
     slow, c_slow = lstm_gates(used, c_slow)
-    h, c_2 = lstm_gates(h @ p["W_2"] + slow @ p["W_slow_out"] + p["bias_2"], c_2)
-    return h, c_1, c_2, slow, c_slow
+    h, c = lstm_gates(h @ p["W_2"] + slow @ p["W_slow_out"] + p["bias_2"], c)
+    return h, c, slow, c_slow
 
 
 def mingru(p, carry, x):

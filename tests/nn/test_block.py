@@ -72,7 +72,8 @@ def by_hand(kind, params, x, reset):
         if kind == "residual":
             y = skipped + y
         if kind == "highway":
-            r = sigmoid(inputs @ p["highway_W"] + p["highway_v"] * y + p["highway_b"])
+            before = np.where(reset[:, :, None], 0, np.pad(y, ((0, 0), (1, 0), (0, 0)))[:, :-1])
+            r = sigmoid(inputs @ p["highway_W"] + p["highway_v"] * before + p["highway_b"])
             y = r * y + (1 - r) * np.sqrt(1 + 2 * np.exp(-3.0)) * skipped
         if kind == "prenorm":
             normed = norm(inputs, p["norm_in"])
@@ -186,7 +187,8 @@ def test_every_cell_fits_every_block(kind, cell):
         ({"block": "dense"}, "expected one of plain"),
         ({"lstm__projection": 13}, "wider than a layer of 12 units"),
         ({"lstm__projection": -1}, "model.lstm.projection=-1"),
-        ({"lstm__projection": 4, "embedding": 12, "tied": True}, "the last layer's width 4"),
+        ({"block": "skip", "embedding": 12, "tied": True}, "differs from the 24 outputs that the softmax reads"),
+        ({"lstm__projection": 4, "embedding": 12, "tied": True}, "the 4 outputs that the softmax reads"),
     ],
 )
 def test_a_block_that_cannot_be_is_refused(options, sentence):

@@ -16,6 +16,7 @@ from rnnlm.compression.container import CompressedFile
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import model, size, width
+from rnnlm.options import LSTMOptions
 from tests.conftest import slow
 
 
@@ -68,6 +69,21 @@ def test_the_count_is_that_of_the_params_that_are_drawn():
         solved = width.solve(ModelConfig(cell=cell, params=5e3, tied=True), 20)
         drawn = jax.eval_shape(partial(model.init_params, solved, 20), jax.random.PRNGKey(0))
         assert size.count_params(solved, 20) == sum(leaf.size for leaf in jax.tree.leaves(drawn)) <= 5e3
+
+
+@pytest.mark.parametrize("extra", [{"block": "skip"}, {"lstm": LSTMOptions(projection=5)}])
+def test_a_tied_embedding_is_as_wide_as_what_the_softmax_reads(extra):
+    solved = width.solve(ModelConfig(params=5e3, tied=True, **extra), 20)
+    outputs = {"skip": 2 * solved.hidden}.get(solved.block, 5)
+    shapes = size.param_shapes(solved, 20)
+    assert shapes["embedding"]["table"].shape == (20, outputs)
+    drawn = jax.eval_shape(partial(model.init_params, solved, 20), jax.random.PRNGKey(0))
+    assert drawn == shapes and size.count_shapes(shapes) <= 5e3
+
+
+def test_a_projection_wider_than_the_layers_of_a_budget_is_refused():
+    with pytest.raises(UserError, match="projection=500 is wider than a layer of"):
+        width.solve(ModelConfig(params=45e3, lstm=LSTMOptions(projection=500)), 20)
 
 
 def test_without_a_budget_the_width_is_that_of_the_config():
