@@ -228,7 +228,8 @@ class ModelConfig(Section):
                 f"model.lstm.projection={self.lstm.projection} is wider than a layer of {narrowest} units: it makes "
                 "the output narrower, so give at most that, or 0 for none."
             )
-        if self.tied and self.embedding != self.read_size:
+        known = ":" not in self.cell  # else only the cell knows the width of its output
+        if self.tied and known and self.embedding != self.read_size:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "
                 f"the {self.read_size} outputs that the softmax reads: make them equal or set model.tied=False."
@@ -506,10 +507,18 @@ def both_names(old: str, new: str) -> UserError:
 def unknown_key_message(name: str, known: list[str]) -> str:
     """Say that a key does not exist, and suggest the one that other programs call so, or the nearest one."""
     near, word = nearest_key(name, known), last_word(name)
-    hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}."
+    hint = f"did you mean {near}?" if near else f"known here: {', '.join(siblings(name, known))}."
     if near == "train.steps" and "epoch" in word:
         hint += " It counts windows of train.batch x train.window symbols; `rnnlm train` says how many are an epoch."
     return f"There is no config key {name}; {hint}"
+
+
+def siblings(name: str, known: list[str]) -> list[str]:
+    """Return the keys of the section that an unknown key would be in, or of the one around it; else all."""
+    section = name.rpartition(".")[0]
+    if not section:
+        return known
+    return [key for key in known if key.rpartition(".")[0] == section] or siblings(section, known)
 
 
 def nearest_key(name: str, known: list[str]) -> str:

@@ -78,6 +78,20 @@ def test_an_override_wins_over_an_old_name_in_the_file():
     assert Config.from_dict(values).model.lstm.forget_bias == 1.0
 
 
+def test_an_option_of_another_cell_is_refused_where_it_is_an_override():
+    given = ["--config.model.cell=gru", "--config.model.lstm.peepholes=True"]
+    with pytest.raises(UserError, match=r"lstm.peepholes=True has no effect .*=gru.*or add --config.model.cell=lstm"):
+        apply_overrides(base.get_config(), given)
+    assert apply_overrides(base.get_config(), given[1:])["model"]["lstm"]["peepholes"]
+
+
+def test_an_unknown_key_without_a_near_one_names_those_of_its_section():
+    with pytest.raises(UserError, match=r"model.minlstm.x; known here: (model\.\w+, )+model\.tied\.$"):
+        apply_overrides(base.get_config(), ["--config.model.minlstm.x=3"])
+    with pytest.raises(UserError, match=r"no config key qqq; known here: .*data.corpus, .*optim.name"):
+        apply_overrides(base.get_config(), ["--config.qqq=3"])
+
+
 def test_options_are_what_json_keeps():
     config = Config.from_dict({"model": {"cell": "a:b", "options": {"a": (1, 2), "b": {"c": 1.5}}}})
     assert config.model.options == {"a": [1, 2], "b": {"c": 1.5}}

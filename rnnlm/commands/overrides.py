@@ -10,7 +10,7 @@ from absl import flags
 
 from rnnlm.commands.config_file import load_config
 from rnnlm.commands.escapes import unescape
-from rnnlm.config import RENAMED, TEXTS, rename_in_place, unknown_key_message
+from rnnlm.config import RENAMED, TEXTS, ModelConfig, rename_in_place, unknown_key_message
 from rnnlm.errors import UserError
 from rnnlm.schema import flatten
 
@@ -149,11 +149,18 @@ def apply_overrides(config: Any, overrides: list[str]) -> dict[str, Any]:
 
 
 def refuse_ignored(overrides: list[str], config: dict[str, Any]) -> None:
-    """Raise UserError for an override of a width that model.params solves, since it would change nothing."""
+    """Raise UserError for an override of a width that model.params solves, or of an option of another cell."""
     model = config.get("model", {})
+    cell = model.get("cell", ModelConfig().cell)
     ignored = ("model.hidden", *(("model.embedding",) if model.get("tied") else ()))
     for word in overrides:
-        if override_name(word) in ignored and model.get("params"):
+        name = override_name(word)
+        section, *option = name.removeprefix("model.").split(".")
+        if option and name.startswith("model.") and section != cell:
+            raise UserError(
+                f"{word} has no effect beside model.cell={cell}: leave it out, or add --config.model.cell={section}."
+            )
+        if name in ignored and model.get("params"):
             raise UserError(
                 f"{word} has no effect beside model.params={model['params']:g}, which decides the width: leave it out, "
                 "or add --config.model.params=0."

@@ -17,6 +17,7 @@ from tests.cells import laws
 from tests.conftest import slow
 
 V, B, T, D, H = 5, 3, 7, 6, 8
+NARROW = CELLS["lstm"](LSTMOptions(projection=3))
 
 
 class NormalizedCell(nn.RNNCellBase):
@@ -174,6 +175,15 @@ def test_an_unsuitable_cell_is_refused_in_a_sentence(name, options, complaint):
     with pytest.raises(UserError, match=complaint) as error:
         size.count_params(config(name, options=options), V)
     assert "\n" not in str(error.value)
+
+
+def test_a_tied_embedding_must_be_as_wide_as_what_a_cell_of_ones_own_returns():
+    name = "tests.cells.test_foreign:NARROW"
+    tied = ModelConfig(cell=name, hidden=H, embedding=H, tied=True)
+    with pytest.raises(UserError, match=f"model.embedding={H} differs from the 3 outputs of {name}"):
+        size.count_params(tied, V)
+    fits = dataclasses.replace(tied, embedding=3)
+    assert size.param_shapes(fits, V)["embedding"]["table"].shape == (V, 3)
 
 
 def test_two_biases_are_one_bias_that_is_their_sum():
