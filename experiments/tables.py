@@ -29,6 +29,7 @@ DEFAULTS = ROOT / "experiments" / "002_defaults" / "results.jsonl"
 COVERAGE = ROOT / "experiments" / "coverage.jsonl"
 BENCH = ROOT / "benchmarks" / "results" / "bench.jsonl"
 CELLS = ROOT / "benchmarks" / "results" / "cells.jsonl"
+LINEAR = ROOT / "benchmarks" / "results" / "linear.jsonl"
 TEXTS = {"warpeace": "War and Peace", "enwik8_head": "enwik8_head"}
 CONFIG = "experiments/001_compression/lstm.py"
 HARDWARE = "2 cores of an AMD EPYC, in other use at times"
@@ -218,6 +219,27 @@ def cell_speeds() -> Table:
     return table
 
 
+def linear_forms() -> Table:
+    """Make the table of the forms of the linear recurrence."""
+    return forms("milliseconds")
+
+
+def matrix_forms() -> Table:
+    """Make the table of the forms of matrix_lstm."""
+    return forms("matrix")
+
+
+def forms(what: str) -> Table:
+    """Make a table of milliseconds from the newest rows of benchmarks/linear.py on each device."""
+    newest = {row["device"]: row[what] for row in read_lines(LINEAR) if what in row}
+    names = list(next(iter(next(iter(newest.values())).values())))
+    table = [["T x B x H, on", *(f"{name}, ms" for name in names)]]
+    for device, shapes in newest.items():
+        on = "two cores" if device == "cpu" else device.removeprefix("NVIDIA ")
+        table += [[f"{shape}, {on}", *(f"{ms:.2f}" for ms in row.values())] for shape, row in shapes.items()]
+    return table
+
+
 def sampling() -> Table:
     """Make the table of symbols drawn a second."""
     rows = [["model, streams", "rnnlm symbols/s", "rnnlm / PyTorch"]]
@@ -316,6 +338,8 @@ GENERATORS = (
     ladder_seeds,
     ladder_laws,
     ladder_depth,
+    linear_forms,
+    matrix_forms,
     which_costs,
     which_settings,
     which_recurrence,

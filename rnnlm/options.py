@@ -219,7 +219,7 @@ class MatrixLSTMOptions(Section):
     prefix = "model.matrix_lstm."
 
     heads: int = key(4, "matrices of the memory, which divide the width", before=4)
-    chunk: int = key(32, "most time steps that are computed at once", before=32)
+    chunk: int = key(64, "most time steps that are computed at once; docs/performance.md has the times", before=32)
 
     def check(self) -> None:
         at_least("model.matrix_lstm.heads", self.heads, 1)
