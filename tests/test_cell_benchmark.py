@@ -46,7 +46,22 @@ def clip_indrnn(params):
     return params | {"v": np.clip(params["v"], -1, 1)}
 
 
-CONVERT = {"gru_before": split_gru, "mlstm": pad_mlstm, "hyperlstm": split_hyperlstm, "indrnn": clip_indrnn}
+def sort_slstm(params):
+    """Order the columns of W_x and b by gate and then by head, as the reference has them."""
+
+    def by_gate(p):
+        return p.reshape(*p.shape[:-1], torch_shapes.HEADS, 4, -1).swapaxes(-3, -2).reshape(p.shape)
+
+    return {"W_x": by_gate(params["W_x"]), "b": by_gate(params["b"]), "R": params["W_h"]}
+
+
+CONVERT = {
+    "gru_before": split_gru,
+    "mlstm": pad_mlstm,
+    "hyperlstm": split_hyperlstm,
+    "indrnn": clip_indrnn,
+    "slstm": sort_slstm,
+}
 
 
 def run_ours(name, start):
