@@ -28,7 +28,7 @@ CLOCK_SECONDS = 240
 EQUAL_STEPS = 1_500
 """Steps of each model of the stage `symbols`: 4.8 million symbols."""
 GAINS = (1.0, 4.0)
-"""Values of model.init_gain; a matrix that starts small suits outputs that are not bounded, a large one gates."""
+"""Values of model.init_gain: 4 suits gated cells, 1 those whose output is not bounded."""
 MIDDLE_RATE = 6e-3
 RATES = (2e-3, MIDDLE_RATE, 1.8e-2)
 BATCH, WINDOW = 50, 64
@@ -90,7 +90,10 @@ def tried() -> dict[str, dict[Setting, float]]:
 
 
 def settings(stage: str) -> dict[str, list[Setting]]:
-    """Return the settings with which a stage trains each contestant, as far as the stages before it are done."""
+    """Return the settings with which a stage trains each contestant, as far as the stages before it are done.
+
+    The last two stages leave out a contestant whose runs have all failed.
+    """
     if stage == "gains":
         return {entry: [(gain, MIDDLE_RATE) for gain in GAINS] for entry in ENTRIES}
     chosen = {}
@@ -102,7 +105,7 @@ def settings(stage: str) -> dict[str, list[Setting]]:
         rates = [(best_gain, rate) for rate in RATES]
         if stage == "rates":
             chosen[entry] = [setting for setting in rates if setting[1] != MIDDLE_RATE]
-        elif found.keys() >= set(rates):
+        elif found.keys() >= set(rates) and min(found.values()) < math.inf:
             chosen[entry] = [min(found, key=lambda setting: found[setting])]
     return chosen
 

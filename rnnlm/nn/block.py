@@ -224,15 +224,20 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
         one_hot = reads and not config.embedding
         blocks.append(Block(cell, config.block, inputs, hidden, one_hot, symbols, config.init_gain))
         inputs = blocks[-1].outputs
-    check_outputs(config, [block.outputs for block in blocks])
+    check_outputs(config, blocks)
     return blocks
 
 
-def check_outputs(config: ModelConfig, outputs: list[int]) -> None:
-    """Raise UserError where the softmax cannot read outputs of these widths, which a cell of one's own chooses."""
+def read_width(config: ModelConfig, blocks: list[Block]) -> int:
+    """Return the width of what the softmax reads."""
+    return sum(block.outputs for block in blocks) if config.block == "skip" else blocks[-1].outputs
+
+
+def check_outputs(config: ModelConfig, blocks: list[Block]) -> None:
+    """Raise UserError where the softmax cannot read the outputs, whose widths a cell of one's own chooses."""
+    outputs, read = [block.outputs for block in blocks], read_width(config, blocks)
     if config.block == "skip_output" and len(set(outputs)) > 1:
         raise UserError(f"model.block=skip_output adds the outputs of all layers, but their widths differ: {outputs}.")
-    read = sum(outputs) if config.block == "skip" else outputs[-1]
     if config.tied and config.embedding != read:
         raise UserError(
             f"model.tied shares the embedding with the output, but model.embedding={config.embedding} differs from the "

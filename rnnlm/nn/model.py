@@ -20,11 +20,10 @@ import jax.numpy as jnp
 from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers, scan
-from rnnlm.nn.block import SKIPS, blocks_of
+from rnnlm.nn.block import SKIPS, blocks_of, read_width
 from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
 from rnnlm.nn.looped import apply_upper_layers, is_looped, stack_layers
-from rnnlm.nn.size import read_width
 from rnnlm.product import product
 
 Stack = tuple[Carry, ...]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnlm.cells import Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers
-from rnnlm.nn.block import Block, blocks_of
+from rnnlm.nn.block import blocks_of, read_width
 
 
 def param_shapes(config: ModelConfig, vocab: int) -> Params:
@@ -46,8 +46,3 @@ def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
     """
     blocks = blocks_of(config, vocab)
     return sum(block.count_flops() for block in blocks) + 2.0 * read_width(config, blocks) * vocab
-
-
-def read_width(config: ModelConfig, blocks: list[Block]) -> int:
-    """Return the width of what the softmax reads."""
-    return sum(block.outputs for block in blocks) if config.block == "skip" else blocks[-1].outputs
