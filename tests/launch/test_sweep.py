@@ -180,6 +180,22 @@ def undisturbed(tmp_path_factory, text_file):
     return folder
 
 
+def stop_in_mid_run(launcher, folder, deadline):
+    """Stop a sweep by SIGSTOP while a trial of it is running that has saved a checkpoint: -> the processes of its trials."""
+    while time.monotonic() < deadline and launcher.poll() is None:
+        launcher.send_signal(signal.SIGSTOP)  # first, so that it starts no further trial
+        found = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True).stdout.split()
+        trials = [int(trial) for trial in found]
+        for trial in trials:
+            os.kill(trial, signal.SIGSTOP)
+        if any(states(folder)[path.parts[-3]] == "running" for path in folder.glob("s/*/checkpoints/[0-9]*")):
+            return trials
+        for process in (*trials, launcher.pid):
+            os.kill(process, signal.SIGCONT)
+        time.sleep(0.05)
+    raise AssertionError("No trial was found in mid-run.")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two cores")
 @pytest.mark.parametrize("whom", ["launcher", "all"])
@@ -190,13 +206,10 @@ def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undistu
     while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    while not any(states(tmp_path)[p.parent.name] == "running" for p in tmp_path.glob("s/*/metrics.jsonl")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    trials = stop_in_mid_run(process, tmp_path, deadline)
     process.send_signal(signal.SIGKILL)
-    for child in children if whom == "all" else ():
-        os.kill(int(child), signal.SIGKILL)
+    for trial in trials:
+        os.kill(trial, signal.SIGKILL if whom == "all" else signal.SIGCONT)
     process.communicate()
     sweep(tmp_path, text_file, *arguments)
     assert states(tmp_path) == states(undisturbed) and set(states(tmp_path).values()) == {"done"}
