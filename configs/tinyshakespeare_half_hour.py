@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.model.hidden = 384
     config.model.embedding = 256
     config.model.dropout = 0.4
+    config.model.init_gain = 1.0  # the figures above are from before the default was 4
 
     config.train.batch = 32
     config.train.steps = 13_500

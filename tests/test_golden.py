@@ -27,11 +27,19 @@ COMMON = {
 }
 RUNS = {
     "lstm": {
-        "model": {"cell": "lstm", "layers": 2, "hidden": 12},
+        "model": {"cell": "lstm", "layers": 2, "hidden": 12, "init_gain": 1.0},
         "optim": {"name": "adam", "learning_rate": 0.01, "schedule": "cosine", "warmup": 3, "clip_norm": 1.0},
     },
     "gru": {
-        "model": {"cell": "gru", "layers": 4, "hidden": 8, "embedding": 8, "tied": True, "dropout": 0.2},
+        "model": {
+            "cell": "gru",
+            "layers": 4,
+            "hidden": 8,
+            "embedding": 8,
+            "tied": True,
+            "init_gain": 1.0,
+            "dropout": 0.2,
+        },
         "optim": {
             "name": "sgd",
             "learning_rate": 0.5,

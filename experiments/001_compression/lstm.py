@@ -28,6 +28,7 @@ def get_config(text: str) -> ConfigDict:
     config.model.layers = 2
     config.model.hidden = 512
     config.model.embedding = 256
+    config.model.init_gain = 1.0  # as when these runs were made, before the default was 4
 
     config.train.batch = 40
     config.train.window = 64

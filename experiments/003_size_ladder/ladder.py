@@ -23,6 +23,7 @@ def get_config(hidden: str = "") -> ConfigDict:
     config = base.get_config()
     config.data.files = "warpeace_columns.txt"
     config.data.split = "2600000/320000/330000"
+    config.model.init_gain = 1.0  # as when these runs were made, before the default was 4
     config.train.batch = 50
     config.train.window = 64
     config.optim.name = "adamw"

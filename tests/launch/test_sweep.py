@@ -181,7 +181,7 @@ def undisturbed(tmp_path_factory, text_file):
 
 
 def stop_in_mid_run(launcher, folder, deadline):
-    """Stop a sweep by SIGSTOP while a trial of it is running that has saved a checkpoint: -> the processes of its trials."""
+    """Stop a sweep by SIGSTOP while a trial that has saved a checkpoint is running: -> the processes of its trials."""
     while time.monotonic() < deadline and launcher.poll() is None:
         launcher.send_signal(signal.SIGSTOP)  # first, so that it starts no further trial
         found = subprocess.run(["pgrep", "-P", str(launcher.pid)], capture_output=True, text=True).stdout.split()
