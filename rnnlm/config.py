@@ -160,8 +160,8 @@ class ModelConfig(Section):
     block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
     init_gain: float = key(
         4.0,
-        "factor of the initial matrices outside the step of a cell: W_x, those of the block, the head; 1 as in "
-        "PyTorch's recurrent layers, and better for cells whose output is not bounded, such as indrnn",
+        "factor of the initial matrices outside the step of a cell: W_x, those of the block, the head; 1, as in "
+        "PyTorch's recurrent layers, suits prenorm blocks, and cells whose output is not bounded, such as indrnn",
         before=1.0,
     )
     dropout: float = key(0.0, "share of units dropped after each layer")

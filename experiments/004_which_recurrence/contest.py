@@ -25,10 +25,10 @@ FOLDER = Path(__file__).parent
 STAGES = ("gains", "rates", "clock", "symbols")
 CLOCK_SECONDS = 240
 """Time of two cores that each model of the stage `clock` takes; a trial of `gains` or `rates` takes a quarter of it."""
-EQUAL_STEPS = 1_500
-"""Steps of each model of the stage `symbols`: 4.8 million symbols."""
+EQUAL_STEPS = 1_000
+"""Steps of each model of the stage `symbols`: 3.2 million symbols."""
 GAINS = (1.0, 4.0)
-"""Values of model.init_gain: 4 suits gated cells, 1 those whose output is not bounded."""
+"""Values of model.init_gain: 4 suits gated cells, 1 prenorm blocks and cells whose output is not bounded."""
 MIDDLE_RATE = 6e-3
 RATES = (2e-3, MIDDLE_RATE, 1.8e-2)
 BATCH, WINDOW = 50, 64

@@ -3,6 +3,9 @@
 s' = lambda s + gamma (B x),  h = Re(C s') + D x,  with lambda = exp(-exp(nu) + i exp(theta)), which starts uniform on
 a ring of the unit disc, and gamma = exp(log_gamma) sqrt(1 - |lambda|^2), where log_gamma starts at 0 (the paper learns
 the whole of gamma, from this start).
+
+It is linear in its inputs: plain layers of it make logits that are linear in the embeddings of the symbols, and learn
+little. As in the paper, the nonlinearity is the block's: use `model.block=prenorm`.
 """
 
 from functools import partial

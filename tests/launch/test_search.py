@@ -108,9 +108,9 @@ def test_a_pruned_trial_stops_within_a_validation(tmp_path, text_file):
         "--space=optim.learning_rate=1e-2,1e-9",
         "--sampler=random",
         "--random_seed=10",
-        "--config.train.steps=4000",
-        "--config.eval.every=2000",
-        "--config.checkpoint.every=4000",
+        "--config.train.steps=2000",
+        "--config.eval.every=1000",
+        "--config.checkpoint.every=2000",
         "--config.log.every=100",
     )
     pruned = [trial for trial in trials(tmp_path) if trial.state.name == "PRUNED"]
@@ -118,5 +118,5 @@ def test_a_pruned_trial_stops_within_a_validation(tmp_path, text_file):
     found = SweepDir(tmp_path / "s")
     for trial in pruned:
         saved = [int(path.name) for path in (found.path / trial.user_attrs["rnnlm_id"] / "checkpoints").iterdir()]
-        assert max(trial.intermediate_values) <= max(saved) < max(trial.intermediate_values) + 2000
+        assert max(trial.intermediate_values) <= max(saved) < max(trial.intermediate_values) + 1000
     assert sorted(states(tmp_path).values()).count("pruned") == len(pruned)
