@@ -12,5 +12,4 @@ def get_config() -> ConfigDict:
     """Return the config."""
     config = quickstart.get_config()
     config.data.shuffle = "none"
-    config.model.init_gain = 1.0  # as when these runs were made, before the default was 4
     return config

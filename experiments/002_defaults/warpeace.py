@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     config.data.shuffle = "none"
     config.data.split = "0.8/0.1/0.1"
     config.model.layers = 2
-    config.model.init_gain = 1.0  # as when these runs were made, before the default was 4
     config.train.steps = 6000
     config.eval.every = config.checkpoint.every = 6000
     config.sample.every = 0
