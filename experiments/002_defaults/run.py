@@ -36,8 +36,8 @@ def trials(question: str) -> list[tuple[str, str, float, int]]:
 def run(text: str, key: str, value: float, seed: int) -> None:
     """Train one trial, and append its evaluations."""
     workdir = f"runs/defaults/{key}={value},{text.replace(' ', '_')},{seed}"
-    settings = {"train.drop_state": 0.0, key: value, "seed": seed, "sample.every": 0}  # 0 was the default at that time
-    settings = {"model.init_gain": 1.0} | settings  # as when these runs were made, before the default was 4
+    defaults = {"train.drop_state": 0.0, "model.init_gain": 1.0}  # as they were at that time
+    settings = defaults | {key: value, "seed": seed, "sample.every": 0}
     overrides = [f"--config.{name}={setting}" for name, setting in settings.items()]
     rnnlm = [sys.executable, "-m", "rnnlm"]
     subprocess.run([*rnnlm, "train", f"--config={CONFIGS[text]}", f"--workdir={workdir}", *overrides], check=True)
