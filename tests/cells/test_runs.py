@@ -29,12 +29,15 @@ def test_a_cell_supports_a_whole_run(cell, tmp_path, text_file):
 
 
 def check_run(cell, options, tmp_path, text_file):
-    """Check a run that is resumed, and all that is done with a trained model."""
+    """Check a run that is resumed, and all that is done with a trained model.
+
+    It starts with small matrices, so that one rate of adaptation suits cells whose output is not bounded, too.
+    """
 
     def config(steps):
         return tiny(
-            model__cell=cell, model__options=options, model__hidden=8, train__steps=steps, data__files=str(text_file),
-            train__drop_state=0.3, eval__every=0, sample__every=0, checkpoint__every=6,
+            model__cell=cell, model__options=options, model__hidden=8, model__init_gain=1.0, train__steps=steps,
+            data__files=str(text_file), train__drop_state=0.3, eval__every=0, sample__every=0, checkpoint__every=6,
         )  # fmt: skip
 
     rnnlm.train(config(12), tmp_path / "uninterrupted", show=False)
@@ -46,7 +49,7 @@ def check_run(cell, options, tmp_path, text_file):
     assert one.count == many.count == 600 and one.bpc == pytest.approx(many.bpc, rel=1e-3)
     assert lm.bpc("the cat") == pytest.approx(-sum(log_probabilities(lm, "the cat")) / np.log(2) / 7, rel=1e-4)
     static = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, 0.0, 0.0))
-    rate = 0.005 if cell == "irnn" else 0.5  # its state may grow without bound
+    rate = 0.02 if cell == "irnn" else 0.5  # its state may grow without bound
     adapted = lm.score("valid", dynamic=rnnlm.Adaptation("sgd", 10, rate, 0.0))
     assert static.tally.bpc == pytest.approx(one.bpc, rel=1e-5) and adapted.tally.bpc < one.bpc
     assert lm.sample("the ", 20, seed=1) == lm.sample("the ", 20, seed=1)
