@@ -132,8 +132,9 @@ def read_status(folder: str | Path) -> Status:
 def find_state(run_dir: RunDir, alive: bool | None, holder: Row, step: int, steps: int | None) -> str:
     """Return the state of a run, one of STATES. Raises UserError if a file that tells it is damaged."""
     if alive:
-        # Each start writes run.json after it took the lock and before its first step.
-        begun = run_dir.run.exists() and run_dir.run.stat().st_mtime_ns >= run_dir.lock.stat().st_mtime_ns
+        # Each start takes the lock, writes run.json, and cuts off the rows of metrics.jsonl that it makes again.
+        written = [path.stat().st_mtime_ns for path in (run_dir.lock, run_dir.run, run_dir.metrics) if path.exists()]
+        begun = len(written) == 3 and written == sorted(written)
         return "running" if begun and step > read_json(run_dir.run)["starts"][-1]["step"] else "starting"
     if run_dir.result.exists() and read_json(run_dir.result).get("step", 0) >= (steps or math.inf):
         return "done"

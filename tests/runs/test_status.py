@@ -77,6 +77,8 @@ def test_the_state_of_a_process_that_is_there_follows_its_files(run):
     starts = json.loads((run / "run.json").read_text())["starts"]
     for step, state in ((20, "starting"), (10, "running")):  # no row since the start at step 20, some since step 10
         edit(run / "run.json", starts=[*starts, starts[-1] | {"step": step}])
+        assert read_status(run).state == "starting"  # rows may still be cut off
+        (run / "metrics.jsonl").touch()
         assert read_status(run).state == state
     assert read_status(run).seconds_left < 20 * read_status(run).seconds_per_step  # it has been silent for a while
     process.send_signal(signal.SIGKILL)
