@@ -40,7 +40,7 @@ def behind(row: Row, best: Row) -> str:
 
 def which_recurrence() -> list[list[str]]:
     """Make the table of a contest: the models in the order of their bpc after equal times."""
-    clock, equal = results("clock"), results("symbols")
+    clock, equal, dynamic = results("clock"), results("symbols"), results("dynamic")
     header = [
         "model",
         "gain",
@@ -53,10 +53,9 @@ def which_recurrence() -> list[list[str]]:
     ]
     table = [header]
     for entry, row in clock.items():
-        dynamic = row.get("dynamic")
         cells = [entry, f"{row['init_gain']:g}", f"{row['learning_rate']:g}", f"{row['symbols'] / 1e6:.1f}", score(row)]
         cells.append(behind(row, next(iter(clock.values()))))
-        table.append([*cells, f"{dynamic['bpc']:.4f}" if dynamic else "", score(equal.get(entry))])
+        table.append([*cells, score(dynamic.get(entry)), score(equal.get(entry))])
     return table
 
 

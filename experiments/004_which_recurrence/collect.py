@@ -1,14 +1,14 @@
 """Append the trials of a stage that are done to results.jsonl, a line each.
 
     python experiments/004_which_recurrence/collect.py STAGE runs/which_STAGE
+    python experiments/004_which_recurrence/collect.py dynamic runs/which_clock
 
-A model of the stage `clock` that may be among the best five is also adapted to the test split, and its line has the
-cost as `dynamic`. Lines keep the costs of blocks, from which intervals of differences are made.
+The second command adapts the best five models of the stage `clock` to the test split, once all of that stage are done.
+Lines keep the costs of blocks, from which intervals of differences are made.
 """
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,16 @@ def entry_of(model: ModelConfig) -> str:
 def main() -> None:
     """Collect what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=contest.STAGES)
+    parser.add_argument("stage", choices=(*contest.STAGES, "dynamic"))
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    sweep, done = SweepDir(args.folder), [row for row in read_lines(RESULTS) if row["stage"] == args.stage]
+    if args.stage == "dynamic":
+        adapt_best(args.folder)
+        return
+    sweep, done = SweepDir(args.folder), {row["trial"] for row in read_lines(RESULTS) if row["stage"] == args.stage}
     for trial in sweep.trials():
         state = sweep.state(trial)
-        if state not in ("done", "failed") or trial.id in {row["trial"] for row in done}:
+        if state not in ("done", "failed") or trial.id in done:
             continue
         config = trial.config
         row: dict[str, Any] = {
@@ -68,9 +71,6 @@ def main() -> None:
         }
         if state == "done":
             row |= results_of(sweep.run_dir(trial), args.stage)
-            if args.stage == "clock" and among_best(done, row["bpc"]):
-                row |= dynamic(sweep.run_dir(trial))
-        done.append(row)
         append_line(RESULTS, json.dumps(row).encode())
         sys.stdout.write(f"{trial.id}\n")
 
@@ -86,18 +86,19 @@ def results_of(folder: Path, stage: str) -> dict[str, Any]:
     return row | {name: test[name] for name in ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")}
 
 
-def among_best(done: list[dict[str, Any]], bpc: float) -> bool:
-    """Return whether a bpc may be among the best in the end: those not done will be better than after shorter runs."""
-    bounds = {entry: min(found.values(), default=math.inf) for entry, found in contest.tried().items()}
-    bounds |= {row["entry"]: row.get("bpc", math.inf) for row in done}
-    return sum(bound < bpc for bound in bounds.values()) < BEST
-
-
-def dynamic(trial: Path) -> dict[str, Any]:
-    """Adapt a model to the test split in one stream: -> its cost."""
-    score = rnnlm.load(trial).score("test", dynamic=DYNAMIC)
-    low, high = score.blocks.interval()
-    return {"dynamic": {"bpc": score.tally.bpc, "interval": [low, high], "protocol": score.protocol}}
+def adapt_best(folder: Path) -> None:
+    """Adapt each of the best models to the test split in one stream."""
+    rows = read_lines(RESULTS)
+    adapted = {row["trial"] for row in rows if row["stage"] == "dynamic"}
+    scored = [row for row in rows if row["stage"] == "clock" and "bpc" in row]
+    for row in sorted(scored, key=lambda row: row["bpc"])[:BEST]:
+        if row["trial"] in adapted:
+            continue
+        score = rnnlm.load(folder / row["trial"]).score("test", dynamic=DYNAMIC)
+        found = {"bpc": score.tally.bpc, "interval": list(score.blocks.interval()), "protocol": score.sentence}
+        line = {"stage": "dynamic", "entry": row["entry"], "trial": row["trial"]} | found
+        append_line(RESULTS, json.dumps(line).encode())
+        sys.stdout.write(f"{row['trial']}\n")
 
 
 if __name__ == "__main__":
