@@ -20,8 +20,9 @@ def test_it_covers_the_mean_of_correlated_costs(n, tau):
 
 
 @pytest.mark.slow
-def test_it_covers_the_mean_of_many_costs():
-    assert 0.93 <= coverage.simulate(100_000, 500, seed=1) <= 0.97
+@pytest.mark.parametrize("n, tau", [(100_000, 500), (1_000_000, 5_000)])
+def test_it_covers_the_mean_of_many_costs(n, tau):
+    assert 0.93 <= coverage.simulate(n, tau, seed=1) <= 0.97
 
 
 def test_the_kept_figures_cover_what_is_promised():

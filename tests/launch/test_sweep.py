@@ -173,13 +173,13 @@ def test_a_config_file_may_list_the_trials(tmp_path, text_file):
     assert len(done.stdout.splitlines()) == 2 and "hidden=4,prompt=a-b~" in done.stdout and "sizes=5+3" in done.stdout
 
 
-FOUR = ["--grid", "model.hidden=6,8", "optim.learning_rate=1e-3,2e-3", "--config.train.steps=150", "--jobs=2"]
+FOUR_TRIALS = ["--grid", "model.hidden=6,8", "optim.learning_rate=1e-3,2e-3", "--config.train.steps=150", "--jobs=2"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, text_file):
     folder = tmp_path_factory.mktemp("undisturbed")
-    sweep(folder, text_file, *FOUR)
+    sweep(folder, text_file, *FOUR_TRIALS)
     return folder
 
 
@@ -203,7 +203,7 @@ def stop_in_mid_run(launcher, folder, deadline):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers need two cores")
 @pytest.mark.parametrize("whom", ["launcher", "all"])
 def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undisturbed, tmp_path, text_file, whom):
-    process = start(tmp_path, text_file, *FOUR)
+    process = start(tmp_path, text_file, *FOUR_TRIALS)
     deadline = time.monotonic() + 120
     while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
         assert time.monotonic() < deadline and process.poll() is None
@@ -213,7 +213,7 @@ def test_a_killed_sweep_that_is_started_again_ends_as_an_undisturbed_one(undistu
     for trial in trials:
         os.kill(trial, signal.SIGKILL if whom == "all" else signal.SIGCONT)
     process.communicate()
-    sweep(tmp_path, text_file, *FOUR)
+    sweep(tmp_path, text_file, *FOUR_TRIALS)
     assert states(tmp_path) == states(undisturbed) and set(states(tmp_path).values()) == {"done"}
     for name in states(undisturbed):
         a, b = (folder / "s" / name for folder in (undisturbed, tmp_path))

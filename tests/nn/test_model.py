@@ -60,7 +60,7 @@ def test_the_future_does_not_reach_the_past(cell, embedding):
 @pytest.mark.parametrize("cell", laws.EVERY_CELL)
 @pytest.mark.parametrize("cuts", [(12,), (5, 7), (1, 2, 9)])
 def test_windows_with_carry_equal_one_pass(cell, cuts):
-    config, params, forward = build(cell=cell, embedding=5)
+    config, params, forward = build(cell=cell, embedding=5, init_gain=1.0)  # larger matrices enlarge rounding errors
     x, reset = inputs()
     whole_carry, whole = forward(params, model.initial_carry(config, B), x, reset)
     carry, parts, begin = model.initial_carry(config, B), [], 0
@@ -68,9 +68,8 @@ def test_windows_with_carry_equal_one_pass(cell, cuts):
         carry, logits = forward(params, carry, x[:, begin : begin + cut], reset[:, begin : begin + cut])
         parts.append(logits)
         begin += cut
-    atol = 1e-4 if cell == "matrix_lstm" else 1e-6  # its division by a small sum enlarges rounding errors
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=atol)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=atol), carry, whole_carry)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), carry, whole_carry)
 
 
 def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
