@@ -191,7 +191,10 @@ def stop_in_mid_run(launcher, folder, deadline):
         trials = [int(trial) for trial in found]
         for trial in trials:
             os.kill(trial, signal.SIGSTOP)
-        if any(states(folder)[path.parts[-3]] == "running" for path in folder.glob("s/*/checkpoints/[0-9]*")):
+        saved = {}  # the newest step of each trial; one that has saved its last step has no more to do
+        for path in folder.glob("s/*/checkpoints/[0-9]*[0-9]"):
+            saved[path.parts[-3]] = max(int(path.name), saved.get(path.parts[-3], 0))
+        if any(step < 100 and states(folder)[trial] == "running" for trial, step in saved.items()):
             return trials
         for process in (*trials, launcher.pid):
             os.kill(process, signal.SIGCONT)
