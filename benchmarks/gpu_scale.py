@@ -67,7 +67,13 @@ def overrides(**values: Any) -> list[str]:
 
 
 LARGE = {"model__layers": 3, "model__hidden": 1024, "model__embedding": 1024, "train__batch": 128, "train__window": 128}
-TINY = {"model__hidden": 16, "model__embedding": 16, "train__batch": 4, "train__window": 8}
+TINY = {
+    "model__hidden": 16,
+    "model__embedding": 16,
+    "train__batch": 4,
+    "train__window": 8,
+    "data__files": "rnnlm/*/*.py",
+}
 RARELY = {"eval__every": 1000, "checkpoint__every": 5000, "sample__every": 0}
 RESUME = {"model__dropout": 0.1, "log__every": 1, "eval__every": 0, "sample__every": 0}
 GPU = Scale(

@@ -11,7 +11,7 @@ from typing import Any
 
 from launch.axes import DIGITS, Overrides
 from rnnlm.commands.overrides import apply_overrides
-from rnnlm.config import RENAMED, TEXTS, Config
+from rnnlm.config import RENAMED, TEXTS, Config, is_foreign
 from rnnlm.data.splits import open_dataset
 from rnnlm.data.windows import TrainWindows
 from rnnlm.errors import UserError
@@ -66,7 +66,7 @@ def check_trials(trials: Sequence[Trial], split: str) -> None:
     Also where the text of a trial lacks the split on which trials are evaluated, "" for none. A text that is to be
     downloaded is there afterwards.
     """
-    from rnnlm.cells import find_cell, is_foreign  # imports jax
+    from rnnlm.cells import find_cell  # imports jax
 
     open_once = lru_cache(open_dataset)
     for config in (trial.config for trial in trials):

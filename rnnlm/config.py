@@ -19,6 +19,7 @@ from rnnlm.errors import UserError
 from rnnlm.options import (
     ADD_INPUTS,
     BLOCKS,
+    CellOptions,
     FSRNNOptions,
     HyperLSTMOptions,
     IndRNNOptions,
@@ -141,7 +142,7 @@ class ModelConfig(Section):
         before=0.0,
     )
     embedding: int = key(0, "width of the embedding; 0: one-hot symbols")
-    tied: bool = key(False, "share the embedding with the output, where it must be as wide as the last layer")
+    tied: bool = key(False, "share the embedding with the output: it is as wide as what the softmax reads")
     lstm: LSTMOptions = section(LSTMOptions)
     irnn: IRNNOptions = section(IRNNOptions)
     mlstm: MLSTMOptions = section(MLSTMOptions)
@@ -160,8 +161,8 @@ class ModelConfig(Section):
     block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
     init_gain: float = key(
         4.0,
-        "factor of the initial matrices outside the step of a cell: W_x, those of the block, the head; 1, as in "
-        "PyTorch's recurrent layers, suits prenorm blocks, and cells whose output is not bounded, such as indrnn",
+        "factor of the initial matrices but for those that the steps of a cell multiply by: of W_x, the block, the "
+        "head; 1, as in PyTorch's recurrent layers, suits prenorm blocks, indrnn, mingru, minlstm and matrix_lstm",
         before=1.0,
     )
     dropout: float = key(0.0, "share of units dropped after each layer")
@@ -210,7 +211,7 @@ class ModelConfig(Section):
                 f"model.block={self.block} adds the input of a layer to its output, but without an embedding the first "
                 "one reads one-hot symbols: set model.embedding."
             )
-        if self.block == "skip_output" and len(set(self.output_sizes)) > 1:
+        if self.block == "skip_output" and not is_foreign(self.cell) and len(set(self.output_sizes)) > 1:
             raise UserError(
                 f"model.block=skip_output adds the outputs of all layers, but model.sizes={self.sizes} differ: make "
                 "them equal, or take model.block=skip."
@@ -222,18 +223,22 @@ class ModelConfig(Section):
 
     def check_widths(self) -> None:
         """Raise UserError where the widths of the layers do not fit; a budget gives them later."""
-        narrowest = min(self.hidden_sizes)
-        if self.cell == "lstm" and self.lstm.projection > narrowest:
-            raise UserError(
-                f"model.lstm.projection={self.lstm.projection} is wider than a layer of {narrowest} units: it makes "
-                "the output narrower, so give at most that, or 0 for none."
-            )
-        known = ":" not in self.cell  # else only the cell knows the width of its output
-        if self.tied and known and self.embedding != self.read_size:
+        options = getattr(self, self.cell, None)
+        if isinstance(options, CellOptions):
+            options.check_width(min(self.hidden_sizes))
+        if self.tied and not is_foreign(self.cell) and self.embedding != self.read_size:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "
                 f"the {self.read_size} outputs that the softmax reads: make them equal or set model.tied=False."
             )
+
+
+def is_foreign(cell: str) -> bool:
+    """Return whether `model.cell` names a cell outside this package: importing it runs its code.
+
+    Only such a cell itself knows the width of its output.
+    """
+    return ":" in cell
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rnnlm.errors import UserError
 from rnnlm.schema import Section, at_least, finite, key
 
-MOST_R_MIN = 0.99999
+MAX_R_MIN = 0.99999
 """Nearer to 1 float32 can no longer tell the eigenvalues of an LRU from 1."""
 FULL_RANK = -1
 """The rank of a matrix that is not a product of two."""
@@ -18,8 +18,15 @@ INPUT_GATES = ("free", "coupled", "capped")
 FORGET_GATES = ("sigmoid", "exp")
 
 
+class CellOptions(Section):
+    """Hold the options of a cell."""
+
+    def check_width(self, hidden: int) -> None:
+        """Raise UserError where a layer of so many units cannot have these options."""
+
+
 @dataclass(frozen=True)
-class LSTMOptions(Section):
+class LSTMOptions(CellOptions):
     """Choose the options of the cell `lstm`."""
 
     prefix = "model.lstm."
@@ -39,9 +46,18 @@ class LSTMOptions(Section):
         if self.layer_norm and self.biases == 2:
             raise UserError("model.lstm.layer_norm has biases of its own: leave model.lstm.biases at 1.")
 
+    def check_width(self, hidden: int) -> None:
+        if self.projection > hidden:
+            raise UserError(
+                f"model.lstm.projection={self.projection} is wider than a layer of {hidden} units: it makes the output "
+                "narrower, so give at most that, or 0 for none."
+            )
+        if self.layer_norm:
+            normalizes("model.lstm.layer_norm", hidden)
+
 
 @dataclass(frozen=True)
-class IRNNOptions(Section):
+class IRNNOptions(CellOptions):
     """Choose the options of the cell `irnn`."""
 
     prefix = "model.irnn."
@@ -53,7 +69,7 @@ class IRNNOptions(Section):
 
 
 @dataclass(frozen=True)
-class MLSTMOptions(Section):
+class MLSTMOptions(CellOptions):
     """Choose the options of the cell `mlstm`."""
 
     prefix = "model.mlstm."
@@ -65,12 +81,12 @@ class MLSTMOptions(Section):
 
 
 @dataclass(frozen=True)
-class MogrifierOptions(Section):
+class MogrifierOptions(CellOptions):
     """Choose the options of the cell `mogrifier`."""
 
     prefix = "model.mogrifier."
 
-    rounds: int = key(5, "times that input and carry gate one another", before=5)
+    rounds: int = key(5, "rounds in which input and carry gate one another; 0: those of a plain LSTM", before=5)
     rank: int = key(FULL_RANK, "inner width of the matrices of these gates, as products of two; -1: whole", before=-1)
     input_gate: str = key("free", "as model.lstm.input_gate", before="free", choices=("free", "capped"))
     forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
@@ -85,7 +101,7 @@ class MogrifierOptions(Section):
 
 
 @dataclass(frozen=True)
-class HyperLSTMOptions(Section):
+class HyperLSTMOptions(CellOptions):
     """Choose the options of the cell `hyperlstm`."""
 
     prefix = "model.hyperlstm."
@@ -99,10 +115,16 @@ class HyperLSTMOptions(Section):
         at_least("model.hyperlstm.hyper_units", self.hyper_units, 0)
         at_least("model.hyperlstm.embedding", self.embedding, 1)
         finite(self, "forget_bias")
+        if self.layer_norm and self.hyper_units:
+            normalizes("model.hyperlstm.layer_norm", self.hyper_units)
+
+    def check_width(self, hidden: int) -> None:
+        if self.layer_norm:
+            normalizes("model.hyperlstm.layer_norm", hidden)
 
 
 @dataclass(frozen=True)
-class SLSTMOptions(Section):
+class SLSTMOptions(CellOptions):
     """Choose the options of the cell `slstm`."""
 
     prefix = "model.slstm."
@@ -117,14 +139,14 @@ class SLSTMOptions(Section):
 
 
 @dataclass(frozen=True)
-class RHNOptions(Section):
+class RHNOptions(CellOptions):
     """Choose the options of the cell `rhn`."""
 
     prefix = "model.rhn."
 
     recurrence_depth: int = key(5, "highway layers in each time step", before=5)
     coupled: bool = key(
-        True, "carry what the transform gate leaves; else the carry gate is one of its own", before=True
+        True, "carry what the transform gate leaves; False: a carry gate with weights of its own", before=True
     )
     transform_bias: float = key(-4.0, "initial bias of the transform gates", before=-4.0)
 
@@ -134,12 +156,12 @@ class RHNOptions(Section):
 
 
 @dataclass(frozen=True)
-class FSRNNOptions(Section):
+class FSRNNOptions(CellOptions):
     """Choose the options of the cell `fsrnn`."""
 
     prefix = "model.fsrnn."
 
-    fast: int = key(2, "fast LSTMs, which take their turns in each time step", before=2)
+    fast: int = key(2, "fast LSTMs, stepped one after another in each time step", before=2)
     slow: int = key(0, "units of the slow LSTM; 0: as many as a fast one has", before=0)
     forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
 
@@ -150,7 +172,7 @@ class FSRNNOptions(Section):
 
 
 @dataclass(frozen=True)
-class IndRNNOptions(Section):
+class IndRNNOptions(CellOptions):
     """Choose the options of the cell `indrnn`."""
 
     prefix = "model.indrnn."
@@ -163,7 +185,7 @@ class IndRNNOptions(Section):
 
 
 @dataclass(frozen=True)
-class QRNNOptions(Section):
+class QRNNOptions(CellOptions):
     """Choose the options of the cell `qrnn`."""
 
     prefix = "model.qrnn."
@@ -172,7 +194,7 @@ class QRNNOptions(Section):
 
 
 @dataclass(frozen=True)
-class LRUOptions(Section):
+class LRUOptions(CellOptions):
     """Choose the options of the cell `lru`."""
 
     prefix = "model.lru."
@@ -182,26 +204,30 @@ class LRUOptions(Section):
     max_phase: float = key(2 * math.pi, "largest initial phase of an eigenvalue, in radians", before=2 * math.pi)
 
     def check(self) -> None:
-        if not 0 <= self.r_min < self.r_max <= 1 or self.r_min > MOST_R_MIN:
+        if not 0 <= self.r_min < self.r_max <= 1 or self.r_min > MAX_R_MIN:
             raise UserError(
                 f"model.lru.r_min={self.r_min} and r_max={self.r_max} are impossible: they must be 0 <= r_min < r_max "
-                f"<= 1, and r_min {MOST_R_MIN} at most."
+                f"<= 1, and r_min {MAX_R_MIN} at most."
             )
         if not 0 < self.max_phase <= 2 * math.pi:
             raise UserError(f"model.lru.max_phase={self.max_phase} is impossible: it must be above 0, 2 pi at most.")
 
 
 @dataclass(frozen=True)
-class SRUOptions(Section):
+class SRUOptions(CellOptions):
     """Choose the options of the cell `sru`."""
 
     prefix = "model.sru."
 
-    feedback: bool = key(True, "let the forget gate read c; without, windows are computed at once", before=True)
+    feedback: bool = key(
+        True,
+        "let the forget gate read c; False: it reads the input alone, so windows are computed at once",
+        before=True,
+    )
 
 
 @dataclass(frozen=True)
-class RGLRUOptions(Section):
+class RGLRUOptions(CellOptions):
     """Choose the options of the cell `rglru`."""
 
     prefix = "model.rglru."
@@ -213,14 +239,23 @@ class RGLRUOptions(Section):
 
 
 @dataclass(frozen=True)
-class MatrixLSTMOptions(Section):
+class MatrixLSTMOptions(CellOptions):
     """Choose the options of the cell `matrix_lstm`."""
 
     prefix = "model.matrix_lstm."
 
     heads: int = key(4, "matrices of the memory, which divide the width", before=4)
-    chunk: int = key(64, "most time steps that are computed at once; docs/performance.md has the times", before=32)
+    chunk: int = key(64, "largest number of time steps computed at once; docs/performance.md has the times", before=32)
 
     def check(self) -> None:
         at_least("model.matrix_lstm.heads", self.heads, 1)
         at_least("model.matrix_lstm.chunk", self.chunk, 1)
+
+    def check_width(self, hidden: int) -> None:
+        normalizes(f"model.matrix_lstm.heads={self.heads}", hidden // self.heads)
+
+
+def normalizes(name: str, units: int) -> None:
+    """Raise UserError unless there are units to normalize together: one by itself becomes 0, whatever it was."""
+    if units < 2:
+        raise UserError(f"{name} normalizes units together, but there is 1 to each: give more units, or fewer heads.")

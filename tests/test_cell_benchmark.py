@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import benchmarks.linear
 from benchmarks import cells, references
 from benchmarks.peers import ours, torch_shapes
 from benchmarks.versus import train_task
@@ -128,6 +130,18 @@ def test_a_reference_trains_with_as_many_params(name):
             work(2)
         count = size.count_params(ours.config(references.our_task(name, TASK)).model, TASK["vocab"])
         assert facts["params"] == pytest.approx(count, rel=0.05)
+
+
+def test_the_form_in_log_space_equals_steps_from_any_positive_carry():
+    rng = np.random.default_rng(0)
+    a, b, h, weights = (rng.uniform(0.1, 1, shape) for shape in ((T, B, H), (T, B, H), (B, H), (T, B, H)))
+    with jax.enable_x64(True):
+        gradients = [
+            jax.jit(jax.value_and_grad(partial(benchmarks.linear.loss, form), (0, 1, 2)))(a, b, h, weights)
+            for form in benchmarks.linear.FORMS.values()
+        ]
+    for other in gradients[1:]:
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), other, gradients[0])
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
     python experiments/004_which_recurrence/collect.py STAGE runs/which_STAGE
     python experiments/004_which_recurrence/collect.py dynamic runs/which_clock
 
-The second command adapts the best five models of the stage `clock` to the test split, once all of that stage are done.
-Lines keep the costs of blocks, from which intervals of differences are made.
+The second command adapts the best five models of the stage `clock` to the test split, once all of that stage are
+collected. Lines keep the costs of blocks, from which intervals of differences are made. A trial that has diverged has
+no bpc in its line; one that has failed otherwise gets no line, so that the sweep runs it again.
 """
 
 import argparse
@@ -28,6 +29,8 @@ RESULTS = contest.FOLDER / "results.jsonl"
 DYNAMIC = rnnlm.Adaptation("rms", 20, 1e-4, 1e-3)
 """How all models are adapted: one setting, which was tuned for none of them."""
 BEST = 5
+SCORE = ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")
+"""What is kept of a score on the test split, of the fields of a result."""
 
 
 def entry_of(model: ModelConfig) -> str:
@@ -59,6 +62,9 @@ def main() -> None:
         state = sweep.state(trial)
         if state not in ("done", "failed") or trial.id in done:
             continue
+        if state == "failed" and "the run has diverged" not in sweep.last_lines(trial):
+            sys.stderr.write(f"{trial.id} has failed: run the sweep again with --retry_failed.\n")
+            continue
         config = trial.config
         row: dict[str, Any] = {
             "stage": args.stage,
@@ -67,7 +73,7 @@ def main() -> None:
             "init_gain": config.model.init_gain,
             "learning_rate": config.optim.learning_rate,
             "steps": config.train.steps,
-            "best_valid_bpc": None,  # of a run whose cost became infinite
+            "best_valid_bpc": None,  # of a run that has diverged
         }
         if state == "done":
             row |= results_of(sweep.run_dir(trial), args.stage)
@@ -83,11 +89,13 @@ def results_of(folder: Path, stage: str) -> dict[str, Any]:
     if stage in ("gains", "rates"):
         return row
     test = next(found for found in reversed(read_results(run)) if found["split"] == "test")
-    return row | {name: test[name] for name in ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")}
+    return row | {name: test[name] for name in SCORE}
 
 
 def adapt_best(folder: Path) -> None:
-    """Adapt each of the best models to the test split in one stream."""
+    """Adapt each of the best models to the test split in one stream. Raises SystemExit if results are missing."""
+    if any(True for _ in contest.sweep("clock")):
+        sys.exit("results.jsonl lacks trials of the stage clock: run and collect them first.")
     rows = read_lines(RESULTS)
     adapted = {row["trial"] for row in rows if row["stage"] == "dynamic"}
     scored = [row for row in rows if row["stage"] == "clock" and "bpc" in row]
@@ -95,8 +103,11 @@ def adapt_best(folder: Path) -> None:
         if row["trial"] in adapted:
             continue
         score = rnnlm.load(folder / row["trial"]).score("test", dynamic=DYNAMIC)
-        found = {"bpc": score.tally.bpc, "interval": list(score.blocks.interval()), "protocol": score.sentence}
-        line = {"stage": "dynamic", "entry": row["entry"], "trial": row["trial"]} | found
+        blocks = {"block": score.blocks.size, "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()]}
+        found = score.as_dict() | blocks
+        line = {"stage": "dynamic", "entry": row["entry"], "trial": row["trial"]} | {
+            name: found[name] for name in SCORE
+        }
         append_line(RESULTS, json.dumps(line).encode())
         sys.stdout.write(f"{row['trial']}\n")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from rnnlm.cells import (
@@ -27,10 +26,10 @@ from rnnlm.cells import (
 )
 from rnnlm.cells.cell import Carry, Cell, Params
 from rnnlm.cells.check import check_cell
-from rnnlm.config import ModelConfig
+from rnnlm.config import ModelConfig, is_foreign
 from rnnlm.errors import UserError
 
-__all__ = ["CELLS", "Carry", "Cell", "Params", "cell_of", "find_cell", "is_foreign"]
+__all__ = ["CELLS", "Carry", "Cell", "Params", "cell_of", "find_cell"]
 
 CELLS: dict[str, Callable[[Any], Cell]] = {
     "rnn": rnn.make_cell,
@@ -59,28 +58,27 @@ _make = lru_cache(lambda name, options: CELLS[name](options))
 
 
 @lru_cache
-def _check(cell: Cell, name: str, widths: tuple[tuple[int, int], ...], dtype: str) -> None:
-    """Check a cell from outside at the widths of each layer, once in a process."""
-    for inputs, hidden in dict.fromkeys(widths):
-        check_cell(cell, name, inputs, hidden, dtype)
-
-
-def is_foreign(name: str) -> bool:
-    """Return whether `model.cell` names a cell outside this package, whose import runs its code."""
-    return ":" in name
+def _check(cell: Cell, name: str, inputs: int, hidden_sizes: tuple[int, ...], dtype: str) -> None:
+    """Check a cell from outside at the widths of each layer, once in a process; the first one reads `inputs`."""
+    checked = set()
+    for hidden in hidden_sizes:
+        if (inputs, hidden) not in checked:
+            check_cell(cell, name, inputs, hidden, dtype)
+        checked.add((inputs, hidden))
+        inputs = cell.count_outputs(hidden)
 
 
 def cell_of(config: ModelConfig) -> Cell:
     """Return the cell that a config names, with its options, checked at its widths. Raises UserError if it is none."""
     cell = find_cell(config)
     for hidden in config.hidden_sizes:
-        if hidden % cell.multiple:
+        if hidden % cell.hidden_multiple:
             raise UserError(
-                f"A layer of {hidden} units cannot be divided into the {cell.multiple} heads of model.cell="
-                f"{config.cell}: give model.hidden as a multiple of {cell.multiple}, or other heads."
+                f"model.cell={config.cell} divides the units of a layer by {cell.hidden_multiple}, such as into heads, "
+                f"and one has {hidden} units: give model.hidden as a multiple of {cell.hidden_multiple}."
             )
     if is_foreign(config.cell):
-        _check(cell, config.cell, tuple(pairwise((config.embedding or 1, *config.hidden_sizes))), config.dtype)
+        _check(cell, config.cell, config.embedding or 1, config.hidden_sizes, config.dtype)
     return cell
 
 

@@ -75,23 +75,28 @@ class Cell:
     window: Callable[[Params, Carry, jax.Array, jax.Array, DTypeLike], tuple[Carry, jax.Array]] | None = None
     gates: Callable[..., Gates] | None = None
     recurrent: tuple[str, ...] = ("W_h",)
-    """Matrices inside a step, cast to the compute dtype once a window; model.init_gain does not scale them."""
+    """The matrices that a step multiplies by, each of them: cast to the compute dtype once a window, and not scaled by
+    model.init_gain. A cell with `window` multiplies for all steps at once and names none."""
     random: bool = False
     output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""
-    multiple: int = 1
+    hidden_multiple: int = 1
     """What H is a multiple of, such as the number of heads."""
     flops: Callable[[int, int], float] | None = None
     """(D, H) -> FLOPs of one step of one lane; None: two for each weight of a matrix."""
 
     def __post_init__(self) -> None:
-        """Raise UserError unless the cell has params, a carry and exactly one form, with what that form needs."""
+        """Raise UserError unless the cell has params, a carry and exactly one form, with what fits that form."""
         if not callable(self.params) or not callable(self.carry):
             raise UserError("The fields params and carry of a Cell are functions: (D, H) -> params, and H -> carry.")
         by_update = self.mix is not None and self.update is not None
         if by_update == (self.step is not None) or (self.mix is None) != (self.update is None):
             raise UserError("A Cell has either mix and update, or step: give one of the two forms.")
-        if by_update and "W_h" not in self.params(1, self.multiple):
+        if by_update and (self.output or self.random):
+            raise UserError("A Cell with mix and update has carry[0] as its output and draws no random numbers.")
+        if not isinstance(self.recurrent, tuple) or not all(isinstance(name, str) for name in self.recurrent):
+            raise UserError(f"The field recurrent of a Cell is {self.recurrent!r}: give a tuple of names of params.")
+        if by_update and "W_h" not in self.params(1, self.hidden_multiple):
             raise UserError("A Cell with mix and update multiplies its carry by W_h: declare it, or give step instead.")
         if self.window and (by_update or self.random):
             raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
@@ -103,7 +108,7 @@ class Cell:
     @property
     def projects_inputs(self) -> bool:
         """Return whether the cell has W_x, so that its inputs are projected for all steps at once."""
-        return "W_x" in self.params(1, self.multiple)
+        return "W_x" in self.params(1, self.hidden_multiple)
 
     def count_flops(self, inputs: int, hidden: int) -> float:
         """Return the FLOPs of the forward pass of one step of one lane; with 0 inputs W_x costs none."""

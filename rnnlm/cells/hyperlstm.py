@@ -22,8 +22,8 @@ from rnnlm.product import product
 
 FACTOR = 0.1
 """Initial factor of all pre-activations, that of recurrent batch normalization (Cooijmans et al. 2016)."""
-LEAST_UNITS = 8
-"""Least default of the hyper LSTM's units: normalized, a single unit says nothing, and a few say little."""
+MIN_UNITS = 8
+"""Least default of the hyper LSTM's units: a single unit is always 0 once normalized, and a few units say little."""
 PREFIX = "hyper_"
 """Begins the names of the hyper LSTM's params."""
 
@@ -46,7 +46,7 @@ def lstm_options(options: HyperLSTMOptions) -> LSTMOptions:
 
 def hyper_units(options: HyperLSTMOptions, hidden: int) -> int:
     """Return the number of units of the hyper LSTM."""
-    return options.hyper_units or max(hidden // 4, LEAST_UNITS)
+    return options.hyper_units or max(hidden // 4, MIN_UNITS)
 
 
 def carry(options: HyperLSTMOptions, hidden: int) -> dict[str, State]:

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from rnnlm.cells import linear
 from rnnlm.cells.cell import Carry, Cell, Param, Params, State, uniform, zeros
-from rnnlm.options import LRUOptions
+from rnnlm.options import MAX_R_MIN, LRUOptions
 from rnnlm.product import product
 
 
@@ -43,7 +43,8 @@ def params(options: LRUOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
     def nu(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         low, high = options.r_min**2, options.r_max**2
-        return jnp.log(-0.5 * jnp.log(jax.random.uniform(key, shape, minval=1e-6) * (high - low) + low))
+        squares = jax.random.uniform(key, shape, minval=1e-6) * (high - low) + low
+        return jnp.log(-0.5 * jnp.log(jnp.minimum(squares, MAX_R_MIN**2)))  # float32 may round a square to 1
 
     def theta(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jnp.log(options.max_phase * jax.random.uniform(key, shape, minval=1e-6))

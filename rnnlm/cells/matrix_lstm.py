@@ -1,8 +1,8 @@
 """The LSTM with a matrix memory, mLSTM (Beck et al. 2024, xLSTM, equations 19 to 27), by heads of K = H / heads units.
 
 C' = f C + i k v^T,  n' = f n + i k,  r = C'^T q / max(|n' q|, 1),  h = sigmoid(o) gain norm(r), with i = exp(u_i),
-f = sigmoid(u_f) and k = u_k / sqrt(K). The carry holds C and n times exp(-m), where m' = max(log f + m, u_i) keeps all
-exponents below zero. As in the paper's code (NX-AI/xlstm), the r of each head is normalized to mean 0 and variance 1:
+f = sigmoid(u_f) and k = u_k / sqrt(K). The carry holds C and n times exp(-m), where m' = max(log f + m, u_i), so that
+neither gate overflows. As in the paper's code (NX-AI/xlstm), the r of each head is normalized to mean 0 and variance 1:
 otherwise training is unstable wherever n' q is near zero. The paper's convolution belongs to blocks, not to the cell.
 """
 
@@ -20,6 +20,8 @@ from rnnlm.cells.lstm import standardize
 from rnnlm.options import MatrixLSTMOptions
 from rnnlm.product import product
 
+MIN_LOG_SCALE = -80.0
+"""Least m in exp(-m), which overflows in float32 below -88."""
 NEVER = -1e30
 """The pre-activation of an input gate that is shut."""
 
@@ -44,7 +46,7 @@ def make_cell(options: MatrixLSTMOptions) -> Cell:
         window=partial(window, options),
         gates=partial(gates, options),
         recurrent=(),
-        multiple=options.heads,
+        hidden_multiple=options.heads,
     )
 
 
@@ -101,7 +103,7 @@ def output(options: MatrixLSTMOptions, params: Params, carry: Carry, u_BG: jax.A
 
 def divide(read: jax.Array, total: jax.Array, m: jax.Array) -> jax.Array:
     """Divide what q reads from C [..., K] by max(|n q|, 1), where all are scaled by exp(-m)."""
-    return read / jnp.maximum(jnp.abs(total), jnp.exp(-m))[..., None]
+    return read / jnp.maximum(jnp.abs(total), jnp.exp(-jnp.maximum(m, MIN_LOG_SCALE)))[..., None]
 
 
 def gate_output(options: MatrixLSTMOptions, params: Params, u_BG: jax.Array, read_BNK: jax.Array) -> jax.Array:

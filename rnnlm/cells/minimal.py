@@ -3,7 +3,8 @@
 `mingru`:  h' = (1 - z) h + z n,  z = sigmoid(u_z)
 `minlstm`: h' = f' h + i' n,  f' = f / (f + i),  i' = i / (f + i),  f = sigmoid(u_f),  i = sigmoid(u_i)
 In both n = g(u_n), where g(a) = a + 1/2 for a >= 0, else sigmoid(a), which is positive. Their references run in log
-space, to which a carry must be converted by a logarithm; here a window equals its steps, whatever the carry.
+space, which needs positive carries, and their logarithm in the right place. Here a window is computed by `linear`,
+which gives the outputs of single steps from any carry and is as fast (docs/performance.md).
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def make_lstm(options: None = None) -> Cell:
 
 
 def make_cell(count: int, gates: Callable[..., Gates]) -> Cell:
-    """Make the cell with so many gates."""
+    """Make the cell with `count` gates."""
     return Cell(
         partial(params, count),
         vector_carry("h"),
@@ -40,7 +41,7 @@ def make_cell(count: int, gates: Callable[..., Gates]) -> Cell:
 
 
 def params(gates: int, inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x and b of so many gates, that of n last."""
+    """Declare W_x and b of all gates, that of n last."""
     return {
         "W_x": Param((inputs, gates * hidden), uniform(hidden)),
         "b": Param((gates * hidden,), zeros),
@@ -59,7 +60,7 @@ def gru_gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -
 
 
 def lstm_gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
-    """Return the activations of the gates of `minlstm`, f' and i' by names without a stroke."""
+    """Return the activations of the gates of `minlstm`: f' as f, i' as i, and n."""
     f, i, n = jnp.split(u_BG, 3, axis=-1)
     odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)  # f / (f + i) where both are tiny
     return {"f": jax.nn.sigmoid(odds), "i": jax.nn.sigmoid(-odds), "n": positive(n)}

@@ -29,7 +29,7 @@ def make_cell(options: RGLRUOptions) -> Cell:
         window=partial(linear.window, coefficients),
         gates=gates,
         recurrent=(),
-        multiple=options.heads,
+        hidden_multiple=options.heads,
     )
 
 

@@ -25,7 +25,7 @@ def make_cell(options: SLSTMOptions) -> Cell:
         mix=mix,
         update=partial(update, options),
         gates=partial(gates, options),
-        multiple=options.heads,
+        hidden_multiple=options.heads,
     )
 
 
@@ -49,8 +49,8 @@ def forget_bias(options: SLSTMOptions, units: int) -> jax.Array:
 
     The exponent is that of the reference's first block, since a cell does not know how deep its layer is.
     """
-    sigmoid = 5.0 - 12.0 * jnp.linspace(0.0, 1.0, units) ** 0.3
-    return log_forget(SLSTMOptions(), sigmoid) if options.forget_gate == "exp" else sigmoid
+    bias = 5.0 - 12.0 * jnp.linspace(0.0, 1.0, units) ** 0.3
+    return jax.nn.log_sigmoid(bias) if options.forget_gate == "exp" else bias
 
 
 def log_forget(options: SLSTMOptions, f: jax.Array) -> jax.Array:

@@ -16,11 +16,11 @@ from typing import Any
 import jax
 
 from rnnlm import config as configs
-from rnnlm.cells import Params, is_foreign
+from rnnlm.cells import Params
 from rnnlm.compression import coder, escape, predictors
 from rnnlm.compression.container import CompressedFile, Header
 from rnnlm.compression.predictors import CompiledPredictor
-from rnnlm.config import Config, ModelConfig, OptimConfig
+from rnnlm.config import Config, ModelConfig, OptimConfig, is_foreign
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation

@@ -16,8 +16,9 @@ Where x is not as wide as the layer's output, it goes through a matrix `skip`. n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,16 +53,17 @@ EPSILON = 1e-6
 class Block:
     """Declare a layer of D inputs and H hidden units.
 
-    A layer of kind `skip` above the first also reads the model's input, which is `symbols` wide. What a layer reads of
-    the model's input may be `one_hot`.
+    The `first` layer reads the model's input. One of kind `skip` above it also does, `model_inputs` wide. What a layer
+    reads of the model's input may be `one_hot`.
     """
 
     cell: Cell
     kind: str
     inputs: int
     hidden: int
+    first: bool = False
     one_hot: bool = False
-    symbols: int = 0
+    model_inputs: int = 0
     gain: float = 1.0
 
     @property
@@ -72,21 +74,18 @@ class Block:
     @property
     def looks_up(self) -> bool:
         """Return whether the product of the layer's inputs with W_x is a lookup."""
-        return self.one_hot and not self.symbols and self.cell.projects_inputs
+        return self.one_hot and not self.model_inputs and self.cell.projects_inputs
 
     def params(self) -> dict[str, Param]:
         """Declare the params: those of the cell, then those of the block. Raises UserError where names are equal.
 
-        Matrices outside the step of the cell start `gain` times as large.
-
-        For one-hot inputs W_x is uniform in +-1: only one input unit is 1, so a smaller W_x would make the input too
-        weak.
+        Matrices but for those that the steps of the cell multiply by start `gain` times as large. Those of one-hot
+        inputs are uniform in +-1 times that: only one input unit is 1, so smaller ones would make the input too weak.
         """
         own, added = self.cell.params(self.inputs, self.hidden), self.added_params()
         if self.looks_up:
             own = own | {"W_x": Param(own["W_x"].shape, uniform(1))}
-        for name in own.keys() & added.keys():
-            raise UserError(f"The cell has a param {name!r}, as model.block={self.kind} has: rename that of the cell.")
+        self.check_names("a param", own, added)
         declared = own | added
         return {
             name: param if name in self.cell.recurrent else scale(param, self.gain) for name, param in declared.items()
@@ -95,9 +94,9 @@ class Block:
     def added_params(self) -> dict[str, Param]:
         """Declare the params of the block itself."""
         added, width = dict[str, Param](), self.outputs
-        if self.symbols:
+        if self.model_inputs:
             gates = self.cell.params(self.inputs, self.hidden)["W_x"].shape[1]
-            added["skip_in"] = Param((self.symbols, gates), uniform(self.hidden))
+            added["skip_in"] = Param((self.model_inputs, gates), uniform(1 if self.one_hot else self.hidden))
         if self.kind in ADD_INPUTS and self.inputs != width:
             added["skip"] = Param((self.inputs, width), uniform(self.inputs))
         if self.kind == "highway":
@@ -113,12 +112,24 @@ class Block:
         return added
 
     def carry(self) -> dict[str, State]:
-        """Declare the carry: that of the cell, then that of the convolution or the output that the highway reads."""
+        """Declare the carry: that of the cell, then that of the convolution or the output that the highway reads.
+
+        Raises UserError where names are equal.
+        """
         count = CONVOLUTION - 1 if self.kind == "prenorm" else 0
         memory = {f"conv_{i + 1}": State((self.inputs,)) for i in range(count)}
         if self.kind == "highway":
             memory["highway_h"] = State((self.outputs,))
-        return self.cell.carry(self.hidden) | memory
+        own = self.cell.carry(self.hidden)
+        self.check_names("an array of its carry", own, memory)
+        return own | memory
+
+    def check_names(self, what: str, own: Mapping[str, Any], added: Mapping[str, Any]) -> None:
+        """Raise UserError where the cell has a name that the block has, too."""
+        for name in own.keys() & added.keys():
+            raise UserError(
+                f"The cell calls {what} {name!r}, as model.block={self.kind} does: rename that of the cell."
+            )
 
     def start(self, lanes: int) -> Carry:
         """Return the initial carry of `lanes` lanes."""
@@ -140,12 +151,25 @@ class Block:
             shapes.pop("skip_in", None)
         return 2.0 * sum(math.prod(shape) for shape in shapes.values())
 
+    def project(
+        self,
+        params: Params,
+        x_TBD: jax.Array,
+        project_symbols: Callable[[jax.Array], jax.Array],
+        dtype: DTypeLike,
+    ) -> jax.Array:
+        """Project the inputs of the cell, u_TBG, with the model's input where the block adds that."""
+        if self.first and "W_x" in params:
+            return project_symbols(params["W_x"])
+        u_TBG = scan.project(params, x_TBD, dtype)
+        return u_TBG + project_symbols(params["skip_in"]) if self.model_inputs else u_TBG
+
     def run(
         self,
         params: Params,
         carry: Carry,
         x_TBD: jax.Array,
-        u_TBG: jax.Array,
+        project_symbols: Callable[[jax.Array], jax.Array],
         reset_TB: jax.Array,
         dtype: DTypeLike,
         recur: Recur,
@@ -153,7 +177,7 @@ class Block:
     ) -> tuple[Carry, jax.Array]:
         """Run a window: -> (carry after it, y_TBO).
 
-        `u_TBG` are the projected inputs. A prenorm block projects what it has normalized, after `drop`, in their place.
+        `project_symbols` multiplies the model's input by a matrix [E, G]. `drop` is applied to what the cell reads.
         """
         states, added = len(self.cell.carry(self.hidden)), self.added_params()
         carry, memory = carry[:states], carry[states:]
@@ -162,6 +186,8 @@ class Block:
             normed = drop(rms_norm(x_TBD, params["norm_in"]))
             memory, x_conv = convolve(params["conv"], memory, normed, reset_TB)
             u_TBG = scan.project(own, x_conv, dtype)
+        else:
+            u_TBG = self.project(params, drop(x_TBD), project_symbols, dtype)
         carry, h_TBO = recur(own, carry, u_TBG)
         if self.kind not in ADD_INPUTS:
             return carry, h_TBO
@@ -219,10 +245,10 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
         )
     blocks: list[Block] = []
     for hidden in config.hidden_sizes:
-        reads = not blocks or config.block == "skip"
-        symbols = config.embedding or vocab if blocks and reads else 0
-        one_hot = reads and not config.embedding
-        blocks.append(Block(cell, config.block, inputs, hidden, one_hot, symbols, config.init_gain))
+        first = not blocks
+        one_hot = (first or config.block == "skip") and not config.embedding
+        model_inputs = config.embedding or vocab if config.block == "skip" and not first else 0
+        blocks.append(Block(cell, config.block, inputs, hidden, first, one_hot, model_inputs, config.init_gain))
         inputs = blocks[-1].outputs
     check_outputs(config, blocks)
     return blocks

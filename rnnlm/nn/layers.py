@@ -103,9 +103,6 @@ class RecurrentLayer(Layer):
     ) -> tuple[Carry, jax.Array]:
         assert self.block is not None
         block, dtype = self.block, jnp.dtype(self.dtype)
-        u_TBG = scan.project(self.params, x_TBD, dtype)
-        if block.symbols:
-            u_TBG = u_TBG + product(x_TBE, self.params["skip_in"], dtype)
 
         def recur(params: Params, carry: Carry, u_TBG: jax.Array) -> tuple[Carry, jax.Array]:
             if not self.is_mutable_collection("intermediates"):
@@ -118,7 +115,8 @@ class RecurrentLayer(Layer):
             self.sow("intermediates", "gates", gates_TB)
             return after, h_TBO
 
-        return block.run(self.params, carry, x_TBD, u_TBG, reset_TB, dtype, recur)
+        project_symbols = partial(product, x_TBE, dtype=dtype)
+        return block.run(self.params, carry, x_TBD, project_symbols, reset_TB, dtype, recur)
 
 
 class Head(Layer):

@@ -67,17 +67,10 @@ def forward(
     def layer(x_TBD: jax.Array, inputs: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, tuple[Carry, Carry]]:
         i, params, carry = inputs
         block = blocks[i] if isinstance(i, int) else blocks[1]
-        first = isinstance(i, int) and i == 0
-        drop_inputs = (lambda x: x) if first else partial(drop, rate=config.dropout, site=i)
-        if first and "W_x" in params:
-            u_TBG = project_symbols(params["W_x"])
-        else:
-            u_TBG = scan.project(params, drop_inputs(x_TBD), dtype)
-        if block.symbols:
-            u_TBG = u_TBG + project_symbols(params["skip_in"])
+        drop_inputs = (lambda x: x) if block.first else partial(drop, rate=config.dropout, site=i)
         keys = recurrence_keys(block.cell, keys_B, i)
         recur = partial(scan.scan, block.cell, block.hidden, reset_TB=reset_TB, dtype=dtype, keys_B=keys)
-        carry, y_TBO = block.run(params, carry, x_TBD, u_TBG, reset_TB, dtype, recur, drop_inputs)
+        carry, y_TBO = block.run(params, carry, x_TBD, project_symbols, reset_TB, dtype, recur, drop_inputs)
         return y_TBO, (carry, (y_TBO,) if config.block in SKIPS else ())
 
     h_TBO, (first_carry, first_kept) = layer(x_TBE, (0, params["layer_0"], carry[0]))

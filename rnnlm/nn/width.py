@@ -24,7 +24,7 @@ def solve(config: ModelConfig, vocab: int) -> ModelConfig:
         with name_cell_in_errors(config.cell):
             return size.count_shapes(size.shapes_of(cell, set_width(config, hidden), vocab))
 
-    least = cell.multiple
+    least = cell.hidden_multiple
     fits, exceeds = 0, least
     while count(exceeds) <= config.params:
         fits, exceeds = exceeds, 2 * exceeds
@@ -42,9 +42,12 @@ def solve(config: ModelConfig, vocab: int) -> ModelConfig:
 
 
 def set_width(config: ModelConfig, hidden: int) -> ModelConfig:
-    """Return the model at a width, which a tied embedding follows."""
+    """Return the model at a width of its layers, with a tied embedding as wide as what the softmax reads."""
     config = replace(config, hidden=hidden)
-    return replace(config, embedding=config.read_size) if config.tied else config
+    if not config.tied:
+        return config
+    outputs = find_cell(config).count_outputs(hidden)
+    return replace(config, embedding=outputs * (config.layers if config.block == "skip" else 1))
 
 
 def keep(saved: ModelConfig, given: ModelConfig, vocab: int) -> ModelConfig:

@@ -1,7 +1,6 @@
 """Import a cell that a file names from someone else's module only where the user trusts it."""
 
-from rnnlm.cells import is_foreign
-from rnnlm.config import ModelConfig
+from rnnlm.config import ModelConfig, is_foreign
 from rnnlm.errors import UserError
 
 

@@ -1,5 +1,7 @@
 """Laws that every cell satisfies, for any params, carry and form."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,11 +36,15 @@ def check_scan(cell, numpy_step):
         after, h = run(cell, H, params, carry, scan.project(params, x, jnp.float64), reset, jnp.float64)
         return jnp.sum(jnp.sin(h)) + sum(jnp.sum(jnp.abs(s) ** 2) for s in after), (after, h)
 
+    def compiled(run, differentiate=lambda loss: loss):
+        return jax.jit(partial(differentiate(loss), run))
+
     with jax.enable_x64(True):
-        (_, (after, h)), ours = jax.value_and_grad(loss, (1, 2, 3), has_aux=True)(scan.scan, params, carry, x)
-        theirs = jax.grad(loss, (1, 2, 3), has_aux=True)(scan_steps, params, carry, x)[0]
-        _, (middle, head) = loss(lambda *a: scan.scan(*a[:4], a[4][:2], a[5][:2], a[6]), params, carry, x)
-        _, (end, tail) = loss(lambda *a: scan.scan(*a[:4], a[4][2:], a[5][2:], a[6]), params, middle, x)
+        gradient = partial(jax.value_and_grad, argnums=(1, 2, 3), has_aux=True)
+        (_, (after, h)), ours = compiled(scan.scan, gradient)(params, carry, x)
+        _, theirs = compiled(scan_steps, gradient)(params, carry, x)
+        _, (middle, head) = compiled(lambda *a: scan.scan(*a[:4], a[4][:2], a[5][:2], a[6]))(params, carry, x)
+        _, (end, tail) = compiled(lambda *a: scan.scan(*a[:4], a[4][2:], a[5][2:], a[6]))(params, middle, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), ours, theirs)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), (end, np.concatenate([head, tail])), (after, h)

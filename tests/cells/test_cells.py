@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlm.cells import CELLS, cell_of
+from rnnlm.cells import CELLS, cell_of, linear
 from rnnlm.config import ModelConfig
 from rnnlm.nn import scan
 from rnnlm.options import (
+    FSRNNOptions,
     HyperLSTMOptions,
     LSTMOptions,
     MatrixLSTMOptions,
@@ -33,9 +34,15 @@ VARIANTS = {
     "lstm_capped": {"lstm": LSTMOptions(input_gate="capped")},
     "lstm_peepholes": {"lstm": LSTMOptions(peepholes=True)},
     "lstm_layer_norm": {"lstm": LSTMOptions(layer_norm=True)},
+    "lstm_projection": {"lstm": LSTMOptions(projection=4)},
+    "lstm_coupled_peepholes": {"lstm": LSTMOptions(input_gate="coupled", peepholes=True)},
+    "lstm_capped_all": {
+        "lstm": LSTMOptions(input_gate="capped", peepholes=True, layer_norm=True, projection=4),
+    },
     "mogrifier_low_rank": {"mogrifier": MogrifierOptions(rounds=3, rank=2, input_gate="capped")},
     "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(hyper_units=5, embedding=2, layer_norm=False)},
     "slstm_exp": {"slstm": SLSTMOptions(heads=2, forget_gate="exp")},
+    "fsrnn_four": {"fsrnn": FSRNNOptions(fast=4, slow=5)},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
     "sru_without_feedback": {"sru": SRUOptions(feedback=False)},
@@ -44,7 +51,7 @@ VARIANTS = {
 """Cells with options, each named after its cell."""
 NAMES = [*CELLS, *map(slow, VARIANTS)]
 ALL = [name if name in laws.QUICK else slow(name) for name in (*CELLS, *VARIANTS)]
-WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "lru")
+WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "fsrnn_four", "lru")
 
 
 def cell_named(name):
@@ -110,14 +117,15 @@ def test_equals_numpy(name):
 def test_gradient_equals_finite_differences(name):
     cell, params, carry, x, reset = problem(name)
     rng = np.random.default_rng(1)
-    weights = rng.normal(size=(T, B, H))
+    weights = rng.normal(size=(T, B, cell.count_outputs(H)))
 
+    @jax.jit
     def loss(params, carry, x):
         carry, h = run(cell, params, carry, x, reset, jnp.float64)
         return jnp.sum(h * weights) + sum(jnp.sum(jnp.sin(jnp.real(s))) for s in carry)
 
     with jax.enable_x64(True):
-        grads = jax.grad(loss, (0, 1, 2))(params, carry, x)
+        grads = jax.jit(jax.grad(loss, (0, 1, 2)))(params, carry, x)
         flat, tree = jax.tree.flatten((params, carry, x))
         for i, grad in enumerate(jax.tree.leaves(grads)):
             direction = rng.normal(size=flat[i].shape)
@@ -145,13 +153,32 @@ def test_custom_backward_equals_autodiff(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["mingru", *map(slow, ("minlstm", "qrnn", "sru_without_feedback", "lru", "rglru"))])
+@pytest.mark.parametrize("time", [1, T])
+def test_windows_by_the_associative_scan_of_accelerators_equal_steps(name, time, monkeypatch):
+    monkeypatch.setattr(linear, "fastest_scan", lambda: linear.associative)
+    cell, params, carry, x, reset = problem(name, seed=3)
+
+    def loss(scanned, params, carry, x):
+        u = scan.project(params, x, jnp.float64)
+        carry, h = scanned(cell, H, params, carry, u, reset[-time:], jnp.float64)
+        return jnp.sum(jnp.cos(h)) + sum(jnp.sum(jnp.abs(s) ** 2) for s in carry), (carry, h)
+
+    with jax.enable_x64(True):
+        ours, theirs = (
+            jax.jit(jax.grad(partial(loss, run), (0, 1, 2), has_aux=True))(params, carry, x[-time:])
+            for run in (scan.scan, scan_steps)
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, theirs)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_bfloat16_products_keep_a_float32_carry(name):
     cell, params, carry, x, reset = jax.tree.map(
         lambda a: a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a, problem(name)
     )
-    _, exact = run(cell, params, carry, x, reset, jnp.float32)
-    after, rough = run(cell, params, carry, x, reset, jnp.bfloat16)
+    _, exact = compiled(cell, params, carry, x, reset, jnp.float32)
+    after, rough = compiled(cell, params, carry, x, reset, jnp.bfloat16)
     assert rough.dtype == jnp.float32 and [s.dtype for s in after] == [s.dtype for s in cell.carry(H).values()]
     error = float(jnp.max(jnp.abs(exact - rough)))
     assert 0 < error < 0.1 * max(1.0, float(jnp.max(jnp.abs(exact))))
@@ -170,7 +197,8 @@ def test_the_backward_loop_holds_no_gradient_of_the_weights(name):
     assert any(eqn.params["reverse"] for eqn in loops) or cell.window
     for eqn in loops:
         for matrix in cell.recurrent:
-            assert params[matrix].shape not in [out.aval.shape[-2:] for out in eqn.outvars]
+            shape = params[matrix].shape
+            assert shape not in [out.aval.shape[-len(shape) :] for out in eqn.outvars]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,5 +1,7 @@
 """The equations of each cell in numpy, a step at a time: (params, carry, x [B, D]) -> carry."""
 
+from functools import partial
+
 import numpy as np
 
 
@@ -7,10 +9,28 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def lstm(p, carry, x):
+def lstm(p, carry, x, input_gate="free"):
+    """Step an LSTM of any options; its params tell of all but the input gate."""
     h, c = carry
-    a = x @ p["W_x"] + p["b"] + h @ p["W_h"]
-    return lstm_gates(a, c)
+    names = "fgo" if input_gate == "coupled" else "ifgo"
+    a = x @ p["W_x"] + p.get("b", 0) + p.get("b_h", 0) + h @ p["W_h"]
+    a = dict(zip(names, np.split(a, len(names), axis=-1), strict=True))
+    if "gain" in p:
+        vectors = (np.split(p[name], len(names)) for name in ("gain", "bias"))
+        a = {name: normalize(a[name], *pair) for name, *pair in zip(names, *vectors, strict=True)}
+
+    def gate(name, c):
+        return sigmoid(a[name] + p.get(f"p_{name}", 0) * c)
+
+    f = gate("f", c)
+    i = 1 - f if input_gate == "coupled" else gate("i", c)
+    c = f * c + (np.minimum(i, 1 - f) if input_gate == "capped" else i) * np.tanh(a["g"])
+    h = gate("o", c) * np.tanh(normalize(c, p["gain_c"], p["bias_c"]) if "gain" in p else c)
+    return (h @ p["W_p"] if "W_p" in p else h), c
+
+
+def normalize(a, gain, bias):
+    return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5) * gain + bias
 
 
 def lstm_gates(a, c):
@@ -20,45 +40,9 @@ def lstm_gates(a, c):
     return sigmoid(o) * np.tanh(c), c
 
 
-def lstm_two_biases(p, carry, x):
-    return lstm(p | {"b": p["b"] + p["b_h"]}, carry, x)
-
-
-def lstm_coupled(p, carry, x):
-    h, c = carry
-    f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 3, axis=-1)
-    c = sigmoid(f) * c + (1 - sigmoid(f)) * np.tanh(g)
-    return sigmoid(o) * np.tanh(c), c
-
-
-def lstm_capped(p, carry, x):
-    h, c = carry
-    i, f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 4, axis=-1)
-    c = sigmoid(f) * c + np.minimum(sigmoid(i), 1 - sigmoid(f)) * np.tanh(g)
-    return sigmoid(o) * np.tanh(c), c
-
-
-def lstm_peepholes(p, carry, x):
-    h, c = carry
-    i, f, g, o = np.split(x @ p["W_x"] + p["b"] + h @ p["W_h"], 4, axis=-1)
-    i, f = sigmoid(i + p["p_i"] * c), sigmoid(f + p["p_f"] * c)
-    c = f * c + i * np.tanh(g)
-    return sigmoid(o + p["p_o"] * c) * np.tanh(c), c
-
-
-def lstm_layer_norm(p, carry, x):
-    """Step the LSTM of Ha et al. 2016 without its hyper network."""
-    h, c = carry
-
-    def normal(a, gain, bias):
-        return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5) * gain + bias
-
-    parts = zip(
-        np.split(x @ p["W_x"] + h @ p["W_h"], 4, axis=-1), np.split(p["gain"], 4), np.split(p["bias"], 4), strict=True
-    )
-    i, f, g, o = (normal(*part) for part in parts)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(normal(c, p["gain_c"], p["bias_c"])), c
+lstm_two_biases = lstm_peepholes = lstm_layer_norm = lstm_projection = lstm
+lstm_coupled = lstm_coupled_peepholes = partial(lstm, input_gate="coupled")
+lstm_capped = lstm_capped_all = partial(lstm, input_gate="capped")
 
 
 def hyperlstm(p, carry, x):
@@ -66,9 +50,9 @@ def hyperlstm(p, carry, x):
     main = 4 * h.shape[1]
     hyper = {name[6:]: value for name, value in p.items() if name.startswith("hyper_")}
     hyper["W_x"] = np.concatenate([p["W_x"], p["W_h"]])[:, main:]
-    k, c_k = lstm_layer_norm(hyper, (k, c_k), np.concatenate([x, h], axis=1))
+    k, c_k = lstm(hyper, (k, c_k), np.concatenate([x, h], axis=1))
     a = hyperlstm_rescaled(p, h, x, k)
-    return *lstm_layer_norm(p | {"W_x": np.eye(main), "W_h": np.zeros((main // 4, main))}, (h, c), a), k, c_k
+    return *lstm(p | {"W_x": np.eye(main), "W_h": np.zeros((main // 4, main))}, (h, c), a), k, c_k
 
 
 def hyperlstm_plain(p, carry, x):
@@ -190,13 +174,18 @@ def rhn_free(p, carry, x):
     return (s,)
 
 
-def fsrnn(p, carry, x):
+def fsrnn(p, carry, x, fast=2):
     h, c, slow, c_slow = carry
     h, c = lstm_gates(x @ p["W_x"] + h @ p["W_1"] + p["bias_1"], c)
     used = slow @ p["W_slow"] + h @ p["W_slow_in"] + p["bias_slow"]
     slow, c_slow = lstm_gates(used, c_slow)
     h, c = lstm_gates(h @ p["W_2"] + slow @ p["W_slow_out"] + p["bias_2"], c)
+    for i in range(3, fast + 1):
+        h, c = lstm_gates(h @ p[f"W_{i}"] + p[f"bias_{i}"], c)
     return h, c, slow, c_slow
+
+
+fsrnn_four = partial(fsrnn, fast=4)
 
 
 def mingru(p, carry, x):

@@ -91,15 +91,15 @@ def test_statistics_are_the_root_of_the_mean_square():
     forward = model.apply(CONFIG, V)
     ids, lane = VOCABULARY.encode(DATA), 3000 // 8
     carry, squares = model.initial_carry(CONFIG, 8), []
+
+    def cost(params, carry, x, y):
+        after, logits = forward(params, carry, x, np.zeros(x.shape, bool))
+        return jnp.mean(tally.nats(logits, y)), after
+
+    gradient = jax.jit(jax.grad(cost, has_aux=True))
     for i in range(3):
         at = np.arange(8)[:, None] * lane + i * 10 + np.arange(10)
-        x = np.where(at == 0, VOCABULARY.bos_id, ids[at - 1])
-
-        def cost(params, x=x, at=at, carry=carry):
-            after, logits = forward(params, carry, x, np.zeros(x.shape, bool))
-            return jnp.mean(tally.nats(logits, ids[at])), after
-
-        grads, carry = jax.grad(cost, has_aux=True)(PARAMS)
+        grads, carry = gradient(PARAMS, carry, np.where(at == 0, VOCABULARY.bos_id, ids[at - 1]), ids[at])
         squares.append(jax.tree.map(lambda g: np.asarray(g, np.float64) ** 2, grads))
     wanted = jax.tree.map(lambda *g: np.sqrt(np.mean(g, axis=0)), *squares)
     statistics = ADAPTER.statistics(PARAMS, TRAIN, 10, 8, 3)

@@ -169,9 +169,9 @@ def test_flops_are_two_for_each_weight_of_a_product(kind):
 def test_every_cell_fits_every_block(kind, cell):
     if kind == "skip" and not CELLS[cell](getattr(ModelConfig(), cell, None)).projects_inputs:
         with pytest.raises(UserError, match=f"{cell} cannot be in model.block=skip"):
-            size.param_shapes(tiny(model__hidden=4, model__cell=cell, model__block=kind).model, V)
+            size.param_shapes(tiny(model__hidden=8, model__cell=cell, model__block=kind).model, V)
         return
-    config = tiny(model__hidden=4, model__cell=cell, model__block=kind, model__embedding=4).model
+    config = tiny(model__hidden=8, model__cell=cell, model__block=kind, model__embedding=4).model
     params, carry = size.param_shapes(config, V), model.initial_carry(config, B)
     assert jax.eval_shape(partial(model.init_params, config, V), jax.random.PRNGKey(0)) == params
     after, logits = jax.eval_shape(model.apply(config, V), params, carry, *inputs())
