@@ -38,10 +38,10 @@ CHUNKS = (16, 32, 64, 128)
 GPU_SHAPES = [(50, 50, 256), (50, 128, 1024), (500, 50, 256), (500, 128, 1024), (5000, 4, 256), (5000, 16, 1024)]
 
 
-def log_space(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array) -> jax.Array:
-    """Compute h_TBS through logarithms of positive a, b and h."""
-    decay = jnp.cumsum(jnp.log(a_TBS), 0)
-    inputs = jnp.concatenate([jnp.log(h_BS)[None], jnp.log(b_TBS) - decay])
+def log_space(a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array) -> jax.Array:
+    """Compute h_TBH through logarithms of positive a, b and h."""
+    decay = jnp.cumsum(jnp.log(a_TBH), 0)
+    inputs = jnp.concatenate([jnp.log(h_BH)[None], jnp.log(b_TBH) - decay])
     return jnp.exp(decay + jax.lax.cumlogsumexp(inputs, 0)[1:])
 
 
@@ -52,9 +52,9 @@ FORMS: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-def loss(form: Callable[..., jax.Array], a: jax.Array, b: jax.Array, h: jax.Array, weights_TBS: jax.Array) -> jax.Array:
+def loss(form: Callable[..., jax.Array], a: jax.Array, b: jax.Array, h: jax.Array, weights_TBH: jax.Array) -> jax.Array:
     """Return a weighted sum of the outputs of a form."""
-    return jnp.sum(form(a, b, h) * weights_TBS)
+    return jnp.sum(form(a, b, h) * weights_TBH)
 
 
 def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, float]:
@@ -78,7 +78,7 @@ def measure_matrix(shape: tuple[int, int, int], rounds: int) -> dict[str, float]
     params = {name: param.init(keys[0], param.shape) for name, param in cell.params(hidden, hidden).items()}
     u_TBG = jax.random.normal(keys[1], (length, lanes, params["W_x"].shape[1]))
     weights_TBH = jax.random.normal(keys[2], shape)
-    carry, reset_TB = Block(cell, "plain", hidden, hidden).start(lanes), jnp.zeros((length, lanes), bool)
+    carry, reset_TB = Block(cell, hidden, hidden).start(lanes), jnp.zeros((length, lanes), bool)
 
     def loss(cell: Cell, params: Params, u_TBG: jax.Array) -> jax.Array:
         return jnp.sum(scan.scan(cell, hidden, params, carry, u_TBG, reset_TB, "float32")[1] * weights_TBH)

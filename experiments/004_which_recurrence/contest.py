@@ -28,7 +28,7 @@ CLOCK_SECONDS = 240
 EQUAL_STEPS = 1_000
 """Steps of each model of the stage `symbols`: 3.2 million symbols."""
 GAINS = (1.0, 4.0)
-"""Values of model.init_gain: 4 suits gated cells, 1 prenorm blocks and cells whose output is not bounded."""
+"""Values of model.init_gain."""
 MIDDLE_RATE = 6e-3
 RATES = (2e-3, MIDDLE_RATE, 1.8e-2)
 BATCH, WINDOW = 50, 64

@@ -25,7 +25,7 @@ from benchmarks.contest import Contestant, close_all, take_turns
 from rnnlm.config import Config, ModelConfig
 from rnnlm.files import read_lines
 from rnnlm.nn import size, width
-from rnnlm.nn.block import blocks_of
+from rnnlm.nn.stack import blocks_of
 
 VOCAB = 87
 """Kinds of symbols in War and Peace."""

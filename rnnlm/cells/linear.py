@@ -14,15 +14,15 @@ from jax.typing import DTypeLike
 from rnnlm.cells.cell import Carry, Params
 
 Coefficients = Callable[[Params, jax.Array, DTypeLike], tuple[jax.Array, jax.Array]]
-"""(params, u_BG, dtype) -> a and b of h' = a h + b, [B, S] each."""
+"""(params, u_BG, dtype) -> a and b of h' = a h + b, [B, H] each."""
 Scan = Callable[..., jax.Array]
 """(a [T, ...], b [T, ...], h [...], reverse=False) -> h after each step [T, ...]."""
 
 
 def step(coefficients: Coefficients, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
     """Return (h,) after one step of a cell with the given coefficients."""
-    a_BS, b_BS = coefficients(params, u_BG, dtype)
-    return (a_BS * carry[0] + b_BS,)
+    a_BH, b_BH = coefficients(params, u_BG, dtype)
+    return (a_BH * carry[0] + b_BH,)
 
 
 def window(
@@ -34,37 +34,37 @@ def window(
     dtype: DTypeLike,
 ) -> tuple[Carry, jax.Array]:
     """Return (h,) after a window of a cell with the given coefficients, and h after each step."""
-    a_TBS, b_TBS = in_rows(lambda u_NG: coefficients(params, u_NG, dtype), u_TBG)
-    h_TBS = run(a_TBS, b_TBS, carry[0], reset_TB)
-    return (h_TBS[-1],), h_TBS
+    a_TBH, b_TBH = in_rows(lambda u_NG: coefficients(params, u_NG, dtype), u_TBG)
+    h_TBH = run(a_TBH, b_TBH, carry[0], reset_TB)
+    return (h_TBH[-1],), h_TBH
 
 
-def run(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reset_TB: jax.Array) -> jax.Array:
-    """Return h_TBS after each step of h' = a h + b, where h is zero before a step at which its lane is reset."""
-    return recur(fastest_scan(), jnp.where(reset_TB[:, :, None], 0, a_TBS), b_TBS, h_BS)
+def run(a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array, reset_TB: jax.Array) -> jax.Array:
+    """Return h_TBH after each step of h' = a h + b, where h is zero before a step at which its lane is reset."""
+    return recur(fastest_scan(), jnp.where(reset_TB[:, :, None], 0, a_TBH), b_TBH, h_BH)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recur(scan: Scan, a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array) -> jax.Array:
-    """Return h_TBS after each step of h' = a h + b, from h_BS before the first one."""
-    return scan(a_TBS, b_TBS, h_BS)
+def recur(scan: Scan, a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array) -> jax.Array:
+    """Return h_TBH after each step of h' = a h + b, from h_BH before the first one."""
+    return scan(a_TBH, b_TBH, h_BH)
 
 
 def _forward(
-    scan: Scan, a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array
+    scan: Scan, a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
-    h_TBS = scan(a_TBS, b_TBS, h_BS)
-    return h_TBS, (a_TBS, h_TBS, h_BS)
+    h_TBH = scan(a_TBH, b_TBH, h_BH)
+    return h_TBH, (a_TBH, h_TBH, h_BH)
 
 
 def _backward(
-    scan: Scan, residuals: tuple[jax.Array, jax.Array, jax.Array], dh_TBS: jax.Array
+    scan: Scan, residuals: tuple[jax.Array, jax.Array, jax.Array], dh_TBH: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    a_TBS, h_TBS, h_BS = residuals
+    a_TBH, h_TBH, h_BH = residuals
     # The cotangent of h_t is dh_t + a_{t+1} times that of h_{t+1}.
-    next_a_TBS = jnp.concatenate([a_TBS[1:], jnp.zeros_like(a_TBS[:1])])
-    db_TBS = scan(next_a_TBS, dh_TBS, jnp.zeros_like(h_BS), reverse=True)
-    return db_TBS * shift(h_TBS, h_BS), db_TBS, a_TBS[0] * db_TBS[0]
+    next_a_TBH = jnp.concatenate([a_TBH[1:], jnp.zeros_like(a_TBH[:1])])
+    db_TBH = scan(next_a_TBH, dh_TBH, jnp.zeros_like(h_BH), reverse=True)
+    return db_TBH * shift(h_TBH, h_BH), db_TBH, a_TBH[0] * db_TBH[0]
 
 
 recur.defvjp(_forward, _backward)
@@ -78,31 +78,31 @@ def fastest_scan() -> Scan:
     return step_by_step if jax.default_backend() == "cpu" else associative
 
 
-def step_by_step(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reverse: bool = False) -> jax.Array:
-    """Compute h_TBS one step after another; in reverse the last step comes first."""
+def step_by_step(a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array, reverse: bool = False) -> jax.Array:
+    """Compute h_TBH one step after another; in reverse the last step comes first."""
 
-    def advance(h_BS: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        a_BS, b_BS = inputs
-        h_BS = a_BS * h_BS + b_BS
-        return h_BS, h_BS
+    def advance(h_BH: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        a_BH, b_BH = inputs
+        h_BH = a_BH * h_BH + b_BH
+        return h_BH, h_BH
 
-    return jax.lax.scan(advance, h_BS, (a_TBS, b_TBS), reverse=reverse)[1]
+    return jax.lax.scan(advance, h_BH, (a_TBH, b_TBH), reverse=reverse)[1]
 
 
-def associative(a_TBS: jax.Array, b_TBS: jax.Array, h_BS: jax.Array, reverse: bool = False) -> jax.Array:
+def associative(a_TBH: jax.Array, b_TBH: jax.Array, h_BH: jax.Array, reverse: bool = False) -> jax.Array:
     """Compute as `step_by_step` does, in two passes over all steps for each doubling of T (Blelloch 1990)."""
 
     def join(first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return first[0] * second[0], second[0] * first[1] + second[1]
 
     start = -1 if reverse else 0
-    b_TBS = b_TBS.at[start].add(a_TBS[start] * h_BS)
-    return jax.lax.associative_scan(join, (a_TBS, b_TBS), reverse=reverse)[1]
+    b_TBH = b_TBH.at[start].add(a_TBH[start] * h_BH)
+    return jax.lax.associative_scan(join, (a_TBH, b_TBH), reverse=reverse)[1]
 
 
-def shift(x_TBS: jax.Array, before_BS: jax.Array) -> jax.Array:
-    """Return the array of the step before each step, `before_BS` for the first one."""
-    return jnp.concatenate([before_BS[None], x_TBS[:-1]])
+def shift(x_TBH: jax.Array, before_BH: jax.Array) -> jax.Array:
+    """Return the array of the step before each step, `before_BH` for the first one."""
+    return jnp.concatenate([before_BH[None], x_TBH[:-1]])
 
 
 def in_rows(function: Callable[..., Any], *arrays: jax.Array) -> Any:

@@ -67,8 +67,8 @@ def coefficients(params: Params, u_BG: jax.Array, dtype: DTypeLike) -> tuple[jax
         -jnp.expm1(-2 * jnp.exp(params["nu"]))
     )  # 1 - |lambda|^2, also near 0
     re, im, _ = jnp.split(u_BG, 3, axis=-1)
-    b_BS = gamma[None, :] * jax.lax.complex(re, im)
-    return jnp.broadcast_to(lam, b_BS.shape), b_BS
+    b_BH = gamma[None, :] * jax.lax.complex(re, im)
+    return jnp.broadcast_to(lam, b_BH.shape), b_BH
 
 
 def output(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -82,5 +82,5 @@ def window(
     params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, dtype: DTypeLike
 ) -> tuple[Carry, jax.Array]:
     """Return (s,) after a window, and h after each step."""
-    carry, s_TBS = linear.window(coefficients, params, carry, u_TBG, reset_TB, dtype)
-    return carry, linear.in_rows(lambda s, u: output(params, (s,), u, dtype), s_TBS, u_TBG)
+    carry, s_TBH = linear.window(coefficients, params, carry, u_TBG, reset_TB, dtype)
+    return carry, linear.in_rows(lambda s, u: output(params, (s,), u, dtype), s_TBH, u_TBG)

@@ -16,7 +16,7 @@ from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_
 from rnnlm.options import RGLRUOptions
 from rnnlm.product import product
 
-LEAST_SQUARE = 2.5e-7
+MIN_SQUARE = 2.5e-7
 """Least 1 - a^2 of which a root is taken, so that its gradient stays below 1,000."""
 
 
@@ -66,5 +66,5 @@ def coefficients(params: Params, u_BH: jax.Array, dtype: DTypeLike) -> tuple[jax
     """Return a and b of h' = a h + b."""
     gate = gates(params, (), u_BH, dtype)
     log_a = -8 * jax.nn.softplus(params["p"])[None, :] * gate["r"]
-    scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a), LEAST_SQUARE))
+    scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_a), MIN_SQUARE))
     return jnp.exp(log_a), scale * gate["i"] * u_BH

@@ -13,7 +13,8 @@ from jax.typing import DTypeLike
 
 from rnnlm.cells.cell import Carry, Param, Params, normal, ones, scale, uniform, zeros
 from rnnlm.nn import scan
-from rnnlm.nn.block import Block, rms_norm
+from rnnlm.nn.block import Block, Window
+from rnnlm.nn.blocks import rms_norm
 from rnnlm.nn.embed import embed
 from rnnlm.product import product
 
@@ -26,10 +27,10 @@ def embedding_params(vocab: int, width: int, tied: bool, gain: float = 1.0) -> d
     return {"table": scale(Param((vocab, width), uniform(width) if tied else normal), gain)}
 
 
-def head_params(inputs: int, vocab: int, tied: bool, block: str, gain: float = 1.0) -> dict[str, Param]:
-    """Declare W [O, V], unless it is tied to the embedding, b [V], and a norm [O] where the blocks normalize first."""
+def head_params(inputs: int, vocab: int, tied: bool, normalizes: bool, gain: float = 1.0) -> dict[str, Param]:
+    """Declare W [O, V], unless it is tied to the embedding, b [V], and a norm [O] where it normalizes what it reads."""
     weights = {} if tied else {"W": scale(Param((inputs, vocab), uniform(inputs)), gain)}
-    norm = {"norm": Param((inputs,), ones)} if block == "prenorm" else {}
+    norm = {"norm": Param((inputs,), ones)} if normalizes else {}
     return weights | {"b": Param((vocab,), zeros)} | norm
 
 
@@ -115,8 +116,8 @@ class RecurrentLayer(Layer):
             self.sow("intermediates", "gates", gates_TB)
             return after, h_TBO
 
-        project_symbols = partial(product, x_TBE, dtype=dtype)
-        return block.run(self.params, carry, x_TBD, project_symbols, reset_TB, dtype, recur)
+        window = Window(x_TBD, reset_TB, dtype, recur, partial(product, x_TBE, dtype=dtype))
+        return block.run(self.params, carry, window)
 
 
 class Head(Layer):
@@ -125,13 +126,13 @@ class Head(Layer):
     inputs: int = 0
     vocab: int = 0
     tied: bool = False
-    block: str = "plain"
+    normalizes: bool = False
     dtype: str = "float32"
     gain: float = 1.0
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return head_params(self.inputs, self.vocab, self.tied, self.block, self.gain)
+        return head_params(self.inputs, self.vocab, self.tied, self.normalizes, self.gain)
 
     def __call__(self, h_TBO: jax.Array, table_VE: jax.Array | None = None) -> jax.Array:
         return logits(self.params, h_TBO, table_VE, jnp.dtype(self.dtype))

@@ -1,12 +1,13 @@
 """The language model, from symbols to logits: embedding, a stack of recurrent layers, head; and its carry.
 
 Shapes live in names: B lanes, T time, D inputs of a layer, E embedding, H hidden units, O outputs, G width of the
-projected input (gates * H), A pre-activations of a cell, V symbols; L layers, K streams or lanes of a decoder, S arrays
-of a carry, N rows. h_TBH is [T, B, H]. Inside the stack time comes first, as the scan needs it; outside, lanes come
-first.
+projected input (gates * H), A pre-activations of a cell, V symbols; L layers, J blocks of a matrix or heads, P units of
+a head, K streams or lanes of a decoder, or inputs that a convolution sees, S arrays of a carry, N rows. h_TBH is
+[T, B, H]. Inside the stack time comes first, as the scan needs it; outside, lanes come first.
 
 Params: "embedding" {table [V, E]} where the config has one, "layer_0" ... "layer_{L-1}" {W_x [D, G], W_h [H, G], b [G],
-...}, "output" {W [H, V] unless tied, b [V]}, whatever the depth.
+...}, "output" {W [R, V] unless tied, b [V], norm [R] after prenorm blocks}, whatever the depth; R is the width of what
+the softmax reads.
 """
 
 from collections.abc import Callable
@@ -20,10 +21,12 @@ import jax.numpy as jnp
 from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers, scan
-from rnnlm.nn.block import SKIPS, blocks_of, read_width
+from rnnlm.nn.block import Window
+from rnnlm.nn.blocks import BLOCKS
 from rnnlm.nn.dropout import dropout
 from rnnlm.nn.embed import embed
 from rnnlm.nn.looped import apply_upper_layers, is_looped, stack_layers
+from rnnlm.nn.stack import blocks_of, read_width
 from rnnlm.product import product
 
 Stack = tuple[Carry, ...]
@@ -67,24 +70,21 @@ def forward(
     def layer(x_TBD: jax.Array, inputs: tuple[jax.Array | int, Params, Carry]) -> tuple[jax.Array, tuple[Carry, Carry]]:
         i, params, carry = inputs
         block = blocks[i] if isinstance(i, int) else blocks[1]
-        drop_inputs = (lambda x: x) if block.first else partial(drop, rate=config.dropout, site=i)
         keys = recurrence_keys(block.cell, keys_B, i)
         recur = partial(scan.scan, block.cell, block.hidden, reset_TB=reset_TB, dtype=dtype, keys_B=keys)
-        carry, y_TBO = block.run(params, carry, x_TBD, project_symbols, reset_TB, dtype, recur, drop_inputs)
-        return y_TBO, (carry, (y_TBO,) if config.block in SKIPS else ())
+        window = Window(x_TBD, reset_TB, dtype, recur, project_symbols)
+        if not block.first:
+            window = window._replace(drop=partial(drop, rate=config.dropout, site=i))
+        carry, y_TBO = block.run(params, carry, window)
+        return y_TBO, (carry, (y_TBO,) if block.reads_all else ())
 
     h_TBO, (first_carry, first_kept) = layer(x_TBE, (0, params["layer_0"], carry[0]))
     h_TBO, upper_carry, upper_kept = apply_upper_layers(layer, params, h_TBO, carry[1:])
-    if config.block in SKIPS:
-        h_TBO = join_outputs(config, [*first_kept, *upper_kept])
+    if blocks[0].reads_all:
+        h_TBO = blocks[0].join([*first_kept, *upper_kept])
     h_TBO = drop(h_TBO, config.dropout_output, len(blocks))
     logits_TBV = layers.logits(params["output"], h_TBO, table_VE if config.tied else None, dtype)
     return (first_carry, *upper_carry), logits_TBV.transpose(1, 0, 2)
-
-
-def join_outputs(config: ModelConfig, outputs: list[jax.Array]) -> jax.Array:
-    """Return what the softmax reads of the outputs of all layers."""
-    return jnp.concatenate(outputs, axis=-1) if config.block == "skip" else sum(outputs[1:], outputs[0])
 
 
 def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int) -> jax.Array | None:
@@ -109,9 +109,9 @@ class RecurrentLM(nn.Module):
             self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied, config.init_gain)
         for i, (block, key) in enumerate(zip(blocks, self._layer_keys(), strict=True)):
             setattr(self, f"layer_{i}", layers.RecurrentLayer(key, block, config.dtype))
-        inputs = read_width(config, blocks)
+        inputs, normalizes = read_width(blocks), blocks[0].normalizes_output
         self.output = layers.Head(
-            self._key(), inputs, self.vocab, config.tied, config.block, config.dtype, config.init_gain
+            self._key(), inputs, self.vocab, config.tied, normalizes, config.dtype, config.init_gain
         )
 
     @nn.nowrap
@@ -145,9 +145,8 @@ class RecurrentLM(nn.Module):
             layer_carry, h_TBO = getattr(self, f"layer_{i}")(layer_carry, h_TBO, reset_BT.T, x_TBE)
             after.append(layer_carry)
             outputs.append(h_TBO)
-        if self.config.block in SKIPS:
-            h_TBO = join_outputs(self.config, outputs)
-        logits_TBV = self.output(h_TBO, self.embedding.params["table"] if self.config.tied else None)
+        read_TBO = BLOCKS[self.config.block].join(outputs)
+        logits_TBV = self.output(read_TBO, self.embedding.params["table"] if self.config.tied else None)
         return tuple(after), logits_TBV.transpose(1, 0, 2)
 
 
@@ -196,5 +195,4 @@ def inference_params(config: ModelConfig, params: Params) -> Params:
 
 def folds_embedding(config: ModelConfig) -> bool:
     """Return whether the embedding can be multiplied into the first layer's W_x."""
-    only_projected = config.block in ("plain", "skip_output")
-    return config.embedding > 0 and only_projected and cell_of(config).projects_inputs
+    return config.embedding > 0 and BLOCKS[config.block].folds_embedding and cell_of(config).projects_inputs

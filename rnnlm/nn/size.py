@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnlm.cells import Cell, Params, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.nn import layers
-from rnnlm.nn.block import blocks_of, read_width
+from rnnlm.nn.stack import blocks_of, read_width
 
 
 def param_shapes(config: ModelConfig, vocab: int) -> Params:
@@ -19,7 +19,7 @@ def param_shapes(config: ModelConfig, vocab: int) -> Params:
 def shapes_of(cell: Cell, config: ModelConfig, vocab: int) -> Params:
     """Return `param_shapes` of a cell that need not be checked at the widths of the config."""
     blocks = blocks_of(config, vocab, cell)
-    declared = {"output": layers.head_params(read_width(config, blocks), vocab, config.tied, config.block)}
+    declared = {"output": layers.head_params(read_width(blocks), vocab, config.tied, blocks[0].normalizes_output)}
     if config.embedding:
         declared["embedding"] = layers.embedding_params(vocab, config.embedding, config.tied)
     declared |= {f"layer_{i}": block.params() for i, block in enumerate(blocks)}
@@ -45,4 +45,4 @@ def flops_per_symbol(config: ModelConfig, vocab: int) -> float:
     A lookup, of a one-hot input in W_x or of a symbol in the embedding, costs none.
     """
     blocks = blocks_of(config, vocab)
-    return sum(block.count_flops() for block in blocks) + 2.0 * read_width(config, blocks) * vocab
+    return sum(block.count_flops() for block in blocks) + 2.0 * read_width(blocks) * vocab

@@ -7,6 +7,7 @@ from rnnlm.cells.check import name_cell_in_errors
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import size
+from rnnlm.nn.blocks import BLOCKS
 
 
 def solve(config: ModelConfig, vocab: int) -> ModelConfig:
@@ -46,8 +47,8 @@ def set_width(config: ModelConfig, hidden: int) -> ModelConfig:
     config = replace(config, hidden=hidden)
     if not config.tied:
         return config
-    outputs = find_cell(config).count_outputs(hidden)
-    return replace(config, embedding=outputs * (config.layers if config.block == "skip" else 1))
+    outputs = [find_cell(config).count_outputs(hidden)] * config.layers
+    return replace(config, embedding=BLOCKS[config.block].join_widths(outputs))
 
 
 def keep(saved: ModelConfig, given: ModelConfig, vocab: int) -> ModelConfig:

@@ -14,7 +14,8 @@ import optax
 
 from rnnlm.config import Config, ModelConfig
 from rnnlm.nn import size
-from rnnlm.nn.block import Block, blocks_of, read_width
+from rnnlm.nn.block import Block
+from rnnlm.nn.stack import blocks_of, read_width
 from rnnlm.planning.accelerators import Accelerator
 from rnnlm.training.footprint import size_of
 
@@ -79,7 +80,7 @@ def step_seconds(
         return passes * (max(rows * layer.recurrent_flops / rate, moved / bandwidth) + accelerator.time_step)
 
     recurrence = sum(time_step(layer, forward, 1) + time_step(layer, 1, 2) for layer in layers)
-    head_flops = 2.0 * read_width(config.model, blocks_of(config.model, vocab)) * vocab
+    head_flops = 2.0 * read_width(blocks_of(config.model, vocab)) * vocab
     once = (forward + 2) * (sum(layer.input_flops for layer in layers) + head_flops)
     gradients = sum(layer.recurrent_flops for layer in layers)
     moved = symbols * FLOAT * vocab * (2 * forward + 2)  # logits are written and read, and their gradient is

@@ -10,7 +10,7 @@ import optax
 from rnnlm.config import Config
 from rnnlm.errors import UserError
 from rnnlm.nn import size
-from rnnlm.nn.block import blocks_of
+from rnnlm.nn.stack import blocks_of
 from rnnlm.runtime import memory, parallel
 
 

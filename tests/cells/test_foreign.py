@@ -188,6 +188,24 @@ def test_a_tied_embedding_must_be_as_wide_as_what_a_cell_of_ones_own_returns():
     assert size.param_shapes(fits, V)["embedding"]["table"].shape == (V, 3)
 
 
+def choosy_cell(options):
+    """Make NARROW, which can read nothing but the embedding and its own output."""
+
+    def params(inputs, hidden):
+        assert inputs in (1, D, 3)  # 1 is a width at which names are asked for
+        return NARROW.params(inputs, hidden)
+
+    return dataclasses.replace(NARROW, params=params)
+
+
+def test_a_layer_is_checked_at_the_width_of_the_output_below():
+    name = "tests.cells.test_foreign:choosy_cell"
+    sizes = ModelConfig(cell=name, sizes=(8, 9, 9), embedding=D, block="skip_output")  # their outputs are equal
+    assert size.param_shapes(sizes, V)["layer_2"]["W_x"].shape == (3, 4 * 9)
+    with pytest.raises(UserError, match=f"model.cell={name} fails at line .* .AssertionError"):
+        size.param_shapes(dataclasses.replace(sizes, embedding=D + 1), V)
+
+
 def test_two_biases_are_one_bias_that_is_their_sum():
     two = config("lstm", lstm=LSTMOptions(biases=2))
     one = config("lstm")
@@ -211,6 +229,9 @@ def test_a_cell_has_exactly_one_form():
         ({"step": lambda *a: a}, "either"),
         ({"mix": None}, "either"),
         ({"carry": {}}, "functions"),
+        ({"output": lambda *a: a}, r"has carry\[0\] as its output"),
+        ({"random": True}, "draws no random numbers"),
+        ({"recurrent": ["W_h"]}, r"is \['W_h'\]: give a tuple of names"),
     ):
         with pytest.raises(UserError, match=complaint):
             dataclasses.replace(whole, **change)

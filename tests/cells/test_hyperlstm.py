@@ -23,7 +23,7 @@ def test_it_begins_as_an_lstm_whose_pre_activations_are_a_tenth(layer_norm):
     x, reset = np.random.default_rng(0).normal(size=(T, B, D)).astype(np.float32), np.zeros((T, B), bool)
 
     def run(cell, params):
-        return scan.scan(cell, H, params, Block(cell, "plain", D, H).start(B), x @ params["W_x"], reset, jnp.float32)[1]
+        return scan.scan(cell, H, params, Block(cell, D, H).start(B), x @ params["W_x"], reset, jnp.float32)[1]
 
     matrices = {name: 0.1 * params[name][:, : 4 * H] for name in ("W_x", "W_h")}
     same = lstm.make_cell(LSTMOptions(layer_norm=layer_norm))

@@ -37,7 +37,7 @@ def test_it_is_finite_from_the_initial_carry_on_whatever_it_reads(name, size):
 
     def loss(params, x):
         u = scan.project(params, x, jnp.float32)
-        carry, h = scan.scan(cell, H, params, Block(cell, "plain", D, H).start(B), u, reset, jnp.float32)
+        carry, h = scan.scan(cell, H, params, Block(cell, D, H).start(B), u, reset, jnp.float32)
         return jnp.sum(jnp.sin(h)), (carry, h)
 
     grads, (carry, h) = jax.grad(loss, (0, 1), has_aux=True)(params, x)

@@ -11,10 +11,10 @@ import pytest
 from rnnlm import UserError
 from rnnlm.cells import CELLS
 from rnnlm.config import ModelConfig
-from rnnlm.nn import block, model, size
+from rnnlm.nn import blocks, model, size, stack
 from rnnlm.options import BLOCKS
 from tests.conftest import slow, tiny
-from tests.nn.test_model import V, build, inputs, lowered
+from tests.nn.test_model import V, build, configure, inputs, lowered
 
 B, T, H = 3, 12, 6
 KINDS = [kind for kind in BLOCKS if kind != "plain"]
@@ -189,6 +189,9 @@ def test_every_cell_fits_every_block(kind, cell):
         ({"lstm__projection": -1}, "model.lstm.projection=-1"),
         ({"block": "skip", "embedding": 12, "tied": True}, "differs from the 24 outputs that the softmax reads"),
         ({"lstm__projection": 4, "embedding": 12, "tied": True}, "the 4 outputs that the softmax reads"),
+        ({"lstm__layer_norm": True, "sizes": (3, 1)}, "model.lstm.layer_norm normalizes units together"),
+        ({"cell": "matrix_lstm", "hidden": 7}, "model.matrix_lstm.heads=4 normalizes units together, but there is 1"),
+        ({"hyperlstm__hyper_units": 1}, "model.hyperlstm.layer_norm normalizes units together"),
     ],
 )
 def test_a_block_that_cannot_be_is_refused(options, sentence):
@@ -196,10 +199,11 @@ def test_a_block_that_cannot_be_is_refused(options, sentence):
         tiny(**{f"model__{name}": value for name, value in options.items()})
 
 
-def test_a_cell_with_a_param_of_the_blocks_is_refused(monkeypatch):
-
-    config, _, _ = make(block="residual", embedding=5)
-    clash = block.blocks_of(config, V)[0]
-    monkeypatch.setattr(block.Block, "added_params", lambda self: {"W_x": None})
-    with pytest.raises(UserError, match="rename that of the cell"):
+def test_a_cell_with_a_name_of_the_blocks_is_refused(monkeypatch):
+    clash = stack.blocks_of(configure(block="residual", embedding=5), V)[0]
+    monkeypatch.setattr(blocks.Residual, "added_params", lambda self: {"W_x": None})
+    monkeypatch.setattr(blocks.Residual, "added_carry", lambda self: {"c": None})
+    with pytest.raises(UserError, match="calls a param 'W_x', as model.block=residual does: rename that of the cell"):
         clash.params()
+    with pytest.raises(UserError, match="calls an array of its carry 'c', as model.block=residual does"):
+        clash.carry()

@@ -30,6 +30,11 @@ def shrinking_cell(options):
     return Cell(params, rnn.carry, mix=rnn.mix, update=rnn.update)
 
 
+def five_outputs(options):
+    """A cell whose output is narrower than its layer."""
+    return CELLS["lstm"](LSTMOptions(projection=5))
+
+
 def check_last_that_fits(given, vocab):
     solved = width.solve(given, vocab)
     assert size.count_params(solved, vocab) <= given.params
@@ -71,7 +76,9 @@ def test_the_count_is_that_of_the_params_that_are_drawn():
         assert size.count_params(solved, 20) == sum(leaf.size for leaf in jax.tree.leaves(drawn)) <= 2e4
 
 
-@pytest.mark.parametrize("extra", [{"block": "skip"}, {"lstm": LSTMOptions(projection=5)}])
+@pytest.mark.parametrize(
+    "extra", [{"block": "skip"}, {"lstm": LSTMOptions(projection=5)}, {"cell": "tests.nn.test_width:five_outputs"}]
+)
 def test_a_tied_embedding_is_as_wide_as_what_the_softmax_reads(extra):
     solved = width.solve(ModelConfig(params=5e3, tied=True, **extra), 20)
     outputs = {"skip": 2 * solved.hidden}.get(solved.block, 5)

@@ -13,7 +13,7 @@ import rnnlm as api
 from rnnlm.config import Config
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.nn import block, model
+from rnnlm.nn import model, stack
 from rnnlm.nn.leaves import named_leaves
 from rnnlm.runs import checkpoint
 from rnnlm.runs.layout import load_run
@@ -174,7 +174,7 @@ def test_a_param_that_mixes_symbols_with_other_inputs_needs_an_equal_vocabulary(
     mixing = Cell(
         lambda inputs, hidden: {"W": Param((inputs + hidden, hidden), uniform(hidden))}, vector_carry("h"), step=step
     )
-    monkeypatch.setattr(block, "cell_of", lambda config: mixing)
+    monkeypatch.setattr(stack, "cell_of", lambda config: mixing)
     with pytest.raises(UserError, match="the vocabularies must be equal: set model.embedding"):
         parent.find_symbol_axes(Config().model, 7)
     assert parent.find_symbol_axes(Config.from_dict({"model": {"embedding": 5}}).model, 7)["layer_0"]["W"] == -1
