@@ -12,7 +12,7 @@ from rnnlm.files import read_lines
 from rnnlm.runs.results import row_blocks
 
 FOLDER = Path(__file__).resolve().parent / "004_which_recurrence"
-STAGES = {"clock": "4 minutes", "symbols": "3.2 million symbols"}
+STAGES = {"clock": "4 minutes", "symbols": "2 million symbols"}
 
 Row = dict[str, Any]
 

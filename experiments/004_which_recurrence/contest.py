@@ -25,8 +25,8 @@ FOLDER = Path(__file__).parent
 STAGES = ("gains", "rates", "clock", "symbols")
 CLOCK_SECONDS = 240
 """Time of two cores that each model of the stage `clock` takes; a trial of `gains` or `rates` takes a quarter of it."""
-EQUAL_STEPS = 1_000
-"""Steps of each model of the stage `symbols`: 3.2 million symbols."""
+EQUAL_STEPS = 625
+"""Steps of each model of the stage `symbols`: 2 million symbols."""
 GAINS = (1.0, 4.0)
 """Values of model.init_gain."""
 MIDDLE_RATE = 6e-3

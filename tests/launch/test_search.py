@@ -17,7 +17,8 @@ from rnnlm.errors import UserError
 from tests.conftest import rnnlm, rows
 from tests.launch.test_sweep import start, starts, states, sweep
 
-SPACE = ["--space", "optim.learning_rate=log:1e-5:3e-2", "model.hidden=int:4:16:4", "--config.log.every=10"]
+SPACE = ["--space", "optim.learning_rate=log:1e-5:3e-2", "model.hidden=int:4:16:4"]
+RARELY = ["--config.log.every=10", "--config.eval.every=50", "--config.checkpoint.every=50"]
 
 
 def trials(folder):
@@ -59,7 +60,7 @@ def test_a_database_that_is_damaged_under_way_costs_a_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_a_trial_that_outlives_its_launcher_is_told_to_the_study(tmp_path, text_file):
-    arguments = [*SPACE, "--optuna=1", "--config.train.steps=400", "--config.eval.every=200"]
+    arguments = [*SPACE, *RARELY, "--optuna=1", "--config.train.steps=400"]
     process = start(tmp_path, text_file, *arguments)
     while not list((tmp_path / "s").glob("0000*/metrics.jsonl")):
         assert process.poll() is None
@@ -73,7 +74,7 @@ def test_a_trial_that_outlives_its_launcher_is_told_to_the_study(tmp_path, text_
 
 @pytest.mark.slow
 def test_a_search_continues_after_a_kill_and_its_best_config_reproduces_its_bpc(tmp_path, text_file):
-    arguments = [*SPACE, "--optuna=6", "--config.train.steps=150", "--random_seed=1"]
+    arguments = [*SPACE, *RARELY, "--optuna=6", "--config.train.steps=150", "--random_seed=1"]
     process = start(tmp_path, text_file, *arguments)
     deadline = time.monotonic() + 200
     while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
