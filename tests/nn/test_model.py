@@ -58,13 +58,12 @@ def test_the_future_does_not_reach_the_past(cell, embedding):
 
 
 @pytest.mark.parametrize("cell", laws.EVERY_CELL)
-@pytest.mark.parametrize("cuts", [(12,), (5, 7), (1, 2, 9)])
-def test_windows_with_carry_equal_one_pass(cell, cuts):
+def test_windows_with_carry_equal_one_pass(cell):
     config, params, forward = build(cell=cell, embedding=5, init_gain=1.0)  # larger matrices enlarge rounding errors
     x, reset = inputs()
     whole_carry, whole = forward(params, model.initial_carry(config, B), x, reset)
     carry, parts, begin = model.initial_carry(config, B), [], 0
-    for cut in cuts:
+    for cut in (1, 4, 7):
         carry, logits = forward(params, carry, x[:, begin : begin + cut], reset[:, begin : begin + cut])
         parts.append(logits)
         begin += cut
