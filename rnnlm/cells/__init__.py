@@ -74,8 +74,8 @@ def cell_of(config: ModelConfig) -> Cell:
     for hidden in config.hidden_sizes:
         if hidden % cell.hidden_multiple:
             raise UserError(
-                f"model.cell={config.cell} divides the units of a layer by {cell.hidden_multiple}, such as into heads, "
-                f"and one has {hidden} units: give model.hidden as a multiple of {cell.hidden_multiple}."
+                f"model.cell={config.cell} divides a layer into {cell.hidden_multiple} equal parts, such as heads, but "
+                f"one has {hidden} units: give model.hidden as a multiple of {cell.hidden_multiple}."
             )
     if is_foreign(config.cell):
         _check(cell, config.cell, config.embedding or 1, config.hidden_sizes, config.dtype)

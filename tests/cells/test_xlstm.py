@@ -50,7 +50,7 @@ def test_heads_that_do_not_divide_a_width_are_refused_and_a_budget_gives_one_tha
     options = SLSTMOptions(heads=3)
     for sizes in ({"hidden": 8}, {"sizes": (6, 8)}):
         with pytest.raises(
-            UserError, match="model.cell=slstm divides the units of a layer by 3, .* and one has 8 units"
+            UserError, match="model.cell=slstm divides a layer into 3 equal parts, .* but one has 8 units"
         ):
             cell_of(ModelConfig(cell="slstm", slstm=options, **sizes))
     solved = width.solve(ModelConfig(cell="slstm", slstm=options, params=1e5), 20)
