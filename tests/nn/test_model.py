@@ -87,7 +87,7 @@ def test_a_reset_lane_forgets_the_carry_in_the_middle_of_a_window():
 
 @pytest.mark.parametrize("cell", laws.EVERY_CELL)
 @pytest.mark.parametrize(
-    "extra", [{}, {"sizes": (4, 12, 8)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
+    "extra", [{}, {"sizes": (8, 16, 12)}, {"embedding": 4}, {"embedding": 12, "tied": True}, {"layers": 1}]
 )
 def test_parameters_are_known_from_the_config(cell, extra):
     config = configure(cell=cell, **extra)
