@@ -34,4 +34,7 @@ def main() -> None:
         answers.flush()
 
 
-main()
+try:
+    main()
+except RuntimeError as error:  # what a library cannot do here, such as a dtype that this machine lacks
+    sys.exit(f"RuntimeError: {str(error).partition(chr(10))[0]}")

@@ -109,7 +109,8 @@ def test_all_parts(tmp_path):
     [contest] = rows(tmp_path, "contest")
     assert {"rnnlm float32", "rnnlm bfloat16", "flax float32", "flax bfloat16"} <= set(contest["ms"])
     assert contest["ratio"].keys() | {"rnnlm float32", "rnnlm bfloat16", "product"} == set(contest["ms"])
-    assert all("compiled" in name for name in contest["failed"])  # PyTorch needs a C++ compiler to compile
+    # PyTorch needs a C++ compiler to compile, and has no LSTM in bfloat16 on every CPU.
+    assert all("compiled" in name or name == "torch bfloat16" for name in contest["failed"])
     [kept, resume] = rows(tmp_path, "resume")
     assert all(row["killed"] and row["equal"] and row["first_differing_row"] is None for row in (kept, resume))
     [quickstart] = rows(tmp_path, "quickstart")
