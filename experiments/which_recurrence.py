@@ -90,11 +90,11 @@ def valid(bpc: float | None, best: float | None) -> str:
 
 def draw() -> None:
     """Draw the bpc of each model after equal times and after equal symbols, with intervals."""
-    stages = {stage: results(stage) for stage in STAGES}
+    stages = {stage: found for stage in STAGES if (found := results(stage))}
     entries = list(stages["clock"])
     figure = Figure(figsize=(7, 0.9 + 0.24 * len(entries)), dpi=110, layout="constrained")
     ax = figure.subplots()
-    for (stage, rows), colour, marker in zip(stages.items(), ("tab:blue", "tab:orange"), "os", strict=True):
+    for (stage, rows), colour, marker in zip(stages.items(), ("tab:blue", "tab:orange"), "os", strict=False):
         shown = [(i, rows[entry]) for i, entry in enumerate(entries) if entry in rows]
         bpc = [row["bpc"] for _, row in shown]
         half = [(row["interval"][1] - row["interval"][0]) / 2 for _, row in shown]
