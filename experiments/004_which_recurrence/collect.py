@@ -26,8 +26,6 @@ from rnnlm.runs.layout import RunDir, load_run
 from rnnlm.runs.results import read_results
 
 RESULTS = contest.FOLDER / "results.jsonl"
-DYNAMIC = rnnlm.Adaptation("rms", 20, 1e-4, 1e-3)
-"""How all models are adapted: one setting, which was tuned for none of them."""
 BEST = 5
 SCORE = ("count", "nats", "bpc", "interval", "protocol", "block", "blocks")
 """What is kept of a score on the test split, of the fields of a result."""
@@ -100,16 +98,19 @@ def adapt_best(folder: Path) -> None:
     adapted = {row["trial"] for row in rows if row["stage"] == "dynamic"}
     scored = [row for row in rows if row["stage"] == "clock" and "bpc" in row]
     for row in sorted(scored, key=lambda row: row["bpc"])[:BEST]:
-        if row["trial"] in adapted:
-            continue
-        score = rnnlm.load(folder / row["trial"]).score("test", dynamic=DYNAMIC)
-        blocks = {"block": score.blocks.size, "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()]}
-        found = score.as_dict() | blocks
-        line = {"stage": "dynamic", "entry": row["entry"], "trial": row["trial"]} | {
-            name: found[name] for name in SCORE
-        }
-        append_line(RESULTS, json.dumps(line).encode())
-        sys.stdout.write(f"{row['trial']}\n")
+        if row["trial"] not in adapted:
+            line = {"stage": "dynamic", "entry": row["entry"], "trial": row["trial"]} | adapt(folder / row["trial"])
+            append_line(RESULTS, json.dumps(line).encode())
+            sys.stdout.write(f"{row['trial']}\n")
+
+
+def adapt(run: Path) -> dict[str, Any]:
+    """Return the cost of the test split in one stream, adapted by settings that are tuned on the validation split."""
+    lm = rnnlm.load(run)
+    score = lm.score("test", dynamic=lm.tune_dynamic("rms"))
+    blocks = {"block": score.blocks.size, "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()]}
+    found = score.as_dict() | blocks
+    return {name: found[name] for name in SCORE}
 
 
 if __name__ == "__main__":
