@@ -73,6 +73,7 @@ TINY = {
     "train__batch": 4,
     "train__window": 8,
     "data__files": "rnnlm/*/*.py",
+    "data__split": "0.6/0.1/0.3",
 }
 RARELY = {"eval__every": 1000, "checkpoint__every": 5000, "sample__every": 0}
 RESUME = {"model__dropout": 0.1, "log__every": 1, "eval__every": 0, "sample__every": 0}

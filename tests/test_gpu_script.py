@@ -109,8 +109,7 @@ def test_all_parts(tmp_path):
     [contest] = rows(tmp_path, "contest")
     assert {"rnnlm float32", "rnnlm bfloat16", "flax float32", "flax bfloat16"} <= set(contest["ms"])
     assert contest["ratio"].keys() | {"rnnlm float32", "rnnlm bfloat16", "product"} == set(contest["ms"])
-    # PyTorch needs a C++ compiler to compile, and has no LSTM in bfloat16 on every CPU.
-    assert all("compiled" in name or name == "torch bfloat16" for name in contest["failed"])
+    assert all("compiled" in name for name in contest["failed"])  # PyTorch needs a C++ compiler to compile
     [kept, resume] = rows(tmp_path, "resume")
     assert all(row["killed"] and row["equal"] and row["first_differing_row"] is None for row in (kept, resume))
     [quickstart] = rows(tmp_path, "quickstart")
@@ -122,7 +121,7 @@ def test_all_parts(tmp_path):
     assert rows(tmp_path, "plan")[0]["planned"]["speed"]
     [train] = rows(tmp_path, "train")
     [test] = rows(tmp_path, "test")
-    assert train["steps"] > 10 and 1 < test["bpc"] < 9 and test["count"] > 20_000
+    assert train["steps"] > 10 and 1 < test["bpc"] < 9 and test["count"] > 100_000
     [profile] = rows(tmp_path, "profile")
     assert profile["kernels"] and profile["kernel_seconds"] > 0
     assert profile["alone_ms"] > 0 and len(list(tmp_path.glob("gpu-profile-*.trace.json.gz"))) == 1
