@@ -23,7 +23,7 @@ from launch.folder import SweepDir
 from rnnlm.config import ModelConfig
 from rnnlm.files import append_line, read_lines
 from rnnlm.runs.layout import RunDir, load_run
-from rnnlm.runs.results import read_results
+from rnnlm.runs.results import block_fields, read_results
 
 RESULTS = contest.FOLDER / "results.jsonl"
 BEST = 5
@@ -108,8 +108,7 @@ def adapt(run: Path) -> dict[str, Any]:
     """Return the cost of the test split in one stream, adapted by settings that are tuned on the validation split."""
     lm = rnnlm.load(run)
     score = lm.score("test", dynamic=lm.tune_dynamic("rms"))
-    blocks = {"block": score.blocks.size, "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()]}
-    found = score.as_dict() | blocks
+    found = score.as_dict() | block_fields(score.blocks)
     return {name: found[name] for name in SCORE}
 
 

@@ -78,8 +78,7 @@ def result_row(score: Score, run: RunInfo, params_digest: str, step: int, second
         "git": commit and commit["sha"] + ("-dirty" if commit["diff"] else ""),
         "time": where["time"],
         "seconds": seconds,
-        "block": score.blocks.size,
-        "blocks": [round(nats, 3) for nats in score.blocks.nats.tolist()],
+        **block_fields(score.blocks),
     }
 
 
@@ -131,6 +130,11 @@ def parse_protocol(words: str, lanes: int) -> Row:
         options = {"method": method, "segment": int(segment), "learning_rate": float(rate), "decay": float(decay)}
         fields["dynamic"] = options | {"normalize": normalize, "streams": lanes}
     return fields
+
+
+def block_fields(blocks: Blocks) -> Row:
+    """Return what a line keeps of the costs of blocks, which `row_blocks` reads."""
+    return {"block": blocks.size, "blocks": [round(nats, 3) for nats in blocks.nats.tolist()]}
 
 
 def row_blocks(row: Row) -> Blocks:
