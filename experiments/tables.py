@@ -16,7 +16,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
-from experiments.which_recurrence import which_costs, which_recurrence, which_settings
+from experiments.which_recurrence import which_costs, which_recurrence, which_settings, which_symbols
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import read_lines
 
@@ -343,6 +343,7 @@ GENERATORS = (
     which_costs,
     which_settings,
     which_recurrence,
+    which_symbols,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 

@@ -38,24 +38,27 @@ def behind(row: Row, best: Row) -> str:
     return f"+{difference.tally.bpc:.4f} ± {(high - low) / 2:.4f}"
 
 
+def behind_best(rows: dict[str, Row]) -> dict[str, list[str]]:
+    """Format the bpc of each model, and how far it is behind the best."""
+    return {entry: [score(row), behind(row, next(iter(rows.values())))] for entry, row in rows.items()}
+
+
 def which_recurrence() -> list[list[str]]:
-    """Make the table of a contest: the models in the order of their bpc after equal times."""
-    clock, equal, dynamic = results("clock"), results("symbols"), results("dynamic")
-    header = [
-        "model",
-        "gain",
-        "learning rate",
-        "million symbols",
-        f"test bpc after {STAGES['clock']}",
-        "behind the best",
-        "dynamic",
-        f"after {STAGES['symbols']}",
-    ]
-    table = [header]
-    for entry, row in clock.items():
-        cells = [entry, f"{row['init_gain']:g}", f"{row['learning_rate']:g}", f"{row['symbols'] / 1e6:.1f}", score(row)]
-        cells.append(behind(row, next(iter(clock.values()))))
-        table.append([*cells, score(dynamic.get(entry)), score(equal.get(entry))])
+    """Make the table of the models after equal times, the best first."""
+    clock, dynamic = results("clock"), results("dynamic")
+    table = [["model", "million symbols", "test bpc", "behind the best", "dynamic"]]
+    for entry, cells in behind_best(clock).items():
+        table.append([entry, f"{clock[entry]['symbols'] / 1e6:.1f}", *cells, score(dynamic.get(entry))])
+    return table
+
+
+def which_symbols() -> list[list[str]]:
+    """Make the table of the models after equal symbols, the best first, with the seconds that they take."""
+    rows = results("symbols")
+    speeds = {row["entry"]: row["symbols_per_second"] for row in read_lines(FOLDER / "speeds.jsonl")}
+    table = [["model", "seconds", "test bpc", "behind the best"]]
+    for entry, cells in behind_best(rows).items():
+        table.append([entry, f"{rows[entry]['symbols'] / speeds[entry]:.0f}", *cells])
     return table
 
 
