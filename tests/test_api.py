@@ -160,6 +160,7 @@ def test_a_score_is_recorded_where_asked(capsys, tmp_path, run):
     assert "The score is not recorded" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tuned_settings_are_found_again(lm):
     with pytest.raises(rnnlm.UserError, match=r"keeps no settings of dynamic rms for step \d+: give --learning_rate"):
         lm.score("test", dynamic="rms")

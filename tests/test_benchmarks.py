@@ -14,12 +14,13 @@ from benchmarks.peers import ours
 from rnnlm.nn import model, size
 from rnnlm.nn.embed import embed
 from rnnlm.product import product
-from tests.conftest import ROOT, environment, slow
+from tests.conftest import ROOT, environment
 
 TASK = {"what": "train", "layers": 2, "hidden": 16, "batch": 4, "window": 6, "vocab": versus.VOCAB}
 
 
-@pytest.mark.parametrize("peer", ["ours", slow("flax_rnn"), slow("torch_lstm")])
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["ours", "flax_rnn", "torch_lstm"])
 def test_a_worker_runs_its_task(peer):
     if peer == "torch_lstm":
         pytest.importorskip("torch")

@@ -59,7 +59,7 @@ def arrays(workdir, step):
 @pytest.mark.parametrize(
     "calls, error, name, reason",
     [
-        ("openat", "EMFILE", "d", "Too many open files"),
+        slow("openat", "EMFILE", "d", "Too many open files"),
         (READS, "EIO", "d", "Input/output error"),
         slow(READS, "ENOMEM", "_METADATA", "Cannot allocate memory"),
         slow(STATS, "ESTALE", "../meta", "Stale file handle"),
@@ -114,7 +114,7 @@ def test_two_processes_skip_a_checkpoint_that_both_find_damaged(run, whole, text
         assert again["loss"] == pytest.approx(before["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("what", ["arrays", slow("metrics")])
+@pytest.mark.parametrize("what", [slow("arrays"), slow("metrics")])
 def test_a_read_error_of_one_process_ends_both(run, text_file, what):
     before = contents(run)
     path = arrays(run, 30) if what == "arrays" else run / "metrics.jsonl"

@@ -34,7 +34,7 @@ def tiny(tmp_path_factory):
     return folder
 
 
-LONG = [DOCS / "usage.md"]
+LONG = [DOCS / "usage.md", DOCS / "evaluation.md", DOCS / "compression.md"]
 RUN = [slow(page) if page in LONG else page for page in PAGES if page != EXTEND]
 
 

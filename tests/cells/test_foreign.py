@@ -104,7 +104,7 @@ def rnn_weights(p):
     "flax_cell, ours, weights",
     [
         slow("OptimizedLSTMCell", "lstm", lstm_weights),
-        ("GRUCell", "gru", gru_weights),
+        slow("GRUCell", "gru", gru_weights),
         ("SimpleCell", "rnn", rnn_weights),
     ],
 )

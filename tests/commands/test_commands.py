@@ -70,6 +70,7 @@ def test_what_cannot_be_decoded_leaves_nothing(run, tmp_path, text_file):
     assert not again.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STRACE, reason="there is no strace here")
 def test_killed_while_it_writes_it_leaves_the_file_that_was_there(run, tmp_path):
     """The kill comes once all is written but for the rename: each sync, which stands before it, takes half a minute."""

@@ -75,6 +75,7 @@ def test_any_bytes_in_any_lanes_come_back(data, lanes):
     assert unpack(pack(data, BYTE, lanes)[0], BYTE) == data
 
 
+@pytest.mark.slow
 def test_a_million_zeros_come_back():
     data, few = bytes(1_000_000), Vocabulary("byte_seen", (0, 10, 97))
     made = predictors.make_static_predictor(CONFIG, 3, model.init_params(CONFIG, 3, jax.random.PRNGKey(0)))

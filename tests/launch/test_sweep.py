@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from launch.command import run_command
 from launch.folder import SweepDir
-from launch.sweep import Source
+from launch.sweep import Source, main
 from tests.conftest import ROOT, environment, leaves, rows, same_bits
 
 GRID = ["--grid", "model.hidden=6,8", "optim.learning_rate=1e-3,2e-3,4e-3"]
@@ -127,9 +128,10 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
         (["--optuna=3", "--space=model.hidden=1,2", "--seeds=2"], "does not go with --seeds"),
     ],
 )
-def test_bad_input_costs_a_sentence_and_writes_nothing(tmp_path, text_file, arguments, message):
-    assert message in sweep(tmp_path, text_file, *arguments, code=2)
-    assert list(tmp_path.iterdir()) == []
+def test_bad_input_costs_a_sentence_and_writes_nothing(tmp_path, text_file, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(ROOT)
+    assert run_command("sweep", main, command(tmp_path, text_file, *arguments)[2:]) == 2
+    assert message in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "-x", "a$b"])

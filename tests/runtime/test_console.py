@@ -62,6 +62,7 @@ def test_a_bar_is_removed_where_the_work_fails():
     assert "━" in shown and "━" not in shown[shown.index("Traceback") :]
 
 
+@pytest.mark.slow
 def test_no_bar_follows_the_word_that_training_has_stopped(tmp_path, text_file):
     command = [
         sys.executable, "-m", "rnnlm", "train", "--config=tests/tiny.py", f"--workdir={tmp_path / 'run'}",

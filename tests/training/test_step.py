@@ -82,7 +82,7 @@ def test_the_step_equals_plain_adam():
     assert got.step == 3 and metrics[0].grad_norm > 0.05
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [slow(0.0), 0.3])
 def test_accumulated_gradients_equal_the_whole_batch(dropout):
     whole, a = run(5, model__dropout=dropout)
     parts, b = run(5, model__dropout=dropout, train__accumulate=4)
@@ -94,10 +94,10 @@ def test_accumulated_gradients_equal_the_whole_batch(dropout):
 @pytest.mark.parametrize(
     "extra",
     [
-        {},
+        slow({}),
         {"model__dropout": 0.3, "model__dropout_mask": "window"},
         slow({"train__accumulate": 2}),
-        {"model__layers": 4},
+        slow({"model__layers": 4}),
     ],
 )
 def test_rematerialized_windows_give_an_equal_run(extra):
