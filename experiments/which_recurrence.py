@@ -24,31 +24,29 @@ def results(stage: str) -> dict[str, Row]:
     return {row["entry"]: row for row in ranked}
 
 
-def score(row: Row | None) -> str:
+def format_score(row: Row | None) -> str:
     """Format a bpc with half its interval."""
     return f"{row['bpc']:.4f} ± {(row['interval'][1] - row['interval'][0]) / 2:.4f}" if row else ""
 
 
-def behind(row: Row, best: Row) -> str:
-    """Format how much worse a model is than the best one on the same symbols, with the paired interval."""
-    if row is best:
-        return ""
-    difference = row_blocks(row).difference(row_blocks(best))
-    low, high = difference.interval()
-    return f"+{difference.tally.bpc:.4f} ± {(high - low) / 2:.4f}"
-
-
-def behind_best(rows: dict[str, Row]) -> dict[str, list[str]]:
-    """Format the bpc of each model, and how far it is behind the best."""
-    return {entry: [score(row), behind(row, next(iter(rows.values())))] for entry, row in rows.items()}
+def format_ranks(rows: dict[str, Row]) -> dict[str, list[str]]:
+    """Format the bpc of each model, and how far it is behind the first, with the paired interval."""
+    best = next(iter(rows.values()), {})
+    ranks = {}
+    for entry, row in rows.items():
+        difference = row_blocks(row).difference(row_blocks(best))
+        low, high = difference.interval()
+        behind = "" if row is best else f"+{difference.tally.bpc:.4f} ± {(high - low) / 2:.4f}"
+        ranks[entry] = [format_score(row), behind]
+    return ranks
 
 
 def which_recurrence() -> list[list[str]]:
     """Make the table of the models after equal times, the best first."""
     clock, dynamic = results("clock"), results("dynamic")
     table = [["model", "million symbols", "test bpc", "behind the best", "dynamic"]]
-    for entry, cells in behind_best(clock).items():
-        table.append([entry, f"{clock[entry]['symbols'] / 1e6:.1f}", *cells, score(dynamic.get(entry))])
+    for entry, cells in format_ranks(clock).items():
+        table.append([entry, f"{clock[entry]['symbols'] / 1e6:.1f}", *cells, format_score(dynamic.get(entry))])
     return table
 
 
@@ -57,7 +55,7 @@ def which_symbols() -> list[list[str]]:
     rows = results("symbols")
     speeds = {row["entry"]: row["symbols_per_second"] for row in read_lines(FOLDER / "speeds.jsonl")}
     table = [["model", "seconds", "test bpc", "behind the best"]]
-    for entry, cells in behind_best(rows).items():
+    for entry, cells in format_ranks(rows).items():
         table.append([entry, f"{rows[entry]['symbols'] / speeds[entry]:.0f}", *cells])
     return table
 
@@ -80,11 +78,11 @@ def which_settings() -> list[list[str]]:
     for entry in dict.fromkeys(row["entry"] for row in rows):
         scores = {setting: found[entry, *setting] for setting in settings if (entry, *setting) in found}
         best = min((bpc for bpc in scores.values() if bpc is not None), default=None)
-        table.append([entry, *(valid(scores[s], best) if s in scores else "" for s in settings)])
+        table.append([entry, *(format_valid(scores[s], best) if s in scores else "" for s in settings)])
     return table
 
 
-def valid(bpc: float | None, best: float | None) -> str:
+def format_valid(bpc: float | None, best: float | None) -> str:
     """Format a bpc, the best in bold; None is that of a run whose cost became infinite."""
     if bpc is None:
         return "infinite"

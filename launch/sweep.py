@@ -289,7 +289,9 @@ def sweep_of(file: str) -> list[Overrides] | None:
         raise UserError(describe_failure(file, error)) from error
     if listed is None:
         return None
-    if not listed or not all(isinstance(overrides, dict) and overrides for overrides in listed):
+    if not listed:
+        raise UserError(f"sweep() of {file} yields no trial: nothing is left to run.")
+    if not all(isinstance(overrides, dict) and overrides for overrides in listed):
         raise UserError(f'sweep() of {file} yields no overrides: yield dicts such as {{"model.hidden": 128}}.')
     return [escape_texts(overrides) for overrides in listed]
 

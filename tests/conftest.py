@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests import forked  # noqa: E402
 
-# Keep temporary files in memory where it has room: a checkpoint waits for the disk 20 times as long as it computes.
+# Keep temporary files in memory where it has room, since each checkpoint waits for the disk.
 MEMORY = Path("/dev/shm")
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)

@@ -19,6 +19,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
 import contest
 
 import rnnlm
+from launch.command import run_command
 from launch.folder import SweepDir
 from rnnlm.config import ModelConfig
 from rnnlm.files import append_line, read_lines
@@ -46,15 +47,15 @@ def entry_of(model: ModelConfig) -> str:
     return max((entry for entry, o in contest.ENTRIES.items() if fits(o)), key=lambda e: len(contest.ENTRIES[e]))
 
 
-def main() -> None:
-    """Collect what is missing."""
+def main(argv: list[str]) -> int:
+    """Collect what is missing: -> exit code. Raises UserError where the folder has no sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=(*contest.STAGES, "dynamic"))
     parser.add_argument("folder", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.stage == "dynamic":
         adapt_best(args.folder)
-        return
+        return 0
     sweep, done = SweepDir(args.folder), {row["trial"] for row in read_lines(RESULTS) if row["stage"] == args.stage}
     for trial in sweep.trials():
         state = sweep.state(trial)
@@ -77,6 +78,7 @@ def main() -> None:
             row |= results_of(sweep.run_dir(trial), args.stage)
         append_line(RESULTS, json.dumps(row).encode())
         sys.stdout.write(f"{trial.id}\n")
+    return 0
 
 
 def results_of(folder: Path, stage: str) -> dict[str, Any]:
@@ -113,4 +115,4 @@ def adapt(run: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("collect", main, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Sweeps as a person runs them: launch/sweep.py as a process."""
+"""Sweeps as a person runs them: launch/sweep.py as a process, but for what is refused at once."""
 
 import json
 import os
@@ -131,7 +131,17 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(tmp_path, text_file):
 def test_bad_input_costs_a_sentence_and_writes_nothing(tmp_path, text_file, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(ROOT)
     assert run_command("sweep", main, command(tmp_path, text_file, *arguments)[2:]) == 2
-    assert message in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("sweep: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_file_that_lists_no_trial_says_so(tmp_path, text_file, capsys):
+    config = tmp_path / "mine.py"
+    config.write_text("from tests.tiny import get_config\ndef sweep():\n    return []\n")
+    argv = [f"--config={config}", f"--config.data.files={text_file}", "--name=s", f"--dir={tmp_path / 'runs'}"]
+    assert run_command("sweep", main, argv) == 2
+    assert "nothing is left to run" in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "-x", "a$b"])
