@@ -69,11 +69,11 @@ def folder(tmp_path_factory, text_file):
     text.write_bytes(text_file.read_bytes())
     with cluster(tmp_path_factory.mktemp("slurm")):
         submit(folder / "limited", text, "--time=1", "--save_before=20", "--requeue", *ENDLESS)
-        submit(folder / "requeued", text, "--requeue", "--site=tests/launch/site.sh", *LONG)
         flags = ("--nodes=2", "--time=10", "--job_name=two.of_us-1", f"--sbatch=--comment={QUOTED} \\")
         submit(folder / QUOTED, text, *flags)
         sweep = (f"--config.data.files={text}", "--name=rates", f"--dir={folder}", "--on=slurm", "--jobs=2")
         launch("sweep.py", "--config=tests/tiny.py", *sweep, *SWEEP)
+        submit(folder / "requeued", text, "--requeue", "--site=tests/launch/site.sh", *LONG)  # last, as it must not end
         yield folder
 
 
