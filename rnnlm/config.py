@@ -162,7 +162,7 @@ class ModelConfig(Section):
     init_gain: float = key(
         4.0,
         "factor of the initial matrices but for those that the steps of a cell multiply by: of W_x, the block, the "
-        "head; 1, as in PyTorch's, suits prenorm and highway blocks, indrnn, mingru, minlstm and matrix_lstm",
+        "head; 1, as in PyTorch, suits prenorm and highway blocks, indrnn, mingru, minlstm and matrix_lstm",
         before=1.0,
     )
     dropout: float = key(0.0, "share of units dropped after each layer")

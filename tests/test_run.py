@@ -79,9 +79,10 @@ def last_complete_step(workdir):
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_cleanly(uninterrupted, tmp_path, text_file, number):
     workdir = tmp_path / "stopped"
-    for target, number in ((30, signal.SIGTERM), (60, signal.SIGINT)):
+    for target in (30, 60):
         process = start(*command(workdir, text_file, *LONG), env=AS_FOR_USERS)
         while last_complete_step(workdir) < target and process.poll() is None:
             time.sleep(0.002)
@@ -101,7 +102,7 @@ def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
     """A signal stops a long evaluation at once; the next start repeats it."""
     slow = ("--config.eval.lanes=1", "--config.eval.every=20", "--config.train.steps=25", "--config.eval.max_symbols=0")
     text = tmp_path / "long.txt"
-    text.write_bytes(conftest.make_text(250_000))
+    text.write_bytes(conftest.make_text(500_000))
     workdir = tmp_path / "run"
     args = command(workdir, text, *slow, "--config.data.split=0.1/0.8/0.1", "--config.log.every=20")
     process = start(*args)
@@ -121,7 +122,7 @@ def test_a_signal_during_evaluation_stops_it(tmp_path, text_file):
         (25, False),
         (25, True),
     ]
-    assert rows(workdir)[1]["valid_count"] == 200_000
+    assert rows(workdir)[1]["valid_count"] == 400_000
 
 
 @pytest.fixture(scope="module")

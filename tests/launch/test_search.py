@@ -74,7 +74,7 @@ def test_a_trial_that_outlives_its_launcher_is_told_to_the_study(tmp_path, text_
 
 @pytest.mark.slow
 def test_a_search_continues_after_a_kill_and_its_best_config_reproduces_its_bpc(tmp_path, text_file):
-    arguments = [*SPACE, *RARELY, "--optuna=4", "--config.train.steps=150", "--random_seed=1"]
+    arguments = [*SPACE, *RARELY, "--optuna=6", "--config.train.steps=150", "--random_seed=1"]
     process = start(tmp_path, text_file, *arguments)
     deadline = time.monotonic() + 200
     while "done" not in (states(tmp_path).values() if (tmp_path / "s" / "sweep.json").exists() else ()):
@@ -89,10 +89,10 @@ def test_a_search_continues_after_a_kill_and_its_best_config_reproduces_its_bpc(
     assert before
     out = sweep(tmp_path, text_file, *arguments)
     after = trials(tmp_path)
-    assert [trial.number for trial in after] == list(range(4)) and len(starts(tmp_path)) == 4
+    assert [trial.number for trial in after] == list(range(6)) and len(starts(tmp_path)) == 6
     assert {n: after[n].params for n in before} == before
-    assert {trial.state.name for trial in after} == {"COMPLETE"}  # the pruner waits for five trials
-    best = min(after, key=lambda trial: trial.value)
+    assert {trial.state.name for trial in after} <= {"COMPLETE", "PRUNED"}
+    best = min((trial for trial in after if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
     assert f"{best.value:.4f} bpc" in out
     rnnlm("train", f"--config={tmp_path / 's' / 'best.json'}", f"--workdir={tmp_path / 'again'}")
     assert json.loads((tmp_path / "again" / "result.json").read_text())["best_valid_bpc"] == best.value
