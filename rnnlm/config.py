@@ -19,6 +19,7 @@ from rnnlm.errors import UserError
 from rnnlm.options import (
     ADD_INPUTS,
     BLOCKS,
+    INITS,
     CellOptions,
     FSRNNOptions,
     HyperLSTMOptions,
@@ -58,7 +59,13 @@ ALIASES = {
     "model.params": "n_params num_parameters num_params param_budget parameters",
     "model.embedding": "d_model emb_dim emb_size embed_dim embed_size embedding_dim embedding_size emsize",
     "model.tied": "tie_embeddings tie_weights tied_weights weight_tying",
-    "model.dropout": "drop dropout_p dropout_prob dropout_rate",
+    "model.dropout": "drop dropout_p dropout_prob dropout_rate dropouth",
+    "model.dropout_embedding": "dropoute embedding_dropout",
+    "model.dropout_input": "dropouti input_dropout",
+    "model.dropout_state": "state_dropout",
+    "model.dropout_token": "token_dropout word_dropout",
+    "model.dropout_candidate": "recurrent_dropout",
+    "model.weight_drop": "wdrop weight_dropout dropconnect",
     "model.dtype": "precision",
     "train.batch": "batch_size bs",
     "train.window": "block_size bptt context context_length seq_len seq_length sequence_length time_steps",
@@ -80,6 +87,20 @@ ALIASES = {
 }
 """What other programs call a key, and which one it is here: suggested where it is given, never accepted."""
 
+RATES = (
+    "dropout",
+    "dropout_input",
+    "dropout_output",
+    "dropout_state",
+    "dropout_candidate",
+    "dropout_embedding",
+    "dropout_token",
+    "weight_drop",
+    "zoneout_h",
+    "zoneout_c",
+)
+"""Keys of `model` that are the share of what is dropped."""
+
 MAX_SEED = 2**32 - 1
 
 
@@ -91,7 +112,10 @@ class DataConfig(Section):
 
     corpus: str = key("", "a name that `rnnlm data` lists; empty: stdlib, where data.files names no text either")
     files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
-    split: str = key("0.9/0.05/0.05", "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5")
+    split: str = key(
+        "0.9/0.05/0.05",
+        "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5; or as char-rnn, columns_50x50_0.9/0.1/0",
+    )
     symbols: str = key(
         "byte_seen", "all 256 bytes, the bytes of the corpus, or its characters", choices=("byte", "byte_seen", "char")
     )
@@ -117,6 +141,11 @@ class DataConfig(Section):
             raise UserError(
                 f"data.corpus={self.corpus!r} and data.files={self.files!r} are both set: choose one text and leave "
                 "the other empty, as in --config.data.corpus=."
+            )
+        if self.split.startswith("columns") and (self.shuffle != "none" or self.symbols == "char"):
+            raise UserError(
+                f"data.split={self.split} cuts the bytes of a text in its own order into columns: leave "
+                "data.shuffle=none, and take data.symbols=byte_seen or byte."
             )
         if self.shuffle == "records" and not self.separator:
             raise UserError(
@@ -165,10 +194,38 @@ class ModelConfig(Section):
         "head; 1, as in PyTorch, suits prenorm and highway blocks, indrnn, mingru, minlstm and matrix_lstm",
         before=1.0,
     )
+    init: str = key("default", "initial values; rnnlm/nn/initialize.py describes them", before="default", choices=INITS)
+    init_scale: float = key(
+        0.0,
+        "half the range of init=uniform, deviation of normal, factor of orthogonal ones; 0: 0.08, 0.01, 1",
+        before=0.0,
+    )
+    init_embedding: float = key(0.0, "half the range of the embedding's uniform draws; 0: as `init` says", before=0.0)
+    weight_norm: bool = key(
+        False, "give each column of a cell's matrices a length of its own (Salimans and Kingma 2016)", before=False
+    )
     dropout: float = key(0.0, "share of units dropped after each layer")
     dropout_input: float = key(0.0, "share of units dropped from the input of the first layer")
     dropout_output: float = key(0.0, "share of units dropped after the last layer", follows="dropout")
+    dropout_state: float = key(0.0, "share of units of h dropped where the recurrent matrices read it", before=0.0)
+    dropout_candidate: float = key(
+        0.0, "share of units dropped from what enters c or h: recurrent dropout (Semeniuta et al. 2016)", before=0.0
+    )
+    dropout_embedding: float = key(0.0, "share of symbols of the vocabulary that a window reads as zero", before=0.0)
+    dropout_token: float = key(0.0, "share of time steps whose symbol is read as zero", before=0.0)
+    weight_drop: float = key(
+        0.0, "share of weights dropped from the recurrent matrices, for a window (DropConnect, AWD-LSTM)", before=0.0
+    )
+    zoneout_h: float = key(
+        0.0,
+        "share of units of h that stay as they were; evaluation mixes the two by it (Krueger et al. 2017)",
+        before=0.0,
+    )
+    zoneout_c: float = key(0.0, "as zoneout_h, for c", before=0.0)
     dropout_mask: str = key("step", "what a mask is drawn for; window: variational dropout", choices=("step", "window"))
+    dropout_state_mask: str = key(
+        "step", "as dropout_mask, for dropout_state", before=None, follows="dropout_mask", choices=("step", "window")
+    )
     dtype: str = key("float32", "dtype of products; params and carry stay float32", choices=("float32", "bfloat16"))
 
     @property
@@ -199,6 +256,13 @@ class ModelConfig(Section):
         at_least("model.embedding", self.embedding, 0)
         at_least("model.params", self.params, 0)
         at_least("model.init_gain", self.init_gain, 0.01)
+        at_least("model.init_scale", self.init_scale, 0)
+        at_least("model.init_embedding", self.init_embedding, 0)
+        if self.init_scale and self.init not in ("uniform", "normal", "orthogonal", "orthogonal_gates"):
+            raise UserError(
+                f"model.init_scale={self.init_scale} has no meaning for model.init={self.init}: leave it at 0, or take "
+                "model.init=uniform."
+            )
         if self.params and self.sizes:
             raise UserError(
                 f"model.params={self.params:g} and model.sizes={self.sizes} are both set, but a budget gives all "
@@ -216,7 +280,7 @@ class ModelConfig(Section):
                 f"model.block=skip_output adds the outputs of all layers, but model.sizes={self.sizes} differ: make "
                 "them equal, or take model.block=skip."
             )
-        for name in ("dropout", "dropout_input", "dropout_output"):
+        for name in RATES:
             within(f"model.{name}", getattr(self, name), 0, 1)
         if not self.params:
             self.check_widths()

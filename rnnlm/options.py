@@ -14,6 +14,7 @@ FORGET_BIAS = "initial bias of the forget gate, so that a cell remembers before 
 BLOCKS = ("plain", "residual", "highway", "skip", "skip_output", "prenorm")
 ADD_INPUTS = ("residual", "highway", "prenorm")
 """Blocks that add the inputs of a layer to its output."""
+INITS = ("default", "uniform", "normal", "orthogonal", "orthogonal_gates", "torch_rnn", "lamb")
 INPUT_GATES = ("free", "coupled", "capped")
 FORGET_GATES = ("sigmoid", "exp")
 
@@ -163,12 +164,19 @@ class FSRNNOptions(CellOptions):
 
     fast: int = key(2, "fast LSTMs, stepped one after another in each time step", before=2)
     slow: int = key(0, "units of the slow LSTM; 0: as many as a fast one has", before=0)
+    layer_norm: bool = key(False, "as model.lstm.layer_norm, in all LSTMs", before=False)
     forget_bias: float = key(1.0, FORGET_BIAS, before=1.0)
 
     def check(self) -> None:
         at_least("model.fsrnn.fast", self.fast, 2)
         at_least("model.fsrnn.slow", self.slow, 0)
         finite(self, "forget_bias")
+        if self.layer_norm and self.slow:
+            normalizes("model.fsrnn.layer_norm", self.slow)
+
+    def check_width(self, hidden: int) -> None:
+        if self.layer_norm:
+            normalizes("model.fsrnn.layer_norm", hidden)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_an_option_of_another_cell_is_refused_where_it_is_an_override():
 
 
 def test_an_unknown_key_without_a_near_one_names_those_of_its_section():
-    with pytest.raises(UserError, match=r"model.minlstm.x; known here: (model\.\w+, )+model\.tied\.$"):
+    with pytest.raises(UserError, match=r"model.minlstm.x; known here: (model\.\w+, )+model\.zoneout_h\.$"):
         apply_overrides(base.get_config(), ["--config.model.minlstm.x=3"])
     with pytest.raises(UserError, match=r"no config key qqq; known here: .*data.corpus, .*optim.name"):
         apply_overrides(base.get_config(), ["--config.qqq=3"])

@@ -6,8 +6,9 @@ params include b, it is added to u. A carry is a tuple of arrays [B, ...] in the
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,9 @@ from rnnlm.product import product
 Params = dict[str, Any]
 """A PyTree of params: those of a layer are arrays by name, those of a model are layers by name."""
 Carry = tuple[jax.Array, ...]
+Masks = Mapping[str, jax.Array]
+"""Random masks of a step by name, float32 [B, width], or [1, width] for all lanes; those that are off are left out."""
+NO_MASKS: Masks = MappingProxyType({})
 Gates = dict[str, jax.Array]
 """Activations of the gates by name, each [B, H]."""
 Initializer = Callable[[jax.Array, tuple[int, ...]], jax.Array]
@@ -60,6 +64,9 @@ class Cell:
           initial one before the step. Training and evaluation then use it, with autodiff; it suits a recurrence that
           is linear in its carry (`rnnlm.cells.linear`).
 
+    A cell that declares `masks` takes them in `update` or `step` as the keyword argument `masks`, a dict of those that
+    are on; they are drawn outside, so that a backward pass that runs a step again sees the same ones.
+
     The output is carry[0], or output(params, carry, u_BG, dtype) for the step form. `gates` takes the arguments of
     update, or of step but for the keys, and returns the activations of the gates, each [B, H].
     """
@@ -69,7 +76,7 @@ class Cell:
     carry: Callable[[int], dict[str, State]]
     """H -> the arrays of the carry by name."""
     mix: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    update: Callable[[Params, Carry, jax.Array], Carry] | None = None
+    update: Callable[..., Carry] | None = None
     step: Callable[..., Carry] | None = None
     output: Callable[[Params, Carry, jax.Array, DTypeLike], jax.Array] | None = None
     window: Callable[[Params, Carry, jax.Array, jax.Array, DTypeLike], tuple[Carry, jax.Array]] | None = None
@@ -77,6 +84,10 @@ class Cell:
     recurrent: tuple[str, ...] = ("W_h",)
     """The matrices that a step multiplies by, each of them: cast to the compute dtype once a window, and not scaled by
     model.init_gain. A cell with `window` multiplies for all steps at once and names none."""
+    masks: Callable[[int], dict[str, int]] | None = None
+    """H -> the width of each random mask that a step can take, by name; None: it takes none. They are
+    state (factors of h where the recurrent matrices read it), candidate (factors of what enters the carry), zoneout_h
+    and zoneout_c (the shares of h and c that stay as they were before the step)."""
     random: bool = False
     output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""
@@ -101,6 +112,10 @@ class Cell:
         if self.window and (by_update or self.random):
             raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
 
+    def mask_widths(self, hidden: int) -> dict[str, int]:
+        """Return the width of each random mask that a step can take, by name."""
+        return self.masks(hidden) if self.masks else {}
+
     def count_outputs(self, hidden: int) -> int:
         """Return the width of the output."""
         return self.output_width(hidden) if self.output_width else hidden
@@ -119,16 +134,22 @@ class Cell:
 
 
 def one_step(
-    cell: Cell, params: Params, before: Carry, u_BG: jax.Array, dtype: DTypeLike, keys_B: jax.Array | None = None
+    cell: Cell,
+    params: Params,
+    before: Carry,
+    u_BG: jax.Array,
+    dtype: DTypeLike,
+    keys_B: jax.Array | None = None,
+    masks: Masks = NO_MASKS,
 ) -> tuple[Carry, jax.Array, jax.Array | None]:
     """Run one step: -> (carry, output h_BH, pre-activations a_BA, or None for a cell of the step form)."""
-    u_BG = add_bias(params, u_BG)
+    u_BG, masked = add_bias(params, u_BG), {"masks": masks} if masks else {}
     if cell.step is not None:
-        carry = cell.step(params, before, u_BG, dtype, *((keys_B,) if cell.random else ()))
+        carry = cell.step(params, before, u_BG, dtype, *((keys_B,) if cell.random else ()), **masked)
         return carry, cell.output(params, carry, u_BG, dtype) if cell.output else carry[0], None
     assert cell.mix is not None and cell.update is not None
-    a_BA = cell.mix(u_BG, product(before[0], params["W_h"], dtype))
-    carry = cell.update(vectors_of(params), before, a_BA)
+    a_BA = cell.mix(u_BG, product(drop(masks, "state", before[0]), params["W_h"], dtype))
+    carry = cell.update(vectors_of(params), before, a_BA, **masked)
     return carry, carry[0], a_BA
 
 
@@ -151,6 +172,21 @@ def vectors_of(params: Params) -> Params:
 def add_bias(params: Params, u: jax.Array) -> jax.Array:
     """Add the bias to the projected input [..., G], if the cell has one."""
     return u + jnp.expand_dims(params["b"], range(u.ndim - 1)) if "b" in params else u
+
+
+def drop(masks: Masks, name: str, x: jax.Array) -> jax.Array:
+    """Multiply x [..., width] by a mask, if it is on."""
+    return x * masks[name] if name in masks else x
+
+
+def zone_out(masks: Masks, name: str, before: jax.Array, after: jax.Array) -> jax.Array:
+    """Keep the share of `before` that a mask says, if it is on, and take the rest of `after` (Krueger et al. 2017)."""
+    return masks[name] * before + (1 - masks[name]) * after if name in masks else after
+
+
+def equal_masks(*names: str) -> Callable[[int], dict[str, int]]:
+    """Declare random masks as wide as the layer."""
+    return lambda hidden: dict.fromkeys(names, hidden)
 
 
 @dataclass(frozen=True)

@@ -11,29 +11,63 @@ import jax
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
-from rnnlm.cells.cell import Carry, Cell, Param, Params, State, uniform
+from rnnlm.cells.cell import NO_MASKS, Carry, Cell, Masks, Param, Params, State, drop, ones, uniform, zeros
 from rnnlm.options import FSRNNOptions, LSTMOptions
 from rnnlm.product import product
+
+NORMALIZATION = {"gain": "gain", "bias": "shift", "gain_c": "gain_c", "bias_c": "shift_c"}
+"""The names that `lstm.update` gives the vectors of its normalizations, and those that they have here."""
 
 
 def make_cell(options: FSRNNOptions) -> Cell:
     """Make the cell with the given options."""
     matrices = (*(f"W_{i + 1}" for i in range(options.fast)), "W_slow", "W_slow_in", "W_slow_out")
-    return Cell(partial(params, options), partial(carry, options), step=partial(step, options), recurrent=matrices)
+    return Cell(
+        partial(params, options),
+        partial(carry, options),
+        step=partial(step, options),
+        recurrent=matrices,
+        masks=partial(masks, options),
+    )
+
+
+def masks(options: FSRNNOptions, hidden: int) -> dict[str, int]:
+    """Declare the random masks of a step.
+
+    Those of zoneout hold the parts of the fast LSTMs in turn and then of the slow one. That of what the LSTMs give one
+    another, inner, holds the parts of the first fast LSTM's output and of the slow one's.
+    """
+    slow = options.slow or hidden
+    zones = dict.fromkeys(("zoneout_h", "zoneout_c"), options.fast * hidden + slow)
+    return zones | {"inner": hidden + slow}
 
 
 def params(options: FSRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
-    """Declare W_x of the first fast LSTM, W_i and bias_i of each, and the matrices and bias of the slow one."""
+    """Declare W_x of the first fast LSTM, W_i and the vectors of each, and the matrices and vectors of the slow one."""
     slow = options.slow or hidden
     declared = {"W_x": Param((inputs, 4 * hidden), uniform(hidden))}
     for i in range(1, options.fast + 1):
         declared[f"W_{i}"] = Param((hidden, 4 * hidden), uniform(hidden))
-        declared[f"bias_{i}"] = Param((4 * hidden,), lstm.gate_bias(options.forget_bias))
+        declared |= vectors(options, str(i), hidden)
     return declared | {
         "W_slow": Param((slow, 4 * slow), uniform(slow)),
         "W_slow_in": Param((hidden, 4 * slow), uniform(slow)),
-        "bias_slow": Param((4 * slow,), lstm.gate_bias(options.forget_bias)),
+        **vectors(options, "slow", slow),
         "W_slow_out": Param((slow, 4 * hidden), uniform(hidden)),
+    }
+
+
+def vectors(options: FSRNNOptions, name: str, units: int) -> dict[str, Param]:
+    """Declare the bias of an LSTM, and with layer_norm what its normalizations scale and shift by."""
+    bias = lstm.gate_bias(options.forget_bias)
+    if not options.layer_norm:
+        return {f"bias_{name}": Param((4 * units,), bias)}
+    return {
+        f"bias_{name}": Param((4 * units,), zeros),
+        f"gain_{name}": Param((4 * units,), ones),
+        f"shift_{name}": Param((4 * units,), bias),
+        f"gain_c_{name}": Param((units,), ones),
+        f"shift_c_{name}": Param((units,), zeros),
     }
 
 
@@ -43,21 +77,30 @@ def carry(options: FSRNNOptions, hidden: int) -> dict[str, State]:
     return {"h": State((hidden,)), "c": State((hidden,)), "h_slow": State((slow,)), "c_slow": State((slow,))}
 
 
-def step(options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def step(
+    options: FSRNNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> Carry:
     """Return (h, c, h_slow, c_slow) after one step."""
 
-    def advance(a_BG: jax.Array, bias: str, h: jax.Array, c: jax.Array) -> Carry:
-        return lstm.update(LSTMOptions(), {}, (h, c), a_BG + params[bias][None, :])
+    def advance(a_BG: jax.Array, name: str, h: jax.Array, c: jax.Array, begin: int) -> Carry:
+        own = {mask: m[:, begin : begin + h.shape[-1]] for mask, m in masks.items()}
+        normalization = {to: params[f"{of}_{name}"] for to, of in NORMALIZATION.items()} if options.layer_norm else {}
+        return lstm.update(inner, normalization, (h, c), a_BG + params[f"bias_{name}"][None, :], own)
 
+    inner = LSTMOptions(layer_norm=options.layer_norm)
     h, c, h_slow, c_slow = carry
+    hidden = h.shape[-1]
+    parts = {"fast": slice(hidden), "slow": slice(hidden, None)}
+    between = {name: masks["inner"][:, part] for name, part in parts.items() if "inner" in masks}
     for i in range(1, options.fast + 1):
         a_BG = product(h, params[f"W_{i}"], dtype)
         if i == 1:
             a_BG = a_BG + u_BG
         if i == 2:
-            a_BG = a_BG + product(h_slow, params["W_slow_out"], dtype)
-        h, c = advance(a_BG, f"bias_{i}", h, c)
+            a_BG = a_BG + product(drop(between, "slow", h_slow), params["W_slow_out"], dtype)
+        h, c = advance(a_BG, str(i), h, c, (i - 1) * hidden)
         if i == 1:
-            slow_BG = product(h_slow, params["W_slow"], dtype) + product(h, params["W_slow_in"], dtype)
-            h_slow, c_slow = advance(slow_BG, "bias_slow", h_slow, c_slow)
+            read_BG = product(drop(between, "fast", h), params["W_slow_in"], dtype)
+            slow_BG = product(h_slow, params["W_slow"], dtype) + read_BG
+            h_slow, c_slow = advance(slow_BG, "slow", h_slow, c_slow, options.fast * hidden)
     return h, c, h_slow, c_slow

@@ -10,18 +10,35 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry, zeros
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Masks,
+    Param,
+    Params,
+    drop,
+    equal_masks,
+    uniform,
+    vector_carry,
+    zeros,
+    zone_out,
+)
 from rnnlm.product import product
+
+masks = equal_masks("state", "candidate", "zoneout_h")
+"""H -> the widths of the random masks of a step."""
 
 
 def make_cell(options: None = None) -> Cell:
     """Make the cell `gru`, which has no options."""
-    return Cell(params, vector_carry("h"), mix=mix, update=update, gates=gates)
+    return Cell(params, vector_carry("h"), mix=mix, update=update, gates=gates, masks=masks)
 
 
 def make_cell_before(options: None = None) -> Cell:
     """Make the cell `gru_before`, which has no options."""
-    return Cell(params_before, vector_carry("h"), step=step_before, gates=gates_before)
+    return Cell(params_before, vector_carry("h"), step=step_before, gates=gates_before, masks=masks)
 
 
 def params_before(inputs: int, hidden: int) -> dict[str, Param]:
@@ -54,15 +71,20 @@ def gates(vectors: Params, carry: Carry, a_BA: jax.Array) -> Gates:
     return {"r": r, "z": jax.nn.sigmoid(z + b_z), "n": n}
 
 
-def update(vectors: Params, carry: Carry, a_BA: jax.Array) -> Carry:
+def update(vectors: Params, carry: Carry, a_BA: jax.Array, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step."""
-    gate = gates(vectors, carry, a_BA)
-    return ((1 - gate["z"]) * gate["n"] + gate["z"] * carry[0],)
+    return (leak(gates(vectors, carry, a_BA), carry[0], masks),)
 
 
-def gates_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
+def leak(gate: Gates, h_BH: jax.Array, masks: Masks) -> jax.Array:
+    """Return h after a step, from its gates."""
+    after_BH = (1 - gate["z"]) * drop(masks, "candidate", gate["n"]) + gate["z"] * h_BH
+    return zone_out(masks, "zoneout_h", h_BH, after_BH)
+
+
+def gates_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS) -> Gates:
     """Return the activations of the gates of `gru_before`."""
-    (h_BH,) = carry
+    h_BH = drop(masks, "state", carry[0])
     hidden = h_BH.shape[-1]
     w_HG = params["W_h"]
     rz = jax.nn.sigmoid(u_BG[:, : 2 * hidden] + product(h_BH, w_HG[:, : 2 * hidden], dtype))
@@ -71,7 +93,6 @@ def gates_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike
     return {"r": r, "z": z, "n": n}
 
 
-def step_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def step_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step of `gru_before`."""
-    gate = gates_before(params, carry, u_BG, dtype)
-    return ((1 - gate["z"]) * gate["n"] + gate["z"] * carry[0],)
+    return (leak(gates_before(params, carry, u_BG, dtype, masks), carry[0], masks),)

@@ -16,7 +16,19 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, State, one_step, uniform, zeros
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Masks,
+    Param,
+    Params,
+    State,
+    one_step,
+    uniform,
+    zeros,
+)
 from rnnlm.options import HyperLSTMOptions, LSTMOptions
 from rnnlm.product import product
 
@@ -36,6 +48,7 @@ def make_cell(options: HyperLSTMOptions) -> Cell:
         step=partial(step, options),
         gates=partial(gates, options),
         recurrent=("W_h", f"{PREFIX}W_h", "W_z", "S"),
+        masks=lambda hidden: {"candidate": hidden + hyper_units(options, hidden)},
     )
 
 
@@ -93,14 +106,19 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def run(
-    options: HyperLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike
+    options: HyperLSTMOptions,
+    params: Params,
+    carry: Carry,
+    u_BG: jax.Array,
+    dtype: DTypeLike,
+    masks: Masks = NO_MASKS,
 ) -> tuple[jax.Array, Carry]:
     """Step the hyper LSTM: -> (pre-activations of the main LSTM before normalization, carry of the hyper LSTM)."""
     main = 4 * carry[0].shape[-1]
     r_BG = product(carry[0], params["W_h"], dtype)
     hyper = {name.removeprefix(PREFIX): p for name, p in params.items() if name.startswith(PREFIX)}
     read_BG = u_BG[:, main:] + r_BG[:, main:]
-    after, h_hyper, _ = one_step(lstm.make_cell(lstm_options(options)), hyper, carry[2:], read_BG, dtype)
+    after, h_hyper, _ = one_step(lstm.make_cell(lstm_options(options)), hyper, carry[2:], read_BG, dtype, masks=masks)
     # The embedding of the bias has none of its own, which b_0 would duplicate.
     bias_z = jnp.pad(params["bias_z"], (0, 4 * options.embedding))
     z_BZ = product(h_hyper, params["W_z"], dtype) + bias_z[None, :]
@@ -114,7 +132,11 @@ def gates(options: HyperLSTMOptions, params: Params, carry: Carry, u_BG: jax.Arr
     return lstm.gates(lstm_options(options), params, carry[:2], a_BG)
 
 
-def step(options: HyperLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
-    """Return (h, c, h_hyper, c_hyper) after one step."""
-    a_BG, hyper = run(options, params, carry, u_BG, dtype)
-    return *lstm.update(lstm_options(options), params, carry[:2], a_BG), *hyper
+def step(
+    options: HyperLSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> Carry:
+    """Return (h, c, h_hyper, c_hyper) after one step; the hyper LSTM's part of a mask comes last."""
+    hidden = carry[0].shape[-1]
+    main, hyper = ({name: m[:, part] for name, m in masks.items()} for part in (slice(hidden), slice(hidden, None)))
+    a_BG, after = run(options, params, carry, u_BG, dtype, hyper)
+    return *lstm.update(lstm_options(options), params, carry[:2], a_BG, main), *after

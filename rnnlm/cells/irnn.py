@@ -5,14 +5,27 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnlm.cells.cell import Carry, Cell, Param, Params, uniform, vector_carry, zeros
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Masks,
+    Param,
+    Params,
+    equal_masks,
+    uniform,
+    vector_carry,
+    zeros,
+    zone_out,
+)
 from rnnlm.cells.rnn import mix
 from rnnlm.options import IRNNOptions
 
 
 def make_cell(options: IRNNOptions) -> Cell:
     """Make the cell with the given options."""
-    return Cell(partial(params, options), vector_carry("h"), mix=mix, update=update)
+    masks = equal_masks("state", "zoneout_h")
+    return Cell(partial(params, options), vector_carry("h"), mix=mix, update=update, masks=masks)
 
 
 def params(options: IRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
@@ -28,6 +41,6 @@ def params(options: IRNNOptions, inputs: int, hidden: int) -> dict[str, Param]:
     }
 
 
-def update(vectors: Params, carry: Carry, a_BH: jax.Array) -> Carry:
+def update(vectors: Params, carry: Carry, a_BH: jax.Array, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step."""
-    return (jax.nn.relu(a_BH),)
+    return (zone_out(masks, "zoneout_h", carry[0], jax.nn.relu(a_BH)),)

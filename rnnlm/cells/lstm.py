@@ -15,7 +15,22 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Initializer, Param, Params, State, ones, uniform, zeros
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Initializer,
+    Masks,
+    Param,
+    Params,
+    State,
+    drop,
+    ones,
+    uniform,
+    zeros,
+    zone_out,
+)
 from rnnlm.cells.rnn import mix
 from rnnlm.options import LSTMOptions
 from rnnlm.product import product
@@ -33,6 +48,7 @@ def make_cell(options: LSTMOptions) -> Cell:
             mix=mix,
             update=partial(update, options),
             gates=partial(gates, options),
+            masks=partial(masks, options),
         )
     # The gradients of a normalization's vectors cost less in one pass after the scan than in each of its steps.
     return Cell(
@@ -41,6 +57,7 @@ def make_cell(options: LSTMOptions) -> Cell:
         step=partial(step, options),
         gates=partial(step_gates, options),
         recurrent=("W_h", "W_p") if options.projection else ("W_h",),
+        masks=partial(masks, options),
         output_width=(lambda hidden: options.projection) if options.projection else None,
     )
 
@@ -48,6 +65,12 @@ def make_cell(options: LSTMOptions) -> Cell:
 def carry(options: LSTMOptions, hidden: int) -> dict[str, State]:
     """Declare h, which is what the next step reads, and c."""
     return {"h": State((options.projection or hidden,)), "c": State((hidden,))}
+
+
+def masks(options: LSTMOptions, hidden: int) -> dict[str, int]:
+    """Declare the random masks of a step."""
+    outputs = options.projection or hidden
+    return {"state": outputs, "candidate": hidden, "zoneout_h": outputs, "zoneout_c": hidden}
 
 
 def params(options: LSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
@@ -89,11 +112,12 @@ def gates(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) 
     return run(options, vectors, carry[1], a_BG)[0]
 
 
-def update(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array) -> Carry:
-    """Return (h, c) after one step."""
-    gate, c_BH = run(options, vectors, carry[1], a_BG)
+def update(options: LSTMOptions, vectors: Params, carry: Carry, a_BG: jax.Array, masks: Masks = NO_MASKS) -> Carry:
+    """Return (h, c) after one step; with zoneout h reads c as it is without."""
+    gate, c_BH = run(options, vectors, carry[1], a_BG, masks)
     read_BH = normalize(c_BH, vectors["gain_c"], vectors["bias_c"]) if options.layer_norm else c_BH
-    return gate["o"] * jnp.tanh(read_BH), c_BH
+    h_BH, c_BH = gate["o"] * jnp.tanh(read_BH), zone_out(masks, "zoneout_c", carry[1], c_BH)
+    return h_BH if options.projection else zone_out(masks, "zoneout_h", carry[0], h_BH), c_BH
 
 
 def step_gates(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Gates:
@@ -101,13 +125,20 @@ def step_gates(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Arr
     return gates(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
 
 
-def step(options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def step(
+    options: LSTMOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> Carry:
     """Return (h, c) after one step, from the projected input."""
-    h_BH, c_BH = update(options, params, carry, u_BG + product(carry[0], params["W_h"], dtype))
-    return product(h_BH, params["W_p"], dtype) if options.projection else h_BH, c_BH
+    a_BG = u_BG + product(drop(masks, "state", carry[0]), params["W_h"], dtype)
+    h_BH, c_BH = update(options, params, carry, a_BG, masks)
+    if options.projection:
+        h_BH = zone_out(masks, "zoneout_h", carry[0], product(h_BH, params["W_p"], dtype))
+    return h_BH, c_BH
 
 
-def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array) -> tuple[Gates, jax.Array]:
+def run(
+    options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array, masks: Masks = NO_MASKS
+) -> tuple[Gates, jax.Array]:
     """Run a step from the pre-activations: -> (activations of the gates, c after it)."""
     if "b_h" in vectors:
         a_BG = a_BG + vectors["b_h"][None, :]
@@ -125,7 +156,7 @@ def run(options: LSTMOptions, vectors: Params, c_BH: jax.Array, a_BG: jax.Array)
     if options.input_gate == "capped":
         i = jnp.minimum(i, 1 - f)
     g = jnp.tanh(a["g"])
-    c_BH = f * c_BH + i * g
+    c_BH = f * c_BH + i * drop(masks, "candidate", g)
     return {"i": i, "f": f, "g": g, "o": jax.nn.sigmoid(peep("o", c_BH))}, c_BH
 
 

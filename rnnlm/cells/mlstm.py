@@ -10,14 +10,32 @@ import jax
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Masks,
+    Param,
+    Params,
+    drop,
+    uniform,
+    vector_carry,
+)
 from rnnlm.options import LSTMOptions, MLSTMOptions
 from rnnlm.product import product
 
 
 def make_cell(options: MLSTMOptions) -> Cell:
     """Make the cell with the given options."""
-    return Cell(partial(params, options), vector_carry("h", "c"), step=step, gates=gates, recurrent=("W_m", "W_h"))
+    return Cell(
+        partial(params, options),
+        vector_carry("h", "c"),
+        step=step,
+        gates=gates,
+        recurrent=("W_m", "W_h"),
+        masks=partial(lstm.masks, LSTMOptions()),
+    )
 
 
 def params(options: MLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
@@ -30,9 +48,11 @@ def params(options: MLSTMOptions, inputs: int, hidden: int) -> dict[str, Param]:
     }
 
 
-def pre_activations(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> jax.Array:
+def pre_activations(
+    params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> jax.Array:
     """Return the pre-activations of the gates."""
-    h_BH, _ = carry
+    h_BH = drop(masks, "state", carry[0])
     hidden = h_BH.shape[-1]
     m_BH = u_BG[:, :hidden] * product(h_BH, params["W_m"], dtype)
     return u_BG[:, hidden:] + product(m_BH, params["W_h"], dtype) + params["bias"][None, :]
@@ -43,6 +63,6 @@ def gates(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Ga
     return lstm.gates(LSTMOptions(), {}, carry, pre_activations(params, carry, u_BG, dtype))
 
 
-def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def step(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS) -> Carry:
     """Return (h, c) after one step."""
-    return lstm.update(LSTMOptions(), {}, carry, pre_activations(params, carry, u_BG, dtype))
+    return lstm.update(LSTMOptions(), {}, carry, pre_activations(params, carry, u_BG, dtype, masks), masks)

@@ -10,7 +10,18 @@ import jax
 from jax.typing import DTypeLike
 
 from rnnlm.cells import lstm
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Masks,
+    Param,
+    Params,
+    drop,
+    uniform,
+    vector_carry,
+)
 from rnnlm.options import FULL_RANK, LSTMOptions, MogrifierOptions
 from rnnlm.product import product
 
@@ -24,6 +35,7 @@ def make_cell(options: MogrifierOptions) -> Cell:
         step=partial(step, options),
         gates=partial(gates, options),
         recurrent=("W_in", "W_h", *matrices),
+        masks=partial(lstm.masks, LSTMOptions()),
     )
 
 
@@ -49,10 +61,15 @@ def params(options: MogrifierOptions, inputs: int, hidden: int) -> dict[str, Par
 
 
 def pre_activations(
-    options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike
+    options: MogrifierOptions,
+    params: Params,
+    carry: Carry,
+    x_BD: jax.Array,
+    dtype: DTypeLike,
+    masks: Masks = NO_MASKS,
 ) -> jax.Array:
     """Return the pre-activations of the gates of the LSTM, after all rounds."""
-    x, h = x_BD, carry[0]
+    x, h = x_BD, drop(masks, "state", carry[0])
     for i in range(options.rounds):
         reading = h if i % 2 == 0 else x
         for name in names(options, i):
@@ -68,7 +85,9 @@ def gates(options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Arr
     return lstm.gates(LSTMOptions(input_gate=options.input_gate), {}, carry, a_BG)
 
 
-def step(options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike) -> Carry:
+def step(
+    options: MogrifierOptions, params: Params, carry: Carry, x_BD: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> Carry:
     """Return (h, c) after one step."""
-    a_BG = pre_activations(options, params, carry, x_BD, dtype)
-    return lstm.update(LSTMOptions(input_gate=options.input_gate), {}, carry, a_BG)
+    a_BG = pre_activations(options, params, carry, x_BD, dtype, masks)
+    return lstm.update(LSTMOptions(input_gate=options.input_gate), {}, carry, a_BG, masks)

@@ -11,7 +11,19 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Gates, Param, Params, uniform, vector_carry
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Gates,
+    Masks,
+    Param,
+    Params,
+    drop,
+    equal_masks,
+    uniform,
+    vector_carry,
+)
 from rnnlm.options import RHNOptions
 from rnnlm.product import product
 
@@ -24,6 +36,7 @@ def make_cell(options: RHNOptions) -> Cell:
         step=partial(step, options),
         gates=partial(gates, options),
         recurrent=tuple(f"R_{i}" for i in range(options.recurrence_depth)),
+        masks=equal_masks("state"),
     )
 
 
@@ -43,12 +56,12 @@ def params(options: RHNOptions, inputs: int, hidden: int) -> dict[str, Param]:
 
 
 def run(
-    options: RHNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike
+    options: RHNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
 ) -> tuple[jax.Array, Gates]:
-    """Run the highway layers of a time step: -> (h_BH, gates of the last one)."""
+    """Run the highway layers of a time step, which share a mask: -> (h_BH, gates of the last one)."""
     s_BH, gate = carry[0], {}
     for i in range(options.recurrence_depth):
-        a_BG = product(s_BH, params[f"R_{i}"], dtype) + params[f"bias_{i}"][None, :]
+        a_BG = product(drop(masks, "state", s_BH), params[f"R_{i}"], dtype) + params[f"bias_{i}"][None, :]
         n, t, *k = jnp.split(a_BG + u_BG if i == 0 else a_BG, 2 if options.coupled else 3, axis=-1)
         gate = {"n": jnp.tanh(n), "t": jax.nn.sigmoid(t)}
         gate["k"] = 1 - gate["t"] if options.coupled else jax.nn.sigmoid(k[0])
@@ -61,6 +74,8 @@ def gates(options: RHNOptions, params: Params, carry: Carry, u_BG: jax.Array, dt
     return run(options, params, carry, u_BG, dtype)[1]
 
 
-def step(options: RHNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike) -> Carry:
+def step(
+    options: RHNOptions, params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS
+) -> Carry:
     """Return (h,) after one step."""
-    return (run(options, params, carry, u_BG, dtype)[0],)
+    return (run(options, params, carry, u_BG, dtype, masks)[0],)

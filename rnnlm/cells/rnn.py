@@ -3,12 +3,24 @@
 import jax
 import jax.numpy as jnp
 
-from rnnlm.cells.cell import Carry, Cell, Param, Params, uniform, vector_carry, zeros
+from rnnlm.cells.cell import (
+    NO_MASKS,
+    Carry,
+    Cell,
+    Masks,
+    Param,
+    Params,
+    equal_masks,
+    uniform,
+    vector_carry,
+    zeros,
+    zone_out,
+)
 
 
 def make_cell(options: None = None) -> Cell:
     """Make the cell, which has no options."""
-    return Cell(params, vector_carry("h"), mix=mix, update=update)
+    return Cell(params, vector_carry("h"), mix=mix, update=update, masks=equal_masks("state", "zoneout_h"))
 
 
 def params(inputs: int, hidden: int) -> dict[str, Param]:
@@ -25,6 +37,6 @@ def mix(u_BH: jax.Array, z_BH: jax.Array) -> jax.Array:
     return u_BH + z_BH
 
 
-def update(vectors: Params, carry: Carry, a_BH: jax.Array) -> Carry:
+def update(vectors: Params, carry: Carry, a_BH: jax.Array, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step."""
-    return (jnp.tanh(a_BH),)
+    return (zone_out(masks, "zoneout_h", carry[0], jnp.tanh(a_BH)),)

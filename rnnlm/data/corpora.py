@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from rnnlm.config import DataConfig
 from rnnlm.data.cache import CachedText, make_once
+from rnnlm.data.columns import Columns, parse_columns
 from rnnlm.data.formats import check_files, refuse_foreign, unpack
 from rnnlm.data.patterns import list_files, make_absolute
 from rnnlm.data.published import SOURCES, fetch, find_local, verify
 from rnnlm.data.shuffle import join_pieces, separator_bytes, shuffle_text
-from rnnlm.data.text import chunks
+from rnnlm.data.text import chunks, memory_map
 from rnnlm.errors import UserError
 from rnnlm.files import file_digest, reading
 
@@ -26,7 +29,8 @@ class Origin:
     """Tell of which files a text was made if it is not simply these joined, and how.
 
     `size` and `sha256` are of the files as they lie on the disk, joined; `path` is that of one file, or of the text
-    of several. `unpacked` counts those that were compressed. `text_sha256` is of the text before it was shuffled.
+    of several. `unpacked` counts those that were compressed. `text_sha256` is of the text before it was shuffled or
+    put into columns, as `shuffle` says.
     """
 
     path: str
@@ -63,8 +67,15 @@ def resolve(config: DataConfig) -> DataConfig:
 
 
 def open_corpus(config: DataConfig) -> Corpus:
-    """Open the text of a config, downloaded, unpacked and shuffled if need be. Raises UserError if it cannot be had."""
+    """Open the text of a config, downloaded, unpacked and put into its order. Raises UserError if it cannot be had."""
     whole = from_files(config.files, config.binary) if config.files else by_name(config.corpus or DEFAULT)
+    return reorder(whole, config)
+
+
+def reorder(whole: Corpus, config: DataConfig) -> Corpus:
+    """Shuffle a text or put it into columns, where the config says so. Raises UserError and WriteError."""
+    if columns := parse_columns(config.split):
+        return put_into_columns(whole, columns)
     return whole if config.shuffle == "none" else shuffle(whole, config)
 
 
@@ -142,6 +153,24 @@ def shuffle(whole: Corpus, config: DataConfig) -> Corpus:
     origin = whole.origin or Origin(str(whole.path), len(whole.file_ends), whole.size, whole.sha256)
     origin = replace(origin, text_sha256=whole.sha256, shuffle=by, separator=config.separator, seed=seed)
     return replace(open_file(whole.name, made.path, made.sha256), origin=origin, file_ends=tuple(made.file_ends))
+
+
+def put_into_columns(whole: Corpus, columns: Columns) -> Corpus:
+    """Bring a text into the order of char-rnn's loader, which is written once into the cache.
+
+    Raises UserError if it is too short, and WriteError.
+    """
+    pieces = list(columns.pieces(whole.size, whole.name))
+
+    def make(file_ends: list[int]) -> Iterator[bytes]:
+        data = memory_map(whole.path, np.uint8).data
+        yield from join_pieces(data[begin:end] for begin, end in pieces)
+        refuse_changed(whole.name, file_digest(whole.path, "sha256"), whole.sha256)
+
+    made = make_once("shuffled", ["columns", whole.sha256, pieces], make)
+    origin = whole.origin or Origin(str(whole.path), len(whole.file_ends), whole.size, whole.sha256)
+    origin = replace(origin, text_sha256=whole.sha256, shuffle="columns")
+    return replace(open_file(whole.name, made.path, made.sha256), origin=origin)
 
 
 def open_files(name: str, files: list[Path], sha256: str = "") -> Corpus:

@@ -17,7 +17,7 @@ from rnnlm.data.corpora import (
     open_corpus,
     open_files,
     open_packed,
-    shuffle,
+    reorder,
 )
 from rnnlm.data.formats import detect_compressions
 from rnnlm.data.patterns import any_match, find_matches, split_patterns
@@ -89,8 +89,9 @@ def remake(config: DataConfig, name: str, origin: Origin | None, files: list[Pat
     )
     if origin is None or origin.shuffle == "none":
         return whole
-    order = replace(config, shuffle=origin.shuffle, shuffle_seed=origin.seed, separator=origin.separator)
-    return shuffle(whole, order)
+    if origin.shuffle == "columns":
+        return reorder(whole, config)
+    return reorder(whole, replace(config, shuffle=origin.shuffle, shuffle_seed=origin.seed, separator=origin.separator))
 
 
 def open_given(config: DataConfig, known: Corpus, data: str) -> Corpus:

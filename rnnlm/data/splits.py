@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from rnnlm.config import DataConfig
 from rnnlm.data import corpora
+from rnnlm.data.columns import parse_columns
 from rnnlm.data.corpora import Corpus
 from rnnlm.data.shuffle import next_record, separator_bytes
 from rnnlm.data.text import Text, TextSlice, chunks, count_characters, open_text, vocabulary_of
@@ -73,6 +74,8 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
     std_90_5_5    most later papers: of 10^8 bytes 90 million train, 5 valid, 5 test
     0.8/0.1/0.1   fractions of any text, or numbers of bytes that add up to its size; an edge inside a UTF-8
                   character moves to the next one, one inside a record or a shuffled file to its end
+    columns_50x50_0.9/0.05/0.05   of a text that `open_corpus` has put into columns of char-rnn's loader, such as 50
+                  streams of windows of 50 (`rnnlm.data.columns`)
 
     Raises UserError for a spec that is none of these or does not fit the corpus, or leaves a split without a record.
     """
@@ -89,6 +92,9 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
             )
         cuts = [96_000_000, 96_000_000] if spec == "graves_96_4" else [90_000_000, 95_000_000]
         edges = [0, *cuts, corpus.size]
+        return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
+    if columns := parse_columns(spec):
+        edges = [0, *columns.offsets(corpus.size), corpus.size]
         return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
     train, valid = parse_fractions(spec, corpus)
     cuts = [int(share * corpus.size) for share in (train, train + valid)]
@@ -132,8 +138,9 @@ def parse_fractions(spec: str, corpus: Corpus) -> tuple[Fraction, Fraction]:
         shares = []
     if len(shares) != 3 or sum(shares) not in (1, corpus.size) or min(shares) < 0 or shares[0] == 0:
         raise UserError(
-            f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, or the shares of train/valid/test, "
-            f"which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of {corpus.name}."
+            f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, columns_STREAMSxTIME_SHARES, or the shares "
+            f"of train/valid/test, which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of "
+            f"{corpus.name}."
         )
     return shares[0] / sum(shares), shares[1] / sum(shares)
 

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Param, Params, State, scale, uniform
+from rnnlm.cells.cell import Carry, Cell, Param, Params, State, uniform
 from rnnlm.errors import UserError
-from rnnlm.nn import scan
+from rnnlm.nn import scan, weight_norm
+from rnnlm.nn.initialize import DEFAULT, Initialization
 
 
 class Window(NamedTuple):
@@ -47,7 +48,8 @@ class Block:
     model_inputs: int = 0
     first: bool = False
     one_hot: bool = False
-    gain: float = 1.0
+    init: Initialization = DEFAULT
+    weight_norm: bool = False
 
     name: ClassVar[str] = "plain"
     reads_all: ClassVar[bool] = False
@@ -102,27 +104,29 @@ class Block:
     def run(self, params: Params, carry: Carry, window: Window) -> tuple[Carry, jax.Array]:
         """Run a window: -> (carry after it, y_TBO)."""
         states, added = len(self.cell.carry(self.hidden)), self.added_params()
-        own = {name: p for name, p in params.items() if name not in added}
+        own = weight_norm.fold({name: p for name, p in params.items() if name not in added})
         carry, memory = carry[:states], carry[states:]
         memory, read_TBD = self.read(params, memory, window)
-        carry, h_TBO = window.recur(own, carry, self.project(params, read_TBD, window))
+        carry, h_TBO = window.recur(own, carry, self.project({**params, **own}, read_TBD, window))
         memory, y_TBO = self.connect(params, memory, h_TBO, window)
         return (*carry, *memory), y_TBO
 
     def params(self) -> dict[str, Param]:
         """Declare the params: those of the cell, then those of the block. Raises UserError where names are equal.
 
-        Matrices but for those that the steps of the cell multiply by start `gain` times as large. A W_x of one-hot
-        inputs is uniform in +-1 times that: only one input unit is 1, so a smaller one would make the input too weak.
+        `init` initializes them. A W_x of one-hot inputs is uniform in +-1 by default: only one input unit is 1, so a
+        smaller one would make the input too weak. With `weight_norm` the matrices of the cell have lengths.
         """
         own, added = self.cell.params(self.inputs, self.hidden), self.added_params()
         if self.looks_up:
             own = own | {"W_x": Param(own["W_x"].shape, uniform(1))}
         self.check_names("a param", own, added)
-        declared = own | added
-        return {
-            name: param if name in self.cell.recurrent else scale(param, self.gain) for name, param in declared.items()
+        cell = {
+            name: self.init.of_cell(param, name in self.cell.recurrent, self.inputs, self.hidden)
+            for name, param in own.items()
         }
+        lengths = weight_norm.declare_lengths(own) if self.weight_norm else {}
+        return cell | {name: self.init.of_module(param) for name, param in added.items()} | lengths
 
     def carry(self) -> dict[str, State]:
         """Declare the carry: that of the cell, then that of the block. Raises UserError where names are equal."""

@@ -11,27 +11,32 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Param, Params, normal, ones, scale, uniform, zeros
+from rnnlm.cells.cell import Carry, Param, Params, normal, ones, uniform, zeros
+from rnnlm.config import ModelConfig
 from rnnlm.nn import scan
 from rnnlm.nn.block import Block, Window
 from rnnlm.nn.blocks import rms_norm
+from rnnlm.nn.dropout import cell_masks
 from rnnlm.nn.embed import embed
+from rnnlm.nn.initialize import DEFAULT, Initialization
 from rnnlm.product import product
 
 
-def embedding_params(vocab: int, width: int, tied: bool, gain: float = 1.0) -> dict[str, Param]:
+def embedding_params(vocab: int, width: int, tied: bool, init: Initialization = DEFAULT) -> dict[str, Param]:
     """Declare the embedding table [V, E].
 
     It is drawn from N(0, 1) as PyTorch's, so that the input is not small beside the carry; a tied one as the head's W.
     """
-    return {"table": scale(Param((vocab, width), uniform(width) if tied else normal), gain)}
+    return {"table": init.of_embedding(Param((vocab, width), uniform(width) if tied else normal))}
 
 
-def head_params(inputs: int, vocab: int, tied: bool, normalizes: bool, gain: float = 1.0) -> dict[str, Param]:
+def head_params(
+    inputs: int, vocab: int, tied: bool, normalizes: bool, init: Initialization = DEFAULT
+) -> dict[str, Param]:
     """Declare W [O, V], unless it is tied to the embedding, b [V], and a norm [O] where it normalizes what it reads."""
-    weights = {} if tied else {"W": scale(Param((inputs, vocab), uniform(inputs)), gain)}
+    weights = {} if tied else {"W": init.of_module(Param((inputs, vocab), uniform(inputs)))}
     norm = {"norm": Param((inputs,), ones)} if normalizes else {}
-    return weights | {"b": Param((vocab,), zeros)} | norm
+    return weights | {"b": init.of_module(Param((vocab,), zeros))} | norm
 
 
 def logits(params: Params, h_TBO: jax.Array, table_VE: jax.Array | None, dtype: DTypeLike) -> jax.Array:
@@ -69,11 +74,11 @@ class Embedding(Layer):
     vocab: int = 0
     width: int = 0
     tied: bool = False
-    gain: float = 1.0
+    init_by: Initialization = DEFAULT
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return embedding_params(self.vocab, self.width, self.tied, self.gain)
+        return embedding_params(self.vocab, self.width, self.tied, self.init_by)
 
     def __call__(self, x_TB: jax.Array) -> jax.Array:
         return embed(self.params["table"], x_TB)
@@ -87,7 +92,7 @@ class RecurrentLayer(Layer):
     """
 
     block: Block | None = None
-    dtype: str = "float32"
+    config: ModelConfig | None = None
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
@@ -102,14 +107,15 @@ class RecurrentLayer(Layer):
     def __call__(
         self, carry: Carry, x_TBD: jax.Array, reset_TB: jax.Array, x_TBE: jax.Array
     ) -> tuple[Carry, jax.Array]:
-        assert self.block is not None
-        block, dtype = self.block, jnp.dtype(self.dtype)
+        assert self.block is not None and self.config is not None
+        block, dtype = self.block, jnp.dtype(self.config.dtype)
+        masks = cell_masks(self.config, block.cell, block.hidden, None, 0, len(x_TBD))
 
         def recur(params: Params, carry: Carry, u_TBG: jax.Array) -> tuple[Carry, jax.Array]:
             if not self.is_mutable_collection("intermediates"):
-                return scan.scan(block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype)
+                return scan.scan(block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype, masks_TB=masks)
             after, h_TBO, carry_TB, gates_TB = scan.trace(
-                block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype
+                block.cell, block.hidden, params, carry, u_TBG, reset_TB, dtype, masks
             )
             names = block.cell.carry(block.hidden)
             self.sow("intermediates", "carry", dict(zip(names, carry_TB, strict=True)))
@@ -128,11 +134,11 @@ class Head(Layer):
     tied: bool = False
     normalizes: bool = False
     dtype: str = "float32"
-    gain: float = 1.0
+    init_by: Initialization = DEFAULT
 
     @nn.nowrap
     def declared(self) -> dict[str, Param]:
-        return head_params(self.inputs, self.vocab, self.tied, self.normalizes, self.gain)
+        return head_params(self.inputs, self.vocab, self.tied, self.normalizes, self.init_by)
 
     def __call__(self, h_TBO: jax.Array, table_VE: jax.Array | None = None) -> jax.Array:
         return logits(self.params, h_TBO, table_VE, jnp.dtype(self.dtype))

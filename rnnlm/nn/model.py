@@ -20,11 +20,12 @@ import jax.numpy as jnp
 
 from rnnlm.cells import Carry, Cell, Params, cell_of
 from rnnlm.config import ModelConfig
-from rnnlm.nn import layers, scan
+from rnnlm.nn import layers, scan, weight_norm
 from rnnlm.nn.block import Window
 from rnnlm.nn.blocks import BLOCKS
-from rnnlm.nn.dropout import dropout
+from rnnlm.nn.dropout import cell_masks, drop_symbols, dropout
 from rnnlm.nn.embed import embed
+from rnnlm.nn.initialize import Initialization
 from rnnlm.nn.looped import apply_upper_layers, is_looped, stack_layers
 from rnnlm.nn.stack import blocks_of, read_width
 from rnnlm.product import product
@@ -57,10 +58,10 @@ def forward(
     drop = partial(dropout, keys_B, config.dropout_mask == "window")
     table_VE = params["embedding"]["table"] if config.embedding else None
     # Project each symbol of the vocabulary once, not each position of the window, where that is less.
-    dropped = keys_B is not None and config.dropout_input > 0
+    dropped = keys_B is not None and max(config.dropout_input, config.dropout_embedding, config.dropout_token) > 0
     looks_up = not dropped and (table_VE is None or vocab < x_BT.size)
     x_TBE = jax.nn.one_hot(x_BT.T, vocab) if table_VE is None else embed(table_VE, x_BT.T)
-    x_TBE = drop(x_TBE, config.dropout_input, 0)
+    x_TBE = drop(drop_symbols(config, keys_B, x_BT, x_TBE, vocab), config.dropout_input, 0)
 
     def project_symbols(w_EG: jax.Array) -> jax.Array:
         if not looks_up:
@@ -71,7 +72,10 @@ def forward(
         i, params, carry = inputs
         block = blocks[i] if isinstance(i, int) else blocks[1]
         keys = recurrence_keys(block.cell, keys_B, i)
-        recur = partial(scan.scan, block.cell, block.hidden, reset_TB=reset_TB, dtype=dtype, keys_B=keys)
+        masks = cell_masks(config, block.cell, block.hidden, keys_B, i, len(x_TBD))
+        recur = partial(
+            scan.scan, block.cell, block.hidden, reset_TB=reset_TB, dtype=dtype, keys_B=keys, masks_TB=masks
+        )
         window = Window(x_TBD, reset_TB, dtype, recur, project_symbols)
         if not block.first:
             window = window._replace(drop=partial(drop, rate=config.dropout, site=i))
@@ -105,14 +109,13 @@ class RecurrentLM(nn.Module):
 
     def setup(self) -> None:
         config, blocks = self.config, blocks_of(self.config, self.vocab)
+        init = Initialization.of(config)
         if config.embedding:
-            self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied, config.init_gain)
+            self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied, init)
         for i, (block, key) in enumerate(zip(blocks, self._layer_keys(), strict=True)):
-            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, block, config.dtype))
+            setattr(self, f"layer_{i}", layers.RecurrentLayer(key, block, config))
         inputs, normalizes = read_width(blocks), blocks[0].normalizes_output
-        self.output = layers.Head(
-            self._key(), inputs, self.vocab, config.tied, normalizes, config.dtype, config.init_gain
-        )
+        self.output = layers.Head(self._key(), inputs, self.vocab, config.tied, normalizes, config.dtype, init)
 
     @nn.nowrap
     def _key(self) -> jax.Array | None:
@@ -160,7 +163,7 @@ def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
     x_BT = jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(RecurrentLM(config, vocab).init)
     params: Params = init(key, initial_carry(config, 1), x_BT, x_BT > 0)["params"]
-    return params
+    return {name: weight_norm.measure(module) for name, module in params.items()}
 
 
 def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forward:
@@ -175,17 +178,18 @@ def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forwar
 
 def inference_config(config: ModelConfig) -> ModelConfig:
     """Return the config that fits `inference_params`."""
+    config = replace(config, weight_norm=False)
     return replace(config, embedding=0, tied=False) if folds_embedding(config) else config
 
 
 def inference_params(config: ModelConfig, params: Params) -> Params:
-    """Multiply the embedding [V, E] into the first layer's W_x [E, G], which becomes [V, G].
+    """Multiply the embedding [V, E] into the first layer's W_x [E, G], which becomes [V, G], and fold lengths in.
 
     The params compute the same logits with one lookup a step; they fit `inference_config`.
     """
+    params = {name: weight_norm.fold(module) for name, module in params.items()}
     if not folds_embedding(config):
         return params
-    params = dict(params)
     table_VE = params.pop("embedding")["table"]
     w_VG = scan.project(params["layer_0"], table_VE, jnp.dtype(config.dtype))
     params["layer_0"] = params["layer_0"] | {"W_x": w_VG}

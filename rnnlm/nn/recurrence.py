@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from rnnlm.cells.cell import Carry, Cell, Params
+from rnnlm.cells.cell import Carry, Cell, Masks, Params
 
 
 class Recurrence(NamedTuple):
@@ -50,6 +50,12 @@ def unpack(packed: Carry, like: Carry) -> Carry:
 def is_uniform(carry: Carry) -> bool:
     """Return whether all arrays of a carry have the same shape and dtype."""
     return len({(s.shape, jnp.dtype(s.dtype)) for s in carry}) == 1
+
+
+def split_masks(masks_TB: Masks, time: int) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Split random masks [T or 1, B, width] into those of each step [T, B, width] and those of all, [B, width]."""
+    of_all = {name: m[0] for name, m in masks_TB.items() if len(m) != time or time == 1}
+    return {name: m for name, m in masks_TB.items() if name not in of_all}, of_all
 
 
 def cast_recurrent(recurrence: Recurrence, params: Params) -> Params:

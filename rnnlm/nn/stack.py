@@ -5,6 +5,8 @@ from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn.block import Block
 from rnnlm.nn.blocks import BLOCKS, Skip
+from rnnlm.nn.dropout import check_masks
+from rnnlm.nn.initialize import Initialization
 
 
 def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list[Block]:
@@ -18,10 +20,14 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
             f"model.cell={config.cell} cannot be in model.block=skip, whose layers add a product with the model's "
             "input to that with W_x, which this cell lacks: take another block, such as residual or skip_output."
         )
+    check_masks(config, cell)
+    init = Initialization.of(config)
     model_inputs = inputs = config.embedding or vocab
     blocks: list[Block] = []
     for hidden in config.hidden_sizes:
-        blocks.append(kind(cell, inputs, hidden, model_inputs, not blocks, not config.embedding, config.init_gain))
+        blocks.append(
+            kind(cell, inputs, hidden, model_inputs, not blocks, not config.embedding, init, config.weight_norm)
+        )
         inputs = blocks[-1].outputs
     check_outputs(config, blocks)
     return blocks

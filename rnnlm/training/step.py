@@ -13,6 +13,7 @@ from rnnlm.config import Config, ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
 from rnnlm.nn import looped, model
+from rnnlm.nn.dropout import draws_by_step, draws_by_window, draws_masks, drop_weights
 from rnnlm.nn.model import Forward, Stack
 from rnnlm.nn.remat import recompute
 from rnnlm.runtime import parallel
@@ -21,6 +22,8 @@ from rnnlm.training.state import TrainState
 
 Window = tuple[jax.Array, jax.Array, jax.Array]
 """(x_BT, y_BT, reset_BT) of this device's lanes."""
+WEIGHTS = 1 << 31
+"""Folded into the key of a step for the masks of weights: no lane has this number."""
 Keys = jax.Array | None
 """A key for each lane, or None if nothing is random."""
 Loss = Callable[[Params, Stack, Window, Keys], tuple[jax.Array, Stack]]
@@ -53,23 +56,29 @@ def mapped_step(
     """Return the step as pmap makes it: (params, state without params, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
     symbols = config.train.batch * config.train.window
     loss = partial(window_loss, model.apply(config.model, vocab), symbols)
-    draws = draws_masks(config) or cell_of(config.model).random
+    cell = cell_of(config.model)
+    draws = draws_masks(config.model) or cell.random
     if config.train.remat:
-        if cell_of(config.model).random and draws_masks(config) and config.model.dropout_mask == "window":
+        masks_by_step = draws_by_step(config.model) or cell.random
+        if masks_by_step and draws_by_window(config.model):
             raise UserError(
-                "train.remat with dropout_mask=window would draw equal noise in each chunk of this random cell: set "
-                "model.dropout_mask=step or train.remat=0."
+                "train.remat computes a window in chunks, which would share either the masks of steps or none of those "
+                "of the window: set model.dropout_mask=step and model.dropout_embedding=0, or train.remat=0."
             )
-        # One mask for a whole window must be equal in each of its chunks.
-        masks_by_step = config.model.dropout_mask == "step" or not draws_masks(config)
         loss = partial(chunked_loss, partial(recompute, loss), config.train.remat, masks_by_step)
 
     def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
         keys_B = lane_keys(state, len(window[0])) if draws else None
         params = looped.stack_layers(config.model, params)
+        trained, pull_back = params, None
+        if config.model.weight_drop:
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), WEIGHTS)
+            trained, pull_back = jax.vjp(partial(drop_stacked, config.model, key=key), params)
         (nats, carry), grads = accumulate_gradients(
-            loss, config.train.accumulate, params, state.carry, (window[0], window[1], window[2]), keys_B
+            loss, config.train.accumulate, trained, state.carry, (window[0], window[1], window[2]), keys_B
         )
+        if pull_back:
+            (grads,) = pull_back(grads)
         if config.train.freeze:  # here, so that XLA leaves out what computes them
             grads = zero_frozen(config.train.freeze, grads)
         nats, grads = parallel.psum((nats, grads))
@@ -80,9 +89,10 @@ def mapped_step(
     return parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
 
 
-def draws_masks(config: Config) -> bool:
-    """Return whether the config has dropout."""
-    return max(config.model.dropout, config.model.dropout_input, config.model.dropout_output) > 0
+def drop_stacked(config: ModelConfig, params: Params, key: jax.Array) -> Params:
+    """Drop recurrent weights of params that `stack_layers` has stacked."""
+    by_layer = looped.unstack_layers(config, params)
+    return looped.stack_layers(config, drop_weights(config, cell_of(config), by_layer, key))
 
 
 def window_loss(

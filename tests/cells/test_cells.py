@@ -43,6 +43,7 @@ VARIANTS = {
     "hyperlstm_plain": {"hyperlstm": HyperLSTMOptions(hyper_units=5, embedding=2, layer_norm=False)},
     "slstm_exp": {"slstm": SLSTMOptions(heads=2, forget_gate="exp")},
     "fsrnn_four": {"fsrnn": FSRNNOptions(fast=4, slow=5)},
+    "fsrnn_layer_norm": {"fsrnn": FSRNNOptions(slow=5, layer_norm=True)},
     "rhn_free": {"rhn": RHNOptions(recurrence_depth=2, coupled=False)},
     "qrnn_window_two": {"qrnn": QRNNOptions(window=2)},
     "sru_without_feedback": {"sru": SRUOptions(feedback=False)},
@@ -51,7 +52,7 @@ VARIANTS = {
 """Cells with options, each named after its cell."""
 NAMES = [*CELLS, *map(slow, VARIANTS)]
 ALL = [name if name in laws.QUICK else slow(name) for name in (*CELLS, *VARIANTS)]
-WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "fsrnn_four", "lru")
+WITHOUT_GATES = ("rnn", "irnn", "indrnn", "fsrnn", "fsrnn_four", "fsrnn_layer_norm", "lru")
 
 
 def cell_named(name):

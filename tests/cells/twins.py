@@ -175,16 +175,25 @@ def rhn_free(p, carry, x):
 
 
 def fsrnn(p, carry, x, fast=2):
+    """Step a fast-slow RNN, whose params tell whether its LSTMs are normalized."""
+
+    def advance(a, c, name):
+        own = {"W_x": np.eye(a.shape[1]), "W_h": np.zeros((c.shape[1], a.shape[1]))}
+        if f"gain_{name}" in p:
+            for ours, theirs in (("gain", "gain"), ("bias", "shift"), ("gain_c", "gain_c"), ("bias_c", "shift_c")):
+                own[ours] = p[f"{theirs}_{name}"]
+        return lstm(own, (np.zeros_like(c), c), a + p[f"bias_{name}"])
+
     h, c, slow, c_slow = carry
-    h, c = lstm_gates(x @ p["W_x"] + h @ p["W_1"] + p["bias_1"], c)
-    used = slow @ p["W_slow"] + h @ p["W_slow_in"] + p["bias_slow"]
-    slow, c_slow = lstm_gates(used, c_slow)
-    h, c = lstm_gates(h @ p["W_2"] + slow @ p["W_slow_out"] + p["bias_2"], c)
+    h, c = advance(x @ p["W_x"] + h @ p["W_1"], c, "1")
+    slow, c_slow = advance(slow @ p["W_slow"] + h @ p["W_slow_in"], c_slow, "slow")
+    h, c = advance(h @ p["W_2"] + slow @ p["W_slow_out"], c, "2")
     for i in range(3, fast + 1):
-        h, c = lstm_gates(h @ p[f"W_{i}"] + p[f"bias_{i}"], c)
+        h, c = advance(h @ p[f"W_{i}"], c, str(i))
     return h, c, slow, c_slow
 
 
+fsrnn_layer_norm = fsrnn
 fsrnn_four = partial(fsrnn, fast=4)
 
 
