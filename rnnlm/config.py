@@ -77,7 +77,9 @@ ALIASES = {
     "optim.warmup": "warmup_iters warmup_steps",
     "optim.b1": "beta1",
     "optim.b2": "beta2",
-    "optim.weight_decay": "l2 wd wdecay",
+    "optim.weight_decay": "wd",
+    "optim.l2": "l2_penalty",
+    "optim.l2_after_clip": "wdecay",
     "optim.clip_norm": "clip clip_grad clip_grad_norm grad_clip gradient_clip max_grad_norm",
     "optim.ema": "ema_decay",
     "eval.every": "eval_every eval_interval val_interval",
@@ -326,6 +328,12 @@ class TrainConfig(Section):
         before="",
     )
     freeze: tuple[str, ...] = key((), "modules whose params stay as they begin, such as embedding,layer_0", before=())
+    activation_l2: float = key(
+        0.0, "factor of the mean square of what the softmax reads, added to the loss: AWD-LSTM's alpha", before=0.0
+    )
+    temporal_l2: float = key(
+        0.0, "the same for its differences from step to step, without dropout: AWD-LSTM's beta", before=0.0
+    )
     accumulate: int = key(1, "equal pieces in which a batch is computed, to save memory; the numbers stay the same")
     remat: int = key(
         0,
@@ -349,6 +357,13 @@ class TrainConfig(Section):
                 "choose a divisor."
             )
         within("train.drop_state", self.drop_state, 0, 1)
+        at_least("train.activation_l2", self.activation_l2, 0)
+        at_least("train.temporal_l2", self.temporal_l2, 0)
+        if self.temporal_l2 and (self.remat or self.window == 1):
+            raise UserError(
+                f"train.temporal_l2={self.temporal_l2} compares the steps of a window, which train.remat={self.remat} "
+                f"cuts into chunks and train.window={self.window} may not have: leave one of them out."
+            )
         at_least("train.remat", self.remat, 0)
         if self.remat and self.window % self.remat:
             raise UserError(
@@ -363,15 +378,24 @@ class OptimConfig(Section):
 
     prefix = "optim."
 
-    name: str = key("adam", "update rule", choices=("adam", "adamw", "rmsprop", "sgd"))
+    name: str = key("adam", "update rule", choices=("adam", "adamw", "rmsprop", "sgd", "adagrad"))
     learning_rate: float = key(2e-3, "peak of the learning rate")
     schedule: str = key(
-        "constant", "learning rate after the warm-up", choices=("constant", "cosine", "exponential", "epoch")
+        "constant",
+        "learning rate after the warm-up",
+        choices=("constant", "cosine", "linear", "exponential", "epoch", "milestones", "noam", "plateau"),
     )
-    steps: int = key(0, "cosine: steps until the learning rate is at its final share; 0: train.steps", before=0)
+    steps: int = key(0, "cosine, linear: steps until the learning rate is at its final share; 0: train.steps", before=0)
     warmup: int = key(0, "steps in which the learning rate rises to its peak, linearly")
-    final: float = key(0.1, "cosine: learning rate at the last step, as a share of the peak")
-    decay: float = key(0.97, "exponential, epoch: factor of the learning rate for each epoch")
+    final: float = key(0.1, "cosine, linear: learning rate at the last step, as a share of the peak")
+    decay: float = key(
+        0.97, "exponential, epoch: factor of the learning rate for each epoch; milestones, plateau: for each of them"
+    )
+    decay_every: float = key(1.0, "exponential, epoch: epochs in which the learning rate decays once", before=1.0)
+    milestones: tuple[float, ...] = key((), "milestones: epochs after which the learning rate decays", before=())
+    patience: int = key(
+        5, "plateau: validations without a better one after which the next such one decays the rate", before=5
+    )
     decay_after: float = key(
         10.0,
         "exponential, epoch: epochs, counted from the start of the run, before the decay sets in; with epoch, the rate "
@@ -379,13 +403,36 @@ class OptimConfig(Section):
     )
     b1: float = key(0.9, "adam, adamw: decay of the mean of gradients")
     b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squared gradients")
-    eps: float = key(1e-8, "adam, adamw, rmsprop: term of the denominator, against division by 0")
+    eps: float = key(1e-8, "adam, adamw, rmsprop, adagrad: term of the denominator, against division by 0")
     momentum: float = key(0.9, "sgd: decay of the running sum of gradients; 0: none")
     weight_decay: float = key(0.01, "adamw: share of each param that is removed a step, times the learning rate")
     decay_vectors: bool = key(True, "adamw: weight_decay takes from biases and other vectors, too", before=True)
+    l2: float = key(0.0, "share of each param that is added to its gradient before it is clipped", before=0.0)
+    l2_after_clip: float = key(0.0, "as l2, after it is clipped: the weight_decay of PyTorch's Adam", before=0.0)
+    loss: str = key(
+        "mean",
+        "what is differentiated: the mean nats of a window; or sum: over its time, the mean over lanes, on which clips "
+        "and l2 then act",
+        before="mean",
+        choices=("mean", "sum"),
+    )
     clip_norm: float = key(1.0, "largest norm of the gradient over all params, to which it is scaled down; 0: off")
     clip_value: float = key(0.0, "largest absolute value of a gradient's entry, in place of clip_norm; 0: off")
     ema: float = key(0.0, "decay of a moving average of the params, which evaluation then uses; 0: none")
+    average: str = key(
+        "none",
+        "plain average of the params, which evaluation uses once it has begun: after average_patience validations "
+        "without a better one, or AWD-LSTM's nonmonotonic trigger",
+        before="none",
+        choices=("none", "patience", "nonmonotonic"),
+    )
+    average_patience: int = key(5, "validations that the average waits for a better one", before=5)
+    average_latest: int = key(0, "validations after which the average begins in any case; 0: never", before=0)
+
+    @property
+    def keeps_average(self) -> bool:
+        """Return whether training keeps an average of the params beside them."""
+        return self.ema > 0 or self.average != "none"
 
     def check(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -394,8 +441,30 @@ class OptimConfig(Section):
             raise UserError(f"optim.decay={self.decay} is outside (0, 1]: it multiplies the learning rate.")
         if not 0 < self.eps < float("inf"):
             raise UserError(f"optim.eps={self.eps} is not a positive number: it keeps a division from failing.")
-        for name in ("steps", "warmup", "decay_after", "weight_decay", "clip_norm", "clip_value"):
+        for name in (
+            "steps",
+            "warmup",
+            "decay_after",
+            "weight_decay",
+            "l2",
+            "l2_after_clip",
+            "clip_norm",
+            "clip_value",
+        ):
             at_least(f"optim.{name}", getattr(self, name), 0)
+        for name in ("patience", "average_patience", "average_latest"):
+            at_least(f"optim.{name}", getattr(self, name), 0)
+        if not 0 < self.decay_every < float("inf"):
+            raise UserError(f"optim.decay_every={self.decay_every} is not a positive number of epochs.")
+        if bool(self.milestones) != (self.schedule == "milestones") or list(self.milestones) != sorted(self.milestones):
+            raise UserError(
+                f"optim.milestones={self.milestones} does not go with optim.schedule={self.schedule}: give epochs in "
+                "rising order to schedule=milestones, such as 25,35, and none to another one."
+            )
+        if self.schedule == "noam" and not self.warmup:
+            raise UserError("optim.schedule=noam falls from the end of its warm-up: give optim.warmup, in steps.")
+        if self.ema and self.average != "none":
+            raise UserError("optim.ema and optim.average are both set: choose one average, and leave the other out.")
         for name in ("b1", "b2", "momentum", "ema"):
             within(f"optim.{name}", getattr(self, name), 0, 1)
         if not 0 <= self.final <= 1:

@@ -175,8 +175,12 @@ def dynamic_header(adaptation: Adaptation) -> Header:
 
 def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Header:
     """Describe prediction with a model that learns from the text alone. Raises UserError for a config that cannot."""
-    if config.model.dropout or config.model.dropout_input or config.model.dropout_output or config.optim.ema:
-        raise UserError("Learning online reads each symbol once: leave dropout and ema out of its config.")
+    dropped = [f"model.{name}" for name in configs.RATES if getattr(config.model, name)]
+    if dropped or config.optim.keeps_average or config.optim.schedule == "plateau":
+        raise UserError(
+            "Learning online reads each symbol once and validates nothing: leave dropout, zoneout, weight_drop, ema, "
+            "average and schedule=plateau out of its config."
+        )
     updates = coder.lane_length(symbols, lanes) // segment
     sections = {"model": compact(config.model), "optim": compact(config.optim)}
     numbers = {"seed": config.seed, "segment": segment, "updates": updates, "version": configs.VERSION}

@@ -16,7 +16,7 @@ CONTENTS = {
     "corpora": "downloaded texts",
     "joined": "texts of several files",
     "unpacked": "texts of compressed files",
-    "shuffled": "texts in a random order or in columns",
+    "shuffled": "texts in random order or columns",
     "char": "texts as characters",
     "compiled": "compiled programs",
 }

@@ -13,6 +13,7 @@ the softmax reads.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -38,7 +39,7 @@ RECURRENCE = 1 << 16
 """Added to the number of a layer in the keys of a random cell, so that they differ from those of dropout."""
 
 
-def forward(
+def forward_with_outputs(
     config: ModelConfig,
     vocab: int,
     params: Params,
@@ -46,12 +47,13 @@ def forward(
     x_BT: jax.Array,
     reset_BT: jax.Array,
     keys_B: jax.Array | None = None,
-) -> tuple[Stack, jax.Array]:
-    """Run a window: -> (carry after it, logits_BTV in float32).
+) -> tuple[Stack, jax.Array, jax.Array, jax.Array]:
+    """Run a window: -> (carry after it, logits_BTV in float32, h_TBR, dropped_TBR).
 
-    Where reset_BT is set, the lane's carry is replaced by the initial one before the symbol is read. `keys_B` holds a
-    key for each lane, for dropout and random cells, so that masks do not depend on the split of lanes over devices;
-    None: no dropout. Layers that `stack_layers` has stacked are compiled as one loop.
+    The last two are what the softmax reads, before and after its dropout. Where reset_BT is set, the lane's carry is
+    replaced by the initial one before the symbol is read. `keys_B` holds a key for each lane, for dropout and random
+    cells, so that masks do not depend on the split of lanes over devices; None: no dropout. Layers that `stack_layers`
+    has stacked are compiled as one loop.
     """
     blocks, dtype = blocks_of(config, vocab), jnp.dtype(config.dtype)
     reset_TB = reset_BT.T
@@ -86,9 +88,14 @@ def forward(
     h_TBO, upper_carry, upper_kept = apply_upper_layers(layer, params, h_TBO, carry[1:])
     if blocks[0].reads_all:
         h_TBO = blocks[0].join([*first_kept, *upper_kept])
-    h_TBO = drop(h_TBO, config.dropout_output, len(blocks))
-    logits_TBV = layers.logits(params["output"], h_TBO, table_VE if config.tied else None, dtype)
-    return (first_carry, *upper_carry), logits_TBV.transpose(1, 0, 2)
+    dropped_TBO = drop(h_TBO, config.dropout_output, len(blocks))
+    logits_TBV = layers.logits(params["output"], dropped_TBO, table_VE if config.tied else None, dtype)
+    return (first_carry, *upper_carry), logits_TBV.transpose(1, 0, 2), h_TBO, dropped_TBO
+
+
+def forward(config: ModelConfig, vocab: int, params: Params, carry: Stack, *inputs: Any) -> tuple[Stack, jax.Array]:
+    """Run a window as `forward_with_outputs` does: -> (carry after it, logits_BTV in float32)."""
+    return forward_with_outputs(config, vocab, params, carry, *inputs)[:2]
 
 
 def recurrence_keys(cell: Cell, keys_B: jax.Array | None, layer: jax.Array | int) -> jax.Array | None:
@@ -174,6 +181,11 @@ def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forwar
     if step_by_step:
         return partial(forward, config, vocab)
     return lambda params, *inputs: forward(config, vocab, stack_layers(config, params), *inputs)
+
+
+def apply_with_outputs(config: ModelConfig, vocab: int) -> Callable[..., tuple[Stack, jax.Array, jax.Array, jax.Array]]:
+    """Return the model as `apply` does, with what `forward_with_outputs` returns."""
+    return lambda params, *inputs: forward_with_outputs(config, vocab, stack_layers(config, params), *inputs)
 
 
 def inference_config(config: ModelConfig) -> ModelConfig:

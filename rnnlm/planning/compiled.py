@@ -12,6 +12,7 @@ from rnnlm.nn import looped
 from rnnlm.runtime import parallel
 from rnnlm.training import state
 from rnnlm.training.footprint import size_of
+from rnnlm.training.plateau import UNDECIDED
 from rnnlm.training.step import map_params, mapped_step
 
 
@@ -31,7 +32,8 @@ def step_bytes(config: Config, vocab: int, optimizer: optax.GradientTransformati
         for dtype in (jnp.int32, jnp.int32, jnp.bool_)
     ]
     step: Any = mapped_step(config, vocab, optimizer)
-    found = step.lower(on_devices.params, on_devices._replace(params={}), *window).compile().memory_analysis()
+    compiled = step.lower(on_devices.params, on_devices._replace(params={}), UNDECIDED, *window).compile()
+    found = compiled.memory_analysis()
     held = {
         "params": size_of(train_state.params),
         "optimizer": size_of(train_state.opt_state),

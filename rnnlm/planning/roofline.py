@@ -86,7 +86,7 @@ def step_seconds(
     moved = symbols * FLOAT * vocab * (2 * forward + 2)  # logits are written and read, and their gradient is
     shapes = size.param_shapes(config.model, vocab)
     params, kept = size_of(shapes), size_of(jax.eval_shape(optimizer.init, shapes))
-    average = params if config.optim.ema else 0
+    average = params if config.optim.keeps_average else 0
     return {
         "time steps": steps * recurrence,
         "products of whole windows": max(symbols * (once + gradients) / rate, moved / bandwidth),

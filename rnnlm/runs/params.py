@@ -19,7 +19,7 @@ def load_params(run: RunInfo, step: str | int, report: Callable[[str], None]) ->
     Returns (step, params), the moving average where the run keeps one. Damaged checkpoints are reported and skipped.
     Raises UserError where there is no such checkpoint or none is sound.
     """
-    run_dir, group = RunDir(run.folder), "average" if run.config.optim.ema else "params"
+    run_dir, group = RunDir(run.folder), "average" if run.config.optim.keeps_average else "params"
     loaded_step, tree = restore.load(run_dir.checkpoints, candidate_steps(run_dir, step), report, group=group)
     template = {group: params_template(run.config.model, len(run.vocabulary))}
     params: Params = restore.restore_into(template, tree, str(run_dir.checkpoints / str(loaded_step)))[group]

@@ -26,7 +26,7 @@ def least_bytes(config: Config, vocab: int, optimizer: optax.GradientTransformat
     return {
         "params": 2 * params,
         "optimizer": size_of(jax.eval_shape(optimizer.init, shapes)),
-        "average": params if config.optim.ema else 0,
+        "average": params if config.optim.keeps_average else 0,
         "window": window_bytes(config, vocab),
     }
 

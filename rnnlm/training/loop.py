@@ -29,7 +29,7 @@ from rnnlm.runs.logger import RunLogger
 from rnnlm.runs.metrics import read_rows
 from rnnlm.runtime import parallel
 from rnnlm.runtime.console import Console
-from rnnlm.training import optim
+from rnnlm.training import optim, plateau
 from rnnlm.training.divergence import DivergenceWatch
 from rnnlm.training.gap import explain_gap
 from rnnlm.training.state import TrainState
@@ -110,12 +110,13 @@ class Trainer:
         The metrics of a step are read while the next step runs.
         """
         steps = self.config.train.steps
+        self.decisions = plateau.decide(self.config.optim, self.logger.scores)
         if first and not self.run_periodic_actions(first, state, stop, saved=True):
             return False
         pending: tuple[int, Metrics] | None = None
         batch = self.batch(first)
         for step in range(first + 1, steps + 1):
-            state, metrics = self.step(state, *batch)
+            state, metrics = self.step(state, *batch, decisions=self.decisions)
             if step == first + 1:  # compilation does not count in the speed
                 self.clock = (first, time.perf_counter())
             if pending:
@@ -227,7 +228,7 @@ class Trainer:
                 "bpc": bpc,
                 "grad_norm": grad_norm,
                 "param_norm": param_norm,
-                "learning_rate": float(self.rate(step - 1)),
+                "learning_rate": float(self.rate(step - 1)) * float(self.decisions.rate),
                 "symbols_per_second": self.speed(step, clock),
                 "seconds": self.logger.seconds_at(clock),
             }
@@ -263,6 +264,7 @@ class Trainer:
         epoch = step / self.windows.steps_per_epoch
         row = {"step": step, "epoch": epoch, **values, "seconds": self.logger.seconds_at(time.perf_counter())}
         self.write_row(row)
+        self.decisions = plateau.decide(self.config.optim, self.logger.scores)
         count = f"{score.tally.count:,} symbols"
         self.console.say(f"step {step}  epoch {epoch:.2f}  valid {score.tally.bpc:.4f} bpc ({count}, {score.sentence})")
         return True

@@ -1,6 +1,6 @@
 """Make the optimizer and the learning-rate schedule of a config."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -16,21 +16,26 @@ def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> op
     """Make the learning rate by step for a run of `steps`.
 
     After a linear warm-up it is `constant`; `cosine`: half a cosine down to `final` times the peak at the last step, or
-    at step `optim.steps` where that is set; `exponential`: multiplied by `decay` over each epoch, smoothly; or `epoch`:
-    multiplied by `decay` at the end of each epoch. The last two start after `decay_after` epochs; char-rnn's
-    learning_rate_decay_after=10 is 9 here.
+    at step `optim.steps` where that is set; `linear`: a line to there; `exponential`: multiplied by `decay` over each
+    `decay_every` epochs, smoothly; `epoch`: multiplied by it at their end; `milestones`: multiplied by it after each of
+    `optim.milestones`, in epochs; `noam`: the peak times sqrt(warmup / step) (Vaswani et al. 2017); or `plateau`:
+    constant, while `plateau.decide` tells the factor. `exponential` and `epoch` start after `decay_after` epochs;
+    char-rnn's learning_rate_decay_after=10 is 9 here.
     """
     steps = config.steps or steps
-    peak, begin = config.learning_rate, round(config.decay_after * steps_per_epoch)
-    shapes = {
+    peak, warmup, left = config.learning_rate, config.warmup, max(1, steps - config.warmup)
+    begin, every = round(config.decay_after * steps_per_epoch), config.decay_every * steps_per_epoch
+    decay = partial(optax.exponential_decay, peak, every, config.decay, max(0, begin - warmup))
+    drops = {max(0, round(epoch * steps_per_epoch) - warmup): config.decay for epoch in config.milestones}
+    shapes: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(peak),
-        "cosine": lambda: optax.cosine_decay_schedule(peak, max(1, steps - config.warmup), config.final),
-        "exponential": lambda: optax.exponential_decay(
-            peak, steps_per_epoch, config.decay, max(0, begin - config.warmup)
-        ),
-        "epoch": lambda: optax.exponential_decay(
-            peak, steps_per_epoch, config.decay, max(0, begin - config.warmup), staircase=True
-        ),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, left, config.final),
+        "linear": lambda: optax.linear_schedule(peak, config.final * peak, left),
+        "exponential": decay,
+        "epoch": partial(decay, staircase=True),
+        "milestones": lambda: optax.piecewise_constant_schedule(peak, drops),
+        "noam": lambda: lambda count: peak * jnp.sqrt(warmup / (count + 1.0 + warmup)),
+        "plateau": lambda: optax.constant_schedule(peak),
     }
     after = shapes[config.schedule]()
     if not config.warmup:
@@ -42,7 +47,7 @@ def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> op
 def make_optimizer(
     config: OptimConfig, learning_rate: optax.Schedule, frozen: Sequence[str] = ()
 ) -> optax.GradientTransformation:
-    """Make the optimizer: gradient clipping, then the update rule named as in optax; rmsprop is not centered.
+    """Make the optimizer: L2, gradient clipping, then the update rule named as in optax; rmsprop is not centered.
 
     It leaves the params of `frozen` modules as they are.
     """
@@ -58,11 +63,16 @@ def make_optimizer(
         "adamw": lambda: optax.adamw(learning_rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=decayed),
         "rmsprop": lambda: optax.rmsprop(learning_rate, c.b2, c.eps),
         "sgd": lambda: optax.sgd(learning_rate, c.momentum or None),
+        "adagrad": lambda: optax.adagrad(learning_rate, 0.0, c.eps),
     }
-    if not frozen:
-        return optax.chain(clip, optimizers[c.name]())
-    hold = optax.stateless(lambda updates, params: zero_frozen(frozen, updates))
-    return optax.chain(clip, optimizers[c.name](), hold)
+    chain = [clip, optimizers[c.name]()]
+    if c.l2:
+        chain.insert(0, optax.add_decayed_weights(c.l2))
+    if c.l2_after_clip:
+        chain.insert(-1, optax.add_decayed_weights(c.l2_after_clip))
+    if frozen:
+        chain.append(optax.stateless(lambda updates, params: zero_frozen(frozen, updates)))
+    return optax.chain(*chain)
 
 
 def zero_frozen(frozen: Sequence[str], tree: Params) -> Params:

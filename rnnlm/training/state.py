@@ -19,7 +19,7 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     average: Params | None
-    """The exponential moving average of the params, or None if `optim.ema` is 0."""
+    """The average of the params, moving or plain, or None if the config keeps none."""
     carry: model.Stack
     """Arrays [B, ...], lanes in global order."""
     key: jax.Array
@@ -44,7 +44,7 @@ def create(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if config.optim.ema else None,
+        average=jax.tree.map(jnp.copy, params) if config.optim.keeps_average else None,
         carry=model.initial_carry(config.model, config.train.batch),
         key=key,
     )

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import optax
 
 from rnnlm.cells import Params, cell_of
-from rnnlm.config import Config, ModelConfig
+from rnnlm.config import Config, ModelConfig, OptimConfig
 from rnnlm.errors import UserError
 from rnnlm.evaluation import tally
 from rnnlm.nn import looped, model
 from rnnlm.nn.dropout import draws_by_step, draws_by_window, draws_masks, drop_weights
-from rnnlm.nn.model import Forward, Stack
+from rnnlm.nn.model import Stack
 from rnnlm.nn.remat import recompute
 from rnnlm.runtime import parallel
 from rnnlm.training.optim import zero_frozen
+from rnnlm.training.plateau import UNDECIDED, Decisions
 from rnnlm.training.state import TrainState
 
 Window = tuple[jax.Array, jax.Array, jax.Array]
@@ -26,8 +27,8 @@ WEIGHTS = 1 << 31
 """Folded into the key of a step for the masks of weights: no lane has this number."""
 Keys = jax.Array | None
 """A key for each lane, or None if nothing is random."""
-Loss = Callable[[Params, Stack, Window, Keys], tuple[jax.Array, Stack]]
-"""(params, carry, window, keys_B) -> (this device's share of the mean nats a symbol, carry)."""
+Loss = Callable[[Params, Stack, Window, Keys], tuple[jax.Array, tuple[Stack, jax.Array]]]
+"""(params, carry, window, keys_B) -> (share of the loss, (carry, share of the mean nats a symbol))."""
 REPLICATED_BUT_CARRY: Any = TrainState(step=None, params=None, opt_state=None, average=None, carry=0, key=None)  # type: ignore[arg-type]
 
 
@@ -45,17 +46,26 @@ class Metrics(NamedTuple):
 def train_step(
     config: Config, vocab: int, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-    """Compile a step over all devices, each with its own lanes: (state, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
+    """Compile a step over all devices, each with its own lanes.
+
+    Returns (state, x_BT, y_BT, reset_BT, decisions=) -> (state, Metrics), whose decisions are those of the validations.
+    """
     compiled = mapped_step(config, vocab, optimizer)
-    return lambda state, *window: compiled(state.params, state._replace(params={}), *window)
+
+    def step(state: TrainState, *window: jax.Array, decisions: Decisions = UNDECIDED) -> tuple[TrainState, Metrics]:
+        return compiled(state.params, state._replace(params={}), decisions, *window)
+
+    return step
 
 
 def mapped_step(
     config: Config, vocab: int, optimizer: optax.GradientTransformation
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-    """Return the step as pmap makes it: (params, state without params, x_BT, y_BT, reset_BT) -> (state, Metrics)."""
-    symbols = config.train.batch * config.train.window
-    loss = partial(window_loss, model.apply(config.model, vocab), symbols)
+    """Return the step as pmap makes it.
+
+    It is (params, state without params, decisions, x_BT, y_BT, reset_BT) -> (state, Metrics).
+    """
+    loss = partial(window_loss, config, vocab)
     cell = cell_of(config.model)
     draws = draws_masks(config.model) or cell.random
     if config.train.remat:
@@ -67,7 +77,7 @@ def mapped_step(
             )
         loss = partial(chunked_loss, partial(recompute, loss), config.train.remat, masks_by_step)
 
-    def step(params: Params, state: TrainState, *window: jax.Array) -> tuple[TrainState, Metrics]:
+    def step(params: Params, state: TrainState, decisions: Decisions, *window: jax.Array) -> tuple[TrainState, Metrics]:
         keys_B = lane_keys(state, len(window[0])) if draws else None
         params = looped.stack_layers(config.model, params)
         trained, pull_back = params, None
@@ -82,9 +92,9 @@ def mapped_step(
         if config.train.freeze:  # here, so that XLA leaves out what computes them
             grads = zero_frozen(config.train.freeze, grads)
         nats, grads = parallel.psum((nats, grads))
-        return apply_update(config, optimizer, state, params, nats, grads, carry)
+        return apply_update(config, optimizer, state, params, decisions, nats, grads, carry)
 
-    state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), 0, 0, 0)
+    state_axes = (None, REPLICATED_BUT_CARRY._replace(params={}), None, 0, 0, 0)
     # The params are not donated: XLA's CPU code for an update in place goes one number at a time.
     return parallel.per_device(step, state_axes, (REPLICATED_BUT_CARRY, None), donate=(1,))
 
@@ -96,42 +106,55 @@ def drop_stacked(config: ModelConfig, params: Params, key: jax.Array) -> Params:
 
 
 def window_loss(
-    forward: Forward, symbols: int, params: Params, carry: Stack, window: Window, keys_B: Keys
-) -> tuple[jax.Array, Stack]:
-    """Return (summed nats / `symbols`, carry) of a window or a chunk of it."""
+    config: Config, vocab: int, params: Params, carry: Stack, window: Window, keys_B: Keys
+) -> tuple[jax.Array, tuple[Stack, jax.Array]]:
+    """Return (share of the loss, (carry, share of the mean nats a symbol)) of some lanes of a window or a chunk of it.
+
+    The penalties of AWD-LSTM are in the loss alone.
+    """
     x_BT, y_BT, reset_BT = window
-    carry, logits_BTV = forward(params, carry, x_BT, reset_BT, keys_B)
-    return jnp.sum(tally.nats(logits_BTV, y_BT)) / symbols, carry
+    c, symbols = config.train, config.train.batch * config.train.window
+    forward = model.apply_with_outputs(config.model, vocab)
+    carry, logits_BTV, read_TBO, dropped_TBO = forward(params, carry, x_BT, reset_BT, keys_B)
+    nats = jnp.sum(tally.nats(logits_BTV, y_BT)) / symbols
+    loss, width = nats, read_TBO.shape[-1]
+    if c.activation_l2:
+        loss = loss + c.activation_l2 / (symbols * width) * jnp.sum(dropped_TBO**2)
+    if c.temporal_l2:
+        differences = c.batch * (c.window - 1) * width
+        loss = loss + c.temporal_l2 / differences * jnp.sum((read_TBO[1:] - read_TBO[:-1]) ** 2)
+    return loss, (carry, nats)
 
 
 def chunked_loss(
     loss: Loss, length: int, masks_by_step: bool, params: Params, carry: Stack, window: Window, keys_B: Keys
-) -> tuple[jax.Array, Stack]:
+) -> tuple[jax.Array, tuple[Stack, jax.Array]]:
     """Return the loss of a window, in chunks of `length` time steps; with `masks_by_step` each has keys of its own."""
 
-    def chunk(carry: Stack, inputs: tuple[jax.Array, Window]) -> tuple[Stack, jax.Array]:
+    def chunk(carry: Stack, inputs: tuple[jax.Array, Window]) -> tuple[Stack, tuple[jax.Array, jax.Array]]:
         i, window = inputs
         keys = keys_B
         if keys is not None and masks_by_step:
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        nats, carry = loss(params, carry, window, keys)
-        return carry, nats
+        value, (carry, nats) = loss(params, carry, window, keys)
+        return carry, (value, nats)
 
     x, y, reset = (a.reshape(len(a), -1, length).swapaxes(0, 1) for a in window)
-    carry, nats = jax.lax.scan(chunk, carry, (jnp.arange(len(x)), (x, y, reset)))
-    return jnp.sum(nats), carry
+    carry, (values, nats) = jax.lax.scan(chunk, carry, (jnp.arange(len(x)), (x, y, reset)))
+    return jnp.sum(values), (carry, jnp.sum(nats))
 
 
 def accumulate_gradients(
     loss: Loss, pieces: int, params: Params, carry: Stack, window: Window, keys_B: Keys
 ) -> tuple[tuple[jax.Array, Stack], Params]:
-    """Return ((loss, carry), gradients), the lanes taken in so many pieces one after another."""
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    """Return ((mean nats, carry), gradients of the loss), the lanes taken in so many pieces one after another."""
+    gradient = jax.grad(loss, has_aux=True)
     if pieces == 1:
-        return value_and_grad(params, carry, window, keys_B)
+        grads, (carry, nats) = gradient(params, carry, window, keys_B)
+        return (nats, carry), grads
 
     def piece(summed: tuple[jax.Array, Params], lanes: tuple[Stack, Window, Keys]) -> tuple[Any, Stack]:
-        (nats, carry), grads = value_and_grad(params, *lanes)
+        grads, (carry, nats) = gradient(params, *lanes)
         return jax.tree.map(jnp.add, summed, (nats, grads)), carry
 
     lanes = jax.tree.map(lambda a: a.reshape(pieces, -1, *a.shape[1:]), (carry, window, keys_B))
@@ -145,6 +168,7 @@ def apply_update(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     params: Params,
+    decisions: Decisions,
     nats: jax.Array,
     grads: Params,
     carry: Stack,
@@ -153,24 +177,33 @@ def apply_update(
 
     Params, gradients and optimizer state are as `stack_layers` stacks them: XLA compiles the update of each array.
     """
+    if config.optim.loss == "sum":
+        grads = jax.tree.map(lambda g: g * config.train.window, grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    if config.optim.schedule == "plateau":
+        updates = jax.tree.map(lambda u: u * decisions.rate, updates)
     params = optax.apply_updates(params, updates)
     metrics = Metrics(nats, optax.tree.norm(grads), optax.tree.norm(params))
     params = looped.unstack_layers(config.model, params)
-    average = update_ema(state, params, config.optim.ema)
+    average = update_average(config.optim, decisions, state, params)
     if average is not None:  # which rounding would move a little
         average |= {module: params[module] for module in config.train.freeze}
     return TrainState(state.step + 1, params, opt_state, average, carry, state.key), metrics
 
 
-def update_ema(state: TrainState, params: Params, decay: float) -> Params | None:
-    """Return the moving average of the params after a step, which moves faster at first, to forget the start.
+def update_average(config: OptimConfig, decisions: Decisions, state: TrainState, params: Params) -> Params | None:
+    """Return the average of the params after a step; None where the config keeps none.
 
-    None where the config keeps none.
+    A moving average moves faster at first, to forget the start. A plain one is of all steps since it began, and the
+    params themselves before that.
     """
     if state.average is None:
         return None
-    keep = jnp.minimum(decay, (1.0 + state.step) / (10.0 + state.step))
+    if config.ema:
+        keep = jnp.minimum(config.ema, (1.0 + state.step) / (10.0 + state.step))
+    else:
+        averaged = jnp.maximum(state.step - decisions.average_from, 0).astype(jnp.float32)
+        keep = averaged / (averaged + 1)
     return jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, state.average, params)
 
 

@@ -9,6 +9,7 @@ import pytest
 from rnnlm.errors import UserError
 from rnnlm.runtime import memory, parallel
 from rnnlm.training import footprint, optim, state, step
+from rnnlm.training.plateau import UNDECIDED
 from tests.conftest import tiny
 
 V = 60
@@ -26,7 +27,7 @@ def bytes_of_xla(config):
     x = np.zeros((config.train.batch, config.train.window), np.int32)
     compiled = inspect.getclosurevars(step.train_step(config, V, optimizer)).nonlocals["compiled"]
     window = parallel.shard((x, x, x > 0))
-    lowered = compiled.lower(on_devices.params, on_devices._replace(params={}), *window)
+    lowered = compiled.lower(on_devices.params, on_devices._replace(params={}), UNDECIDED, *window)
     found = lowered.compile().memory_analysis()
     total = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
     return total - found.alias_size_in_bytes

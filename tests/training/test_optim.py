@@ -47,6 +47,36 @@ def test_exponential_decay_is_smooth_and_epoch_decay_a_staircase():
     assert rate(499, schedule="epoch", **settings) == pytest.approx(0.25)
 
 
+def test_linear_ends_at_its_final_share():
+    assert rate(0, schedule="linear", final=0.07) == 1.0
+    assert rate(500, schedule="linear", final=0.07) == pytest.approx(0.535)
+    assert rate(400, schedule="linear", final=0.07, steps=200) == pytest.approx(0.07)
+
+
+def test_milestones_are_epochs():
+    def at(step, **more):
+        return rate(step, schedule="milestones", milestones=(2.5, 4.0), decay=0.1, **more)
+
+    for warmup in (0, 50):
+        assert at(249, warmup=warmup) == pytest.approx(1.0)
+        assert at(251, warmup=warmup) == at(399, warmup=warmup) == pytest.approx(0.1)
+        assert at(401, warmup=warmup) == pytest.approx(0.01)
+
+
+def test_decay_every_some_epochs():
+    """torch-rnn halves the rate every 5 epochs."""
+    settings = {"schedule": "epoch", "decay": 0.5, "decay_every": 5.0, "decay_after": 0.0}
+    assert [rate(s, **settings) for s in (0, 499, 501, 999)] == pytest.approx([1.0, 1.0, 0.5, 0.5])
+
+
+def test_noam_is_that_of_its_paper():
+    """lr(n) = d^-0.5 min(n^-0.5, n warmup^-1.5), n from 1; its peak is (d warmup)^-0.5 (Vaswani et al. 2017)."""
+    for step in (0, 1, 38, 39, 40, 200, 900):
+        n = step + 1
+        wanted = min(n**-0.5, n * 40**-1.5) * 40**0.5
+        assert rate(step, schedule="noam", warmup=40) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_decay_counts_epochs_from_the_start_of_the_run_also_after_a_warmup():
     assert rate(350, schedule="exponential", decay=0.5, decay_after=2.0, warmup=50) == pytest.approx(0.5**1.5)
 
@@ -82,6 +112,24 @@ def test_first_steps():
     np.testing.assert_allclose(update([3.0, -4.0], name="adamw", weight_decay=0.1, **off), [-0.55, 0.45], rtol=1e-5)
     root = 0.5 / (1 - 0.95) ** 0.5
     np.testing.assert_allclose(update([3.0, -4.0], name="rmsprop", b2=0.95, **off), [-root, root], rtol=1e-5)
+
+
+def test_l2_is_added_before_or_after_the_clip():
+    sgd = {"name": "sgd", "momentum": 0.0, "clip_norm": 1.0}
+    mean = np.array([3.0, 4.0]) / 5
+    np.testing.assert_allclose(update([3.0, 4.0], **sgd, l2_after_clip=0.2), -0.5 * (mean + 0.2), rtol=1e-6)
+    decayed = np.array([3.2, 4.2])
+    np.testing.assert_allclose(update([3.0, 4.0], **sgd, l2=0.2), -0.5 * decayed / np.linalg.norm(decayed), rtol=1e-6)
+
+
+def test_adagrad_is_that_of_min_char_rnn():
+    """mem += d * d; param += -learning_rate * d / sqrt(mem + 1e-8)."""
+    optimizer = optim.make_optimizer(config(name="adagrad", clip_norm=0.0), optax.constant_schedule(0.1))
+    state, memory = optimizer.init({"w": jnp.zeros(3)}), np.zeros(3)
+    for d in np.random.default_rng(0).normal(size=(4, 3)):
+        updates, state = optimizer.update({"w": jnp.asarray(d)}, state)
+        memory += d * d
+        np.testing.assert_allclose(updates["w"], -0.1 * d / np.sqrt(memory + 1e-8), rtol=1e-5)
 
 
 def test_momentum_accumulates():

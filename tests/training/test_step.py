@@ -19,6 +19,7 @@ from rnnlm.nn import model
 from rnnlm.options import BLOCKS
 from rnnlm.runtime import parallel
 from rnnlm.training import optim, state
+from rnnlm.training.plateau import NEVER, Decisions
 from rnnlm.training.step import state_to_devices, state_to_host, train_step
 from tests.cells import laws
 from tests.conftest import ROOT, environment, make_text, slow, tiny
@@ -26,6 +27,8 @@ from tests.conftest import ROOT, environment, make_text, slow, tiny
 DATA = make_text(3000)
 VOCABULARY = Vocabulary("byte_seen", tuple(sorted(set(DATA))))
 V = len(VOCABULARY)
+SGD = {"optim__name": "sgd", "optim__learning_rate": 0.1}
+"""Adam would turn gradients that are zero but for rounding into steps."""
 
 
 def run(steps, end=2000, watch=lambda state: None, **overrides):
@@ -82,6 +85,76 @@ def test_the_step_equals_plain_adam():
     assert got.step == 3 and metrics[0].grad_norm > 0.05
 
 
+def plain_objective(config, params, w, activation=0.0, temporal=0.0, l2=0.0, loss="mean"):
+    """Return AWD-LSTM's or lamb's objective of a window in plain jax, from the start of the text."""
+    carry = model.initial_carry(config.model, 4)
+    _, logits, h_TBR, _ = model.apply_with_outputs(config.model, V)(params, carry, w.x, w.reset)
+    nats = tally.nats(logits, w.y)
+    value = jnp.mean(nats) if loss == "mean" else jnp.mean(jnp.sum(nats, axis=1))
+    penalties = activation * jnp.mean(h_TBR**2) + temporal * jnp.mean((h_TBR[1:] - h_TBR[:-1]) ** 2)
+    return value + penalties + l2 / 2 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    "keys, objective",
+    [
+        ({"train__activation_l2": 2.0, "train__temporal_l2": 3.0}, {"activation": 2.0, "temporal": 3.0}),
+        ({"optim__loss": "sum", "optim__l2": 0.1}, {"loss": "sum", "l2": 0.1}),
+        slow({"train__activation_l2": 2.0, "train__accumulate": 2}, {"activation": 2.0}),
+        slow({"train__activation_l2": 2.0, "train__remat": 4}, {"activation": 2.0}),
+    ],
+)
+def test_the_objective_is_the_published_one_and_the_loss_that_is_logged_is_not(keys, objective):
+    config = tiny(**SGD, **keys, optim__momentum=0.0, optim__clip_norm=0.0)
+    got, metrics = run(1, **SGD, **keys, optim__momentum=0.0, optim__clip_norm=0.0)
+    params = state.create(config, V, optim.make_optimizer(config.optim, lambda s: 0.1)).params
+    w = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8).window(0, slice(0, 4))
+    grads = jax.grad(lambda p: plain_objective(config, p, w, **objective))(params)
+    close(got.params, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), rtol=1e-4, atol=1e-6)
+    assert metrics[0].loss == pytest.approx(float(plain_objective(config, params, w)), rel=1e-5)
+
+
+def test_a_plain_average_is_of_the_steps_since_it_began():
+    config, seen = tiny(optim__average="patience"), []
+    windows = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8)
+    optimizer = optim.make_optimizer(config.optim, lambda s: 0.01)
+    train_state = state_to_devices(config.model, jax.device_get(state.create(config, V, optimizer)))
+    step = train_step(config, V, optimizer)
+    for i in range(7):
+        decisions = Decisions(np.float32(1), np.int32(3 if i >= 3 else NEVER))
+        window = windows.window(i, slice(0, 4))
+        batch = parallel.shard((window.x, window.y, window.reset))
+        train_state, _ = step(train_state, *batch, decisions=decisions)
+        seen.append(parallel.to_numpy(train_state.params))
+        average, since = parallel.to_numpy(train_state.average), seen[3:] or seen[-1:]
+        close(average, jax.tree.map(lambda *ps: np.mean(ps, axis=0), *since), rtol=1e-5, atol=1e-6)
+
+
+def test_a_drop_of_the_rate_scales_the_update():
+    keys = SGD | {"optim__schedule": "plateau", "optim__momentum": 0.0}
+    config = tiny(**keys)
+    optimizer = optim.make_optimizer(config.optim, lambda s: 0.1)
+    start = jax.device_get(state.create(config, V, optimizer))
+    x = np.zeros((4, 8), np.int32)
+
+    def moved(rate):
+        batch = parallel.shard((x, x, x > 0))
+        on_devices = state_to_devices(config.model, start)
+        after, _ = train_step(config, V, optimizer)(on_devices, *batch, decisions=Decisions(np.float32(rate)))
+        return jax.tree.map(lambda a, b: a - b, parallel.to_numpy(after.params), start.params)
+
+    close(moved(0.25), jax.tree.map(lambda d: 0.25 * d, moved(1.0)), rtol=1e-3, atol=3e-7)  # rounding of params near 1
+
+
+def test_weight_drop_is_one_mask_for_all_pieces_of_a_batch():
+    keys = SGD | {"model__weight_drop": 0.5, "model__zoneout_h": 0.1}
+    whole, a = run(3, **keys)
+    pieces, b = run(3, **keys, train__accumulate=2)
+    close(a, b, rtol=1e-5)
+    close(whole.params, pieces.params, rtol=1e-3, atol=1e-6)
+    assert abs(a[0].loss - run(1, **SGD)[1][0].loss) > 1e-4
+
+
 @pytest.mark.parametrize("dropout", [slow(0.0), 0.3])
 def test_accumulated_gradients_equal_the_whole_batch(dropout):
     whole, a = run(5, model__dropout=dropout)
@@ -111,16 +184,18 @@ def test_rematerialized_windows_give_an_equal_run(extra):
 EVERY_MODEL = [{"model__cell": cell} for cell in CELLS] + [
     {"model__block": block, "model__embedding": 12} for block in BLOCKS if block != "plain"
 ]
-SGD = {"optim__name": "sgd", "optim__learning_rate": 0.1}
-"""Adam would turn gradients that are zero but for rounding into steps."""
+REGULARIZED = [
+    {"model__weight_drop": 0.3, "model__zoneout_h": 0.2, "model__dropout_state": 0.2, "model__dropout_token": 0.2},
+    {"model__embedding": 8, "model__dropout_embedding": 0.3, "train__activation_l2": 0.1, "optim__loss": "sum"},
+]
 ALL_ON = """
 import sys
 import numpy as np
 from rnnlm.runtime import devices
 devices.configure(int(sys.argv[1]), compile_cache=False, lanes=4)
 from rnnlm.nn.leaves import named_leaves
-from tests.training.test_step import EVERY_MODEL, SGD, run
-for i, extra in enumerate(EVERY_MODEL):
+from tests.training.test_step import EVERY_MODEL, REGULARIZED, SGD, run
+for i, extra in enumerate(EVERY_MODEL + REGULARIZED):
     state, _ = run(2, **extra, **SGD, model__layers=1)
     np.savez(f"{sys.argv[2]}/{i}.npz", **named_leaves(state.params))
 """
@@ -145,7 +220,7 @@ def test_two_devices_train_every_model_as_one_does(tmp_path):
         command = [sys.executable, "-c", ALL_ON, str(count), str(tmp_path / str(count))]
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment()))
     assert [process.wait() for process in processes] == [0, 0]
-    for i in range(len(EVERY_MODEL)):
+    for i in range(len(EVERY_MODEL + REGULARIZED)):
         one, two = (dict(np.load(tmp_path / str(count) / f"{i}.npz")) for count in (1, 2))
         close(one, two, rtol=1e-3, atol=1e-5)
 
