@@ -1,9 +1,10 @@
 """Open a run folder, then score, sample, compress and step through texts with its model."""
 
+import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import to_bytes
 from rnnlm.errors import UserError, WriteError
 from rnnlm.evaluation.dynamic import TUNED_SYMBOLS, TUNING_START, Adaptation, Adapter, tune_adaptation
-from rnnlm.evaluation.evaluator import Evaluator
+from rnnlm.evaluation.evaluator import Evaluator, score_mean, tune_temperature
 from rnnlm.evaluation.protocol import EvalProtocol, Score
 from rnnlm.generation.records import Records, RecordSampler
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
@@ -34,6 +35,11 @@ from rnnlm.runs.layout import RunInfo
 from rnnlm.runs.params import load_params
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices, parallel
+
+TEMPERATURE_SYMBOLS = 500_000
+"""Symbols of the validation split on which a temperature is tuned."""
+TEMPERATURE_TRIALS = 12
+"""Evaluations that this takes, about."""
 
 
 class LanguageModel:
@@ -98,6 +104,7 @@ class LanguageModel:
         protocol: str | EvalProtocol | None = None,
         dynamic: str | Adaptation | None = None,
         symbols: tuple[int, int] = (0, 0),
+        ensemble: Sequence["LanguageModel"] = (),
         progress: Progress = ignore,
         record: bool = False,
     ) -> Score:
@@ -105,11 +112,12 @@ class LanguageModel:
 
         `symbols` (from, to) restricts it to some of its symbols, to=0 for its end. The protocol is that of the
         run's config unless given, as its name or an EvalProtocol. `dynamic` goes on learning from the text: by
-        an Adaptation, or by "rms" or "sgd" as `tune_dynamic` has tuned it. `progress` receives the share that
-        is done; `record` appends a split's score to the run's result.jsonl. Raises UserError for arguments that
-        exclude each other, for symbols that the model does not know, where there are none, where the run's text
-        is not found, has changed or has no such split, where the file cannot be read, where `dynamic` is not
-        tuned, and where the cost is not finite.
+        an Adaptation, or by "rms" or "sgd" as `tune_dynamic` has tuned it. An `ensemble` of other models gives
+        each symbol the mean of their probabilities and this model's. `progress` receives the share that is done;
+        `record` appends a split's score to the run's result.jsonl. Raises UserError for arguments that exclude
+        each other, for symbols that the model does not know, where there are none, where the run's text is not
+        found, has changed or has no such split, where the file cannot be read, where `dynamic` is not tuned, where
+        models of an ensemble have other symbols, and where the cost is not finite.
         """
         given = [name for name, value in {"split": split, "text": text, "path": path}.items() if value is not None]
         if len(given) != 1:
@@ -122,6 +130,16 @@ class LanguageModel:
             raise UserError(f"symbols is {symbols!r}: expected (from, to), with to=0 for the end.")
         if record and split is None:
             raise UserError("Only scores of the run's own splits are recorded: leave out record.")
+        if ensemble and (dynamic is not None or record):
+            raise UserError(
+                "An ensemble is static, and its score belongs to no single run: leave dynamic and record out."
+            )
+        for other in ensemble:
+            if other.vocabulary != self.vocabulary:
+                raise UserError(
+                    f"{other.workdir} has other symbols ({len(other.vocabulary)}) than {self.workdir} "
+                    f"({len(self.vocabulary)}): the runs of an ensemble share their vocabulary."
+                )
         if not isinstance(protocol, str | EvalProtocol | None):
             raise UserError(f"protocol is {protocol!r}: expected its name or an EvalProtocol.")
         protocol = EvalProtocol.of_run(self.config, protocol) if isinstance(protocol, str) else protocol
@@ -129,8 +147,8 @@ class LanguageModel:
         if dynamic is None:
             protocol = protocol or EvalProtocol.of_run(self.config)
             begin = time.perf_counter()
-            params = parallel.replicate(self.params)
-            score = self._evaluator(params, text_slice, protocol, symbols, progress=progress)
+            members = [(lm._evaluator, parallel.replicate(lm.params)) for lm in (self, *ensemble)]
+            score = score_mean(members, text_slice, protocol, symbols, progress=progress)
             assert score is not None  # nothing stops it
         else:
             options = self._adaptation(dynamic)
@@ -142,6 +160,28 @@ class LanguageModel:
         if record:
             self._record(score, time.perf_counter() - begin)
         return score
+
+    def tune_temperature(
+        self,
+        protocol: EvalProtocol | None = None,
+        ensemble: Sequence["LanguageModel"] = (),
+        progress: Progress = ignore,
+    ) -> float:
+        """Return the temperature of the least bpc on the validation split, of up to TEMPERATURE_SYMBOLS symbols.
+
+        Raises UserError where the run's text is not found or has no such split.
+        """
+        symbols = (0, min(TEMPERATURE_SYMBOLS, len(self.dataset.slice("valid"))))
+        protocol = protocol or EvalProtocol.of_run(self.config)
+        tried = itertools.count(1)
+
+        def evaluate(temperature: float) -> float:
+            tempered = replace(protocol, temperature=temperature)
+            bpc = self.score("valid", protocol=tempered, symbols=symbols, ensemble=ensemble).tally.bpc
+            progress(min(1.0, next(tried) / TEMPERATURE_TRIALS))
+            return bpc
+
+        return tune_temperature(evaluate)
 
     def _adaptation(self, dynamic: str | Adaptation) -> Adaptation:
         """Return the options of dynamic evaluation: as given, or as tuned for a method. Raises UserError."""

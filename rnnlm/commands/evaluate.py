@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from rnnlm.commands.flags import (
+    TUNE,
     adaptation_flags,
     data_flag,
     device_flags,
@@ -25,7 +26,7 @@ from rnnlm.files import check_writable
 
 if TYPE_CHECKING:
     from rnnlm.evaluation.dynamic import Adaptation
-    from rnnlm.evaluation.protocol import Score
+    from rnnlm.evaluation.protocol import EvalProtocol, Score
     from rnnlm.language_model import LanguageModel
     from rnnlm.runtime.console import Console
 
@@ -44,21 +45,29 @@ def main(argv: list[str]) -> int:
     if values.tune:
         tune(values, lm, console)
     protocol = given_protocol(values, lm.config)
+    ensemble = load_ensemble(values)
+    if values.temperature == TUNE:
+        protocol = tune_temperature(protocol, lm, ensemble, console)
     with console:
         score = lm.score(
             values.split,
             protocol=None if values.dynamic else protocol,
             dynamic=given_options(values, lm) if values.dynamic else None,
             symbols=(values.symbols_from, values.symbols_to),
+            ensemble=ensemble,
             progress=console.share,
-            record=True,
+            record=not ensemble,
         )
     line = score.as_dict() | {"step": lm.train_step}
+    mean = ""
+    if ensemble:
+        line["ensemble"] = [str(member.workdir) for member in (lm, *ensemble)]
+        mean = f"mean of   the probabilities of {len(ensemble) + 1} runs, which is not recorded\n"
     half = score.blocks.half_interval()
     interval = "" if half is None else f" +- {half:.4f} (95 % interval)"
     why = f"interval  none: {score.no_interval}\n" if score.no_interval else ""
     console.say(
-        f"split     {line['split']}\nprotocol  {line['protocol']}\nstep      {lm.train_step}\n"
+        f"{mean}split     {line['split']}\nprotocol  {line['protocol']}\nstep      {lm.train_step}\n"
         f"count     {line['count']:,} symbols ({lm.config.data.symbols})\nnats      {line['nats']:,.1f}\n"
         f"bpc       {line['bpc']:.4f}{interval} bits per symbol\n{why}bpb       {line['bpb']:.4f} bits per byte"
     )
@@ -93,12 +102,32 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "tune", False, "dynamic: find segment, rate and decay on the validation split first", flag_values=values
     )
+    flags.DEFINE_list(
+        "ensemble", [], "other run folders, whose probabilities are averaged with this run's", flag_values=values
+    )
     flags.DEFINE_bool("verbose", False, "tune: print each trial", flag_values=values)
     flags.DEFINE_string("by_block", "", "a file for the curve: bpc of every 10,000 symbols, as CSV", flag_values=values)
     step_flag(values)
     data_flag(values)
     flags.DEFINE_bool("compressors", False, "also show gzip, bzip2 and xz on the same bytes", flag_values=values)
     device_flags(values)
+
+
+def load_ensemble(values: flags.FlagValues) -> list["LanguageModel"]:
+    """Load the other runs of --ensemble at their best steps."""
+    from rnnlm import language_model
+
+    return [language_model.load(workdir, trust_code=values.trust_code) for workdir in values.ensemble]
+
+
+def tune_temperature(
+    protocol: "EvalProtocol", lm: "LanguageModel", ensemble: list["LanguageModel"], console: "Console"
+) -> "EvalProtocol":
+    """Return the protocol with the temperature that is best on the validation split, and say which."""
+    with console:
+        temperature = lm.tune_temperature(protocol, ensemble, console.share)
+    console.say(f"tuned: temperature {temperature:.6g}, on the validation split")
+    return replace(protocol, temperature=temperature)
 
 
 def refuse_contradictions(values: flags.FlagValues) -> None:
@@ -110,6 +139,8 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
     if values.dynamic:
         if values.protocol not in (None, "carry"):
             raise UserError("--dynamic reads with the carry: leave out --protocol.")
+        if values.temperature or values.ensemble:
+            raise UserError("--dynamic adapts one model as it is: leave out --temperature and --ensemble.")
         if values.normalize and values.dynamic != "rms":
             raise UserError("--normalize is for --dynamic=rms, whose decay is relative to a mean.")
     if values.verbose and (values.json or not values.tune):

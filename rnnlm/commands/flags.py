@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rnnlm.runs.layout import RunInfo
 
 
+TUNE = "tune"
+"""The value of --temperature that has it tuned."""
+
+
 def device_flags(values: flags.FlagValues) -> None:
     """Define flags for what `configure_devices` sets up."""
     flags.DEFINE_integer(
@@ -96,8 +100,9 @@ def protocol_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "protocol",
         None,
-        ["carry", "windows", "records"],
-        "how the split is read, see docs/evaluation.md; carry unless given, records for a run with data.separator",
+        ["carry", "windows", "records", "streams", "chunks"],
+        "how the split is read, see docs/evaluation.md; carry unless given, records for a run with data.separator; as "
+        "some papers do: streams, 10 cold lanes, or chunks of 1,000 that are each read from the start",
         flag_values=values,
     )
     lanes = (
@@ -114,6 +119,11 @@ def protocol_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "stride", None, "windows: how many of them count; half unless given", lower_bound=1, flag_values=values
     )
+    temperature = (
+        "what divides the logits, or tune: the one that is best on the validation split, of up to 500,000 symbols; 1 "
+        "unless given; not for --dynamic"
+    )
+    flags.DEFINE_string("temperature", None, temperature, flag_values=values)
     text_flag(values, "separator", None, "records: the symbol that ends one; data.separator of the run or a line break")
 
 
@@ -122,16 +132,27 @@ def given_protocol(values: flags.FlagValues, config: "Config") -> "EvalProtocol"
     from rnnlm.evaluation.protocol import EvalProtocol
 
     defaults = EvalProtocol.of_run(config, "carry" if values.dynamic else values.protocol or "")
-    name = defaults.name
+    name = values.protocol or defaults.name
     takes = {"carry": ("lanes", "warmup"), "windows": ("lanes", "window", "stride")}
-    takes["records"] = (*takes["carry"], "separator")
+    takes |= {"records": (*takes["carry"], "separator"), "streams": ("lanes",), "chunks": ("lanes", "window")}
     for flag in ("lanes", "warmup", "window", "stride", "separator"):
         if values[flag].value is not None and flag not in takes[name]:
             raise UserError(f"--{flag} is not for --protocol={name}, which takes {', '.join(takes[name])}.")
     given: dict[str, Any] = {flag: values[flag].value for flag in takes[name] if values[flag].value is not None}
     if "window" in given:
-        defaults = replace(defaults, window=given["window"], stride=0)  # half of it
+        stride = given["window"] if name == "chunks" else 0  # half of it
+        defaults = replace(defaults, window=given["window"], stride=stride)
+    if values.temperature not in (None, TUNE):
+        given["temperature"] = parse_temperature(values.temperature)
     return replace(defaults, **given)
+
+
+def parse_temperature(given: str) -> float:
+    """Parse --temperature. Raises UserError for what is no number."""
+    try:
+        return float(given)
+    except ValueError:
+        raise UserError(f"--temperature={given} is no number: give one above 0, such as 0.95, or {TUNE}.") from None
 
 
 def adaptation_flags(values: flags.FlagValues) -> None:

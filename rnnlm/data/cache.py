@@ -16,7 +16,7 @@ CONTENTS = {
     "corpora": "downloaded texts",
     "joined": "texts of several files",
     "unpacked": "texts of compressed files",
-    "shuffled": "texts in random order or columns",
+    "shuffled": "reordered texts",
     "char": "texts as characters",
     "compiled": "compiled programs",
 }

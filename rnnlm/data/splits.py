@@ -76,6 +76,7 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
                   character moves to the next one, one inside a record or a shuffled file to its end
     columns_50x50_0.9/0.05/0.05   of a text that `open_corpus` has put into columns of char-rnn's loader, such as 50
                   streams of windows of 50 (`rnnlm.data.columns`)
+    files         the first of three files trains, the second validates, the third is the test
 
     Raises UserError for a spec that is none of these or does not fit the corpus, or leaves a split without a record.
     """
@@ -93,6 +94,15 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
         cuts = [96_000_000, 96_000_000] if spec == "graves_96_4" else [90_000_000, 95_000_000]
         edges = [0, *cuts, corpus.size]
         return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
+    if spec == "files":
+        edges = [0, *corpus.file_ends]
+        if len(edges) != 4 or shuffle != "none":
+            raise UserError(
+                f"data.split=files takes three files in order, for train, valid and test, but {corpus.name} is "
+                f"{len(corpus.file_ends)}{'' if shuffle == 'none' else ' in random order'}: name three, separated by "
+                "commas, or use fractions, such as 0.9/0.05/0.05."
+            )
+        return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS)}
     if columns := parse_columns(spec):
         edges = [0, *columns.offsets(corpus.size), corpus.size]
         return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS) if edges[i] < edges[i + 1]}
@@ -138,8 +148,8 @@ def parse_fractions(spec: str, corpus: Corpus) -> tuple[Fraction, Fraction]:
         shares = []
     if len(shares) != 3 or sum(shares) not in (1, corpus.size) or min(shares) < 0 or shares[0] == 0:
         raise UserError(
-            f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, columns_STREAMSxTIME_SHARES, or the shares "
-            f"of train/valid/test, which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of "
+            f"data.split={spec!r} is no split: use graves_96_4, std_90_5_5, columns_STREAMSxTIME_SHARES, files, or the "
+            f"shares of train/valid/test, which add up to 1, such as 0.8/0.1/0.1, or to the {corpus.size} bytes of "
             f"{corpus.name}."
         )
     return shares[0] / sum(shares), shares[1] / sum(shares)

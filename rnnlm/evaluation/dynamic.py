@@ -90,7 +90,8 @@ class Adaptation:
         options = asdict(self) | {"normalize": self.normalize if self.method == "rms" else None}
         del options["warmup"]  # a field of the result itself
         separator = options.pop("separator") or None
-        return {"protocol_name": "dynamic", "window": None, "stride": None, "separator": separator, "dynamic": options}
+        static = dict.fromkeys(("window", "stride", "temperature"))
+        return {"protocol_name": "dynamic", **static, "separator": separator, "dynamic": options}
 
     def __str__(self) -> str:
         streams = f"{self.streams} streams, {self.warmup} warm-up" if self.streams > 1 else "1 stream"

@@ -1,10 +1,12 @@
 """Score a text slice under a static model and an evaluation protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from rnnlm.cells import Params
 from rnnlm.config import ModelConfig
@@ -16,6 +18,8 @@ from rnnlm.evaluation.tally import Blocks, block_size
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
 
+T = TypeVar("T")
+
 
 class Evaluator:
     """Score text slices under one model config; the step is compiled once."""
@@ -25,12 +29,12 @@ class Evaluator:
         forward = model.apply(config, vocab)
 
         def step(
-            params: Params, carry: model.Stack, x: jax.Array, y: jax.Array, reset: jax.Array
+            params: Params, carry: model.Stack, temperature: jax.Array, x: jax.Array, y: jax.Array, reset: jax.Array
         ) -> tuple[model.Stack, jax.Array]:
             carry, logits_BTV = forward(params, carry, x, reset)
-            return carry, tally.nats(logits_BTV, y)
+            return carry, tally.nats(logits_BTV / temperature, y)
 
-        self._step = parallel.per_device(step, (None, 0, 0, 0, 0), (0, 0), donate=(1,))
+        self._step = parallel.per_device(step, (None, 0, None, 0, 0, 0), (0, 0), donate=(1,))
 
     def __call__(
         self,
@@ -46,31 +50,68 @@ class Evaluator:
         `params` are replicated over the devices. `symbols` = (from, to) restricts the score to those symbols of the
         slice, to=0 for its end. Raises UserError if there are none.
         """
-        scored = text_slice.subrange(*symbols)
-        protocol = protocol.resolve(len(scored))
-        windows = protocol.windows(scored)
-        padded = -(-protocol.lanes // parallel.count()) * parallel.count()
-        mine = parallel.local_lanes(padded)
-        carry = parallel.shard(model.initial_carry(self.config, mine.stop - mine.start))
+        return score_mean([(self, params)], text_slice, protocol, symbols, stop, progress)
 
-        def step(window: EvalWindow) -> jax.Array:
+    def reader(self, params: Params, lanes: int, temperature: float) -> Callable[[EvalWindow], jax.Array]:
+        """Return a function that reads the windows of `lanes` lanes one after another: -> their nats on the devices."""
+        mine = parallel.local_lanes(lanes)
+        carry = parallel.shard(model.initial_carry(self.config, mine.stop - mine.start))
+        divisor = np.float32(temperature)
+
+        def read(window: EvalWindow) -> jax.Array:
             nonlocal carry
             mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.reset)))
-            carry, nats_BT = self._step(params, carry, *mapped)
+            carry, nats_BT = self._step(params, carry, divisor, *mapped)
             return nats_BT
 
-        def fetch(nats_BT: jax.Array) -> NDArray[np.float32]:
-            return np.asarray(parallel.gather(nats_BT))
+        return read
 
-        costs = accumulate_nats(windows, padded, step, fetch, progress, stop)
-        return costs and Score.of_subrange(text_slice, scored, protocol, *costs)
+
+def score_mean(
+    members: Sequence[tuple[Evaluator, Params]],
+    text_slice: TextSlice,
+    protocol: EvalProtocol,
+    symbols: tuple[int, int] = (0, 0),
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Score | None:
+    """Score a slice as an Evaluator does, by the mean of the probabilities that several models give each symbol."""
+    scored = text_slice.subrange(*symbols)
+    protocol = protocol.resolve(len(scored))
+    windows = protocol.windows(scored)
+    padded = -(-protocol.lanes // parallel.count()) * parallel.count()
+    readers = [evaluator.reader(params, padded, protocol.temperature) for evaluator, params in members]
+
+    def step(window: EvalWindow) -> list[jax.Array]:
+        return [read(window) for read in readers]
+
+    def fetch(nats: list[jax.Array]) -> NDArray[np.float32]:
+        first, *others = (np.asarray(parallel.gather(nats_BT)) for nats_BT in nats)
+        if not others:
+            return first
+        log_p = -np.stack([first, *others]).astype(np.float64)
+        return (np.log(len(log_p)) - np.logaddexp.reduce(log_p, axis=0)).astype(np.float32)
+
+    costs = accumulate_nats(windows, padded, step, fetch, progress, stop)
+    return costs and Score.of_subrange(text_slice, scored, protocol, *costs)
+
+
+def tune_temperature(evaluate: Callable[[float], float]) -> float:
+    """Return the temperature of the least bpc, which `evaluate` returns, between 1/2 and 2, to 0.002.
+
+    The bpc is convex in the inverse temperature (it is a mean of log-sum-exps and lines), so it has one minimum.
+    """
+    found = optimize.minimize_scalar(
+        lambda inverse: evaluate(1 / inverse), bounds=(0.5, 2.0), method="bounded", options={"xatol": 0.002}
+    )
+    return float(1 / found.x)
 
 
 def accumulate_nats(
     windows: EvalWindows,
     lanes: int,
-    step: Callable[[EvalWindow], jax.Array],
-    fetch: Callable[[jax.Array], NDArray[np.float32]],
+    step: Callable[[EvalWindow], T],
+    fetch: Callable[[T], NDArray[np.float32]],
     progress: Callable[[float], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Blocks, int] | None:
@@ -83,11 +124,11 @@ def accumulate_nats(
     block = block_size(symbols)
     nats, count, size = np.zeros(-(-symbols // block)), 0, 0
 
-    def add(window: EvalWindow, nats_BT: jax.Array) -> None:
+    def add(window: EvalWindow, nats_BT: T) -> None:
         index = (window.position[window.mask] - text_slice.begin) // block
         nats[:] += np.bincount(index, fetch(nats_BT)[window.mask], len(nats))
 
-    pending: tuple[EvalWindow, jax.Array] | None = None
+    pending: tuple[EvalWindow, T] | None = None
     for i in range(len(windows)):
         window = windows.window(i, slice(0, lanes))
         counted = window.y[window.mask]

@@ -1,5 +1,6 @@
 """Evaluation protocols, and the score of a text slice under one."""
 
+import math
 import typing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,10 @@ from rnnlm.evaluation.tally import Blocks, Tally
 TIME = 128
 """Symbols of each lane in one dispatch."""
 MOST_LANES = 128
+STREAMS = 10
+"""Lanes of the protocol streams: those of mLSTM and AWD-LSTM, on the test and the validation split."""
+CHUNK = 1000
+"""Symbols of a chunk: those of mLSTM on the validation split."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class EvalProtocol:
     records  like carry, but with a reset at each symbol `separator`, which is the first input of the next record;
              exact in one lane, and where no record is longer than the warm-up
 
-    Raises UserError for values that make no protocol.
+    The logits are divided by `temperature`, which makes a distribution flatter above 1 and sharper below it. Raises
+    UserError for values that make no protocol.
     """
 
     name: str = "carry"
@@ -37,6 +43,7 @@ class EvalProtocol:
     window: int = 512
     stride: int = 0
     separator: str = ""
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in ("carry", "windows", "records"):
@@ -48,6 +55,11 @@ class EvalProtocol:
                 f"Cannot read in lanes={self.lanes} with warmup={self.warmup}, window={self.window}, "
                 f"stride={self.stride}: lanes and warm-up are from 0 up, the stride from 1 up to the window."
             )
+        if not 0 < self.temperature < math.inf:
+            raise UserError(
+                f"temperature={self.temperature} cannot divide the logits of an evaluation: give a number above 0, "
+                "such as 0.95; the likeliest symbol alone has no bits per character."
+            )
         if bool(self.separator) != (self.name == "records"):
             raise UserError("The protocol records, and no other one, takes a separator: the symbol that ends a record.")
 
@@ -56,11 +68,16 @@ class EvalProtocol:
         """Return the protocol of a name with the lanes, warm-up and separator of a run's config.
 
         Unless named, it is records for a run with data.separator, else carry. A run without a separator has lines as
-        its records.
+        its records. As some papers do, "streams" is carry in STREAMS lanes, or those of the config, without warm-up,
+        and "chunks" is windows of CHUNK that all count.
         """
         name = name or ("records" if config.data.separator else "carry")
         if name == "windows":
             return cls(name)
+        if name == "streams":
+            return cls("carry", config.eval.lanes or STREAMS, 0)
+        if name == "chunks":
+            return cls("windows", window=CHUNK, stride=CHUNK)
         separator = config.data.separator or "\n" if name == "records" else ""
         return cls(name, config.eval.lanes, config.eval.warmup, separator=separator)
 
@@ -94,14 +111,16 @@ class EvalProtocol:
             "stride": self.stride if windows else None,
             "separator": self.separator or None,
             "dynamic": None,
+            "temperature": self.temperature,
         }
 
     def __str__(self) -> str:
+        tempered = "" if self.temperature == 1 else f"temperature {self.temperature:.6g}, "
         if self.name == "windows":
-            return f"windows of {self.window}, stride {self.stride}"
+            return f"{tempered}windows of {self.window}, stride {self.stride}"
         lanes = f"{self.lanes} lanes, {self.warmup} warm-up" if self.lanes > 1 else "1 lane"
         after = f" after {self.separator!r}" if self.separator else ""
-        return f"{self.name}{after}, {lanes}"
+        return f"{tempered}{self.name}{after}, {lanes}"
 
 
 class ResolvedProtocol(typing.Protocol):

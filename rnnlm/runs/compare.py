@@ -76,10 +76,11 @@ class Run:
 
 def protocol_key(row: Row) -> str:
     """Return a result's protocol without what does not change its bpc: lanes that are exact, or warm enough."""
+    tempered = f"temperature {row['temperature']:.6g}, " if row.get("temperature", 1) not in (1, None) else ""
     if row["protocol_name"] == "windows":
-        return f"windows of {row['window']}, stride {row['stride']}"
+        return f"{tempered}windows of {row['window']}, stride {row['stride']}"
     dynamic = row["dynamic"]
-    key: str = row["protocol_name"]
+    key: str = tempered + row["protocol_name"]
     if row["separator"]:
         key += f" after {row['separator']!r}"
     if dynamic:

@@ -10,6 +10,7 @@ protocol_name  carry, windows, records or dynamic
 lanes, warmup  stretches that were read side by side (dynamic: streams), and symbols read before each
 window, stride symbols of a window and how many of them count; null but for windows
 separator      the symbol that ends a record; null but for records, and dynamic on a run of records
+temperature    what the logits were divided by, 1 unless asked for; null for dynamic
 dynamic        null but for dynamic: {method, segment, learning_rate, decay, normalize (rms only), streams}
 count          symbols scored
 nats           their cost, the sum of -ln p
@@ -53,8 +54,8 @@ VERSION_2_FIELDS = VERSION_1_FIELDS | {
     "params", "trained_as", "git", "time", "seconds",
 }  # fmt: skip
 """Fields without which a line of version 2 is skipped: these stay as they are, whatever fields are added."""
-LATER_FIELDS = {"interval", "no_interval"}
-"""Fields that early lines of version 2 lack, and that are made from the blocks."""
+LATER_FIELDS = {"interval", "no_interval", "temperature"}
+"""Fields that early lines of version 2 lack: the first two are made from the blocks, and the last one was 1."""
 FIELDS = VERSION_2_FIELDS | LATER_FIELDS
 """All fields of a line; one that an older line lacks is null when it is read."""
 
@@ -112,7 +113,8 @@ def upgrade_row(row: Row, split_spec: str) -> Row:
     added = {} if "interval" in row else row_blocks(row).uncertainty()
     if "version" not in row:
         added |= {"version": VERSION, "split_spec": split_spec} | parse_protocol(row["protocol"], row["lanes"])
-    return dict.fromkeys(FIELDS) | row | added
+    upgraded = dict.fromkeys(FIELDS) | row | added
+    return upgraded if "temperature" in row else upgraded | {"temperature": None if upgraded["dynamic"] else 1.0}
 
 
 def parse_protocol(words: str, lanes: int) -> Row:

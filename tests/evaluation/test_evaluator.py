@@ -7,7 +7,7 @@ import pytest
 from rnnlm.data.text import Text, TextSlice
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
-from rnnlm.evaluation.evaluator import Evaluator
+from rnnlm.evaluation.evaluator import Evaluator, score_mean, tune_temperature
 from rnnlm.evaluation.protocol import EvalProtocol
 from rnnlm.nn import model
 from rnnlm.runtime import parallel
@@ -33,14 +33,14 @@ def params():
     return parallel.replicate(jax.tree.map(lambda p: 1.7 * p, initial))
 
 
-def one_by_one(params, begin, end, resets=()):
+def one_by_one(params, begin, end, resets=(), temperature=1.0):
     """Score symbol by symbol, with a reset at some positions: nats [end - begin]."""
     carry, costs = model.initial_carry(CONFIG, 1), []
     ids = VOCABULARY.encode(DATA)
     for i in range(begin, end):
         x = np.array([[ids[i - 1] if i else VOCABULARY.bos_id]])
         carry, logits = FORWARD(params, carry, x, np.array([[i in resets]]))
-        wide = np.asarray(logits[0, 0], np.float64)
+        wide = np.asarray(logits[0, 0], np.float64) / temperature
         costs.append(np.log(np.exp(wide - wide.max()).sum()) + wide.max() - wide[ids[i]])
     return np.array(costs)
 
@@ -165,3 +165,40 @@ def test_bits_per_byte_of_characters():
     line = score.as_dict()
     assert score.bytes == len(string.encode()) == 700
     assert line["bpc"] * 400 == pytest.approx(line["bpb"] * 700)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.7])
+def test_a_temperature_divides_the_logits(params, temperature):
+    score = evaluate(params, 0, 300, lanes=1, temperature=temperature)
+    assert score.tally.nats == pytest.approx(one_by_one(params, 0, 300, temperature=temperature).sum(), rel=1e-5)
+    assert score.sentence == f"temperature {temperature}, carry, 1 lane"
+    assert score.protocol.as_fields()["temperature"] == temperature
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_temperature_is_refused(temperature):
+    with pytest.raises(UserError, match=r"temperature=\S+ cannot divide the logits .* above 0"):
+        EvalProtocol(temperature=temperature)
+
+
+@pytest.mark.parametrize("sharpness", [0.7, 1.0, 1.25, 1.9])
+def test_the_tuned_temperature_undoes_what_logits_were_multiplied_by(params, sharpness):
+    """The frequencies of a text are the best distribution of single symbols in it."""
+    counts = np.bincount(VOCABULARY.encode(DATA[:2000]), minlength=len(VOCABULARY)) + 1e-9
+    output = {"W": np.zeros_like(params["output"]["W"]), "b": (sharpness * np.log(counts)).astype(np.float32)}
+    known = parallel.replicate(params | {"output": output})
+
+    def bpc(temperature):
+        return EVALUATOR(known, TextSlice(TEXT, 0, 2000), EvalProtocol(temperature=temperature)).tally.bpc
+
+    assert tune_temperature(bpc) == pytest.approx(sharpness, rel=0.01)
+
+
+def test_an_ensemble_costs_by_the_mean_of_its_probabilities(params):
+    other = parallel.replicate(model.init_params(CONFIG, len(VOCABULARY), jax.random.PRNGKey(2)))
+    text_slice, protocol = TextSlice(TEXT, 0, 300), EvalProtocol(lanes=1)
+    both = score_mean([(EVALUATOR, params), (EVALUATOR, other)], text_slice, protocol)
+    mean = np.mean([np.exp(-one_by_one(p, 0, 300)) for p in (params, other)], axis=0)
+    assert both.tally.nats == pytest.approx(-np.log(mean).sum(), rel=1e-5)
+    twice = score_mean([(EVALUATOR, params)] * 2, text_slice, protocol)
+    assert twice.tally.nats == pytest.approx(evaluate(params, 0, 300, lanes=1).tally.nats, rel=1e-6)
