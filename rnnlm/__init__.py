@@ -4,7 +4,7 @@ import importlib
 
 TYPE_CHECKING = False  # type checkers take it for true; typing itself would take a fifth of the time of `rnnlm --help`
 if TYPE_CHECKING:
-    from rnnlm.api import baseline, compare, compress_online, configure, plan, train
+    from rnnlm.api import baseline, compare, compress_online, configure, plan, published, train
     from rnnlm.config import Config
     from rnnlm.data.cache import clean_cache
     from rnnlm.data.describe import describe_text
@@ -33,6 +33,7 @@ MODULES = {
     "describe_text": "data.describe",
     "load": "language_model",
     "plan": "api",
+    "published": "api",
     "status": "runs.status",
     "train": "api",
 }
@@ -56,6 +57,7 @@ __all__ = [
     "describe_text",
     "load",
     "plan",
+    "published",
     "status",
     "train",
 ]

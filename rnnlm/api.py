@@ -19,6 +19,7 @@ from rnnlm.data.splits import Dataset
 from rnnlm.errors import UserError
 from rnnlm.evaluation.tally import Blocks, Tally
 from rnnlm.planning.plan import make_plan
+from rnnlm.planning.published import list_published
 from rnnlm.runs import compare as comparison
 from rnnlm.runs import layout
 from rnnlm.runs import plot as plots
@@ -84,6 +85,11 @@ def plan(
     devices.ensure_configured(1 if accelerator else settings.train.batch // settings.train.accumulate)
     devices.check_lanes(settings.train)
     return make_plan(settings, accelerator, trial_seconds, price, link)
+
+
+def published(root: str | Path = "") -> list[Row]:
+    """Return a row for each config of a published model, as `rnnlm.planning.published.list_published` explains."""
+    return list_published(root)
 
 
 def as_config(config: ConfigLike) -> Config:

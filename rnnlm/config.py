@@ -404,6 +404,11 @@ class OptimConfig(Section):
     b1: float = key(0.9, "adam, adamw: decay of the mean of gradients")
     b2: float = key(0.999, "adam, adamw, rmsprop: decay of the mean of squared gradients")
     eps: float = key(1e-8, "adam, adamw, rmsprop, adagrad: term of the denominator, against division by 0")
+    eps_in_root: bool = key(
+        True,
+        "rmsprop: eps stands in the square root; False: it is added to it, as in char-rnn and PyTorch",
+        before=True,
+    )
     momentum: float = key(0.9, "sgd: decay of the running sum of gradients; 0: none")
     weight_decay: float = key(0.01, "adamw: share of each param that is removed a step, times the learning rate")
     decay_vectors: bool = key(True, "adamw: weight_decay takes from biases and other vectors, too", before=True)

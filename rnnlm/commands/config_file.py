@@ -32,8 +32,9 @@ def load_config(file: str, trust_code: bool = False) -> Any:
     from ml_collections import ConfigDict
 
     name, *argument = file.split(":", 1)
-    # A config says `from configs import base`: from where it is called, or from beside the config's own folder.
-    sys.path[:0] = [os.getcwd(), str(Path(name).resolve().parent.parent)]
+    # A config says `from configs import base`: from where it is called, or from beside the config's own folder, or that
+    # above it.
+    sys.path[:0] = [os.getcwd(), *map(str, Path(name).resolve().parents[1:3])]
     try:
         get_config = getattr(import_file(name), "get_config", None)
         config = get_config(*argument) if callable(get_config) else None

@@ -29,6 +29,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       runs by bits per character, with 95 % intervals
   rnnlm status DIR DIR ... [--json]
       how far runs are, and whether their processes live
+  rnnlm published [--json]
+      configs of published models: scores and parameters there and here
   rnnlm data [NAME | PATH | --clean]
       list the corpora, describe one or files of your own, or clean the cache
 
@@ -45,6 +47,7 @@ VERBS = {
     "baseline": "baseline.main",
     "compare": "compare.main",
     "status": "status.main",
+    "published": "published.main",
     "data": "data.main",
 }
 """Each verb's module in commands/, and its function there."""

@@ -61,7 +61,7 @@ def make_optimizer(
     optimizers = {
         "adam": lambda: optax.adam(learning_rate, c.b1, c.b2, c.eps),
         "adamw": lambda: optax.adamw(learning_rate, c.b1, c.b2, c.eps, weight_decay=c.weight_decay, mask=decayed),
-        "rmsprop": lambda: optax.rmsprop(learning_rate, c.b2, c.eps),
+        "rmsprop": lambda: optax.rmsprop(learning_rate, c.b2, c.eps, eps_in_sqrt=c.eps_in_root),
         "sgd": lambda: optax.sgd(learning_rate, c.momentum or None),
         "adagrad": lambda: optax.adagrad(learning_rate, 0.0, c.eps),
     }

@@ -110,6 +110,9 @@ def test_first_steps():
     off = {"clip_norm": 0.0, "eps": 1e-12}
     np.testing.assert_allclose(update([3.0, -4.0], name="adam", **off), [-0.5, 0.5], rtol=1e-5)
     np.testing.assert_allclose(update([3.0, -4.0], name="adamw", weight_decay=0.1, **off), [-0.55, 0.45], rtol=1e-5)
+    beside = 0.5 * np.array([3.0, 4.0]) / (np.array([3.0, 4.0]) * 0.05**0.5 + 0.1)
+    got = update([3.0, -4.0], name="rmsprop", b2=0.95, clip_norm=0.0, eps=0.1, eps_in_root=False)
+    np.testing.assert_allclose(np.abs(got), beside, rtol=1e-5)
     root = 0.5 / (1 - 0.95) ** 0.5
     np.testing.assert_allclose(update([3.0, -4.0], name="rmsprop", b2=0.95, **off), [-root, root], rtol=1e-5)
 

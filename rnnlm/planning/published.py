@@ -1,0 +1,88 @@
+"""List the configs of published models: the score and parameters there, the parameters here, what was measured here."""
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rnnlm.config import Config
+from rnnlm.errors import UserError
+from rnnlm.files import reading
+from rnnlm.nn import size, width
+from rnnlm.runs.layout import Row
+
+FOLDER = Path("configs") / "published"
+MEASURED = Path("experiments") / "published.jsonl"
+"""Results of these configs, a line each, beside the folder `configs`."""
+
+
+def list_published(root: str | Path = "") -> list[Row]:
+    """Return a row for each model of a checkout's configs/published, in the order of their files.
+
+    A row has the config as `--config` takes it, the `text` and its number of `symbols`, the `split`, the published
+    `score` in `unit` (bpc, nats or bytes; null where none is known) and as it is stated, `score_there`, `trust` (how its source was seen: read, counted,
+    copy or excerpt), the published `parameters_there` in words and the number of `parameters` here, and `measured`, the
+    lines of experiments/published.jsonl for it. `root` is the checkout, by default the working directory or else that
+    of rnnlm's own source. Raises UserError where there are no such configs.
+    """
+    place = find_root(Path(root) if root else None)
+    measured = read_measured(place / MEASURED)
+    rows = []
+    for path in sorted((place / FOLDER).glob("*.py")):
+        module = import_config(place, path)
+        for variant, facts in module.PUBLISHED.items():
+            name = f"{FOLDER / path.name}{variant and ':'}{variant}"
+            config = Config.from_dict(module.get_config(*([variant] if variant else [])).to_dict())
+            unit = next((unit for unit in ("bpc", "nats", "bytes") if unit in facts), None)
+            rows.append(
+                {
+                    "config": name,
+                    **{key: facts[key] for key in ("text", "symbols", "split", "trust")},
+                    "score": float(facts[unit].replace(",", "")) if unit else None,
+                    "score_there": f"{facts[unit]} {unit}" if unit else None,
+                    "unit": unit,
+                    "parameters_there": facts.get("params"),
+                    "parameters": size.count_params(width.solve(config.model, facts["symbols"]), facts["symbols"]),
+                    "measured": [row for row in measured if row["config"] == name],
+                }
+            )
+    return rows
+
+
+def find_root(root: Path | None) -> Path:
+    """Return the checkout that has configs of published models. Raises UserError if there is none."""
+    places = [root] if root else [Path.cwd(), Path(__file__).resolve().parents[2]]
+    for place in places:
+        if (place / FOLDER).is_dir():
+            return place
+    raise UserError(
+        f"There is no folder {FOLDER} in {' or '.join(map(str, places))}: call it from a checkout of rnnlm, whose "
+        "configs are not installed with the package."
+    )
+
+
+def import_config(root: Path, path: Path) -> Any:
+    """Import a config of a checkout as a module of its own."""
+    with first_on_path(root):
+        return importlib.import_module(f"configs.published.{path.stem}")
+
+
+@contextlib.contextmanager
+def first_on_path(folder: Path) -> Iterator[None]:
+    """Let modules be found in a folder before all others."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def read_measured(path: Path) -> list[Row]:
+    """Read what was measured here: a line of result.jsonl each, with its config. Raises UserError for a broken line."""
+    if not path.exists():
+        return []
+    with reading(path):
+        return [json.loads(line) for line in path.read_text().splitlines()]
