@@ -116,7 +116,7 @@ class DataConfig(Section):
     files: str = key("", "a corpus of one's own instead: files, folders, globs, separated by commas")
     split: str = key(
         "0.9/0.05/0.05",
-        "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5, files; or columns_50x50_0.9/0.1/0, as char-rnn",
+        "split spec: shares of train/valid/test; or graves_96_4, std_90_5_5, files; or columns_50x50_0.9/0.1/0",
     )
     symbols: str = key(
         "byte_seen", "all 256 bytes, the bytes of the corpus, or its characters", choices=("byte", "byte_seen", "char")

@@ -139,3 +139,9 @@ def test_a_config_without_its_text_says_which_file_is_missing(config, tmp_path):
     )
     assert re.search(r"(ptb\.char\.train|linux_input)\.txt", said) and len(said.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("config", ["ha_2016.py:lstm_1700", "char_rnn.py:gru"])
+def test_an_unknown_model_of_a_config_is_refused(config, tmp_path):
+    said = rnnlm("train", f"--config=configs/published/{config}", f"--workdir={tmp_path}/run", code=2)
+    assert re.search(r"has no model '\w+': it (has lstm_1800, lstm_2000, .*|takes no argument)\.$", said.strip())

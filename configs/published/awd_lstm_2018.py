@@ -13,7 +13,7 @@ Parameters: 47.27 and 13.79 million counted, with two biases, and so here.
 Differs: no jitter of the window (there its length is normal around 200, half of that for one in twenty, and the rate is
 scaled by it). Biases start at 0 and that of the forget gate too, where PyTorch draws them; a division by the number of
 targets less one makes the published bpc smaller by less than 1e-6.
-Cost: COST
+Cost: 3.2 hours, ptb 1 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,7 @@ Protocol: 50 streams from a cold start, which is the exact one but for 50 starts
 Differs: the last symbol of a lane is not followed by the first one of the next lane but by its own successor, and the
 carry is reset once an epoch, where char-rnn never resets it. Early checks for an exploding loss are rnnlm's own.
 Unverified: eps of optim.rmsprop is from a copy of torch/optim.
-Cost: COST
+Cost: 1.4 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

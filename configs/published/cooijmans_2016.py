@@ -5,16 +5,16 @@
     rnnlm train --config=configs/published/cooijmans_2016.py:text8 --workdir=runs/cooijmans_2016_text8
     rnnlm eval --workdir=runs/cooijmans_2016_text8 --lanes=1
 
-Published, bpc on the test split: 1.38 on Penn Treebank, 1.43 on text8 (16 million parameters). With batch normalization,
-which rnnlm does not have, 1.32 and 1.36.
+Published, bpc on the test split: 1.38 on Penn Treebank, 1.43 on text8 (16 million parameters). With batch
+normalization, which rnnlm does not have, 1.32 and 1.36.
 Source: penntreebank.py and its scripts in cooijmanstim/recurrent-batch-normalization, read.
 Protocol: one lane with the carry, the exact one. Split: Mikolov's files without the spaces between characters
 (ha_2016_ptb.py), and 90/5/5.
 Parameters: 16 million on text8; 16.28 here.
-Differs: training there reads sequences of 100 and 180 symbols in random order, each from a learned state; here each lane
-is reset at each window (drop_state near 1) and starts at 0, in the order of the text. The cell there has another learned
-bias of c where h reads it.
-Cost: COST
+Differs: training there reads sequences of 100 and 180 symbols in random order, each from a learned state; here each
+lane is reset at each window (drop_state near 1) and starts at 0, in the order of the text. The cell there has another
+learned bias of c where h reads it.
+Cost: 3.9 minutes, text8 1.2 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

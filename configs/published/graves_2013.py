@@ -11,7 +11,7 @@ connections of the input to all layers and of all layers to the softmax. The thr
 Unverified: plain gradient descent with a rate of 1e-4 and a momentum of 0.9, 4 passes, 7 layers of 700 with skips.
 Differs: 50 lanes are read at once, where the paper reads one sequence; all lanes are reset once an epoch, and at random
 every 100 windows.
-Cost: COST
+Cost: 46 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

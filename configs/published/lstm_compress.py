@@ -8,7 +8,7 @@ gradient descent with a rate of 0.05, clipped to 2, all layers read by the softm
 Protocol: one pass, each symbol coded before it is learned; the size of the file is exact. Split: none.
 Differs: there the errors of the state are clipped entry by entry, here the gradients of the weights; the softmax layer
 starts at 0 there and learns at each symbol.
-Cost: COST
+Cost: 3.4 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

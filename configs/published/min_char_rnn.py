@@ -6,7 +6,7 @@ Published: no score; the program trains until it is stopped, and so does this co
 Source: a copy of gist.github.com/karpathy/d4dee566867f8291f086.
 Protocol: none: the program has no split that it does not train on. Neither has this config; give a text of your own.
 Differs: nothing of the step: one lane, loss summed over 25 time steps, clipped to 5 entry by entry.
-Cost: COST
+Cost: 7.4 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

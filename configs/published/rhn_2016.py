@@ -12,7 +12,7 @@ Unverified: how long it trained; an author names about 100 passes.
 Differs: dropout of the embedding drops symbols of the vocabulary lane by lane, as there; its masks of inputs are drawn
 for a window, as there, and that of the state is shared by all highway layers of a step, as there. L2 acts on the summed
 loss, as there.
-Cost: COST
+Cost: 4.9 hours, text8 4.9 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ Source: train.lua, LanguageModel.lua, LSTM.lua and scripts/preprocess.py of jcjo
 Protocol: carry, which the exact one equals but for its lanes. Split: 80/10/10, contiguous.
 Differs: torch-rnn makes a new state of Adam whenever it halves the rate, here the moments stay; it resets the carry at
 the end of an epoch and around each validation, here a lane is reset at the end of an epoch alone.
-Cost: COST
+Cost: 1.2 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

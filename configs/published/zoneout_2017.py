@@ -6,13 +6,13 @@
 
 Published, bpc on the test split: 1.27 on Penn Treebank, 1.36 on text8.
 Source: README, zoneout_char_ptb.py and zoneout_text8.py of teganmaharaj/zoneout, read.
-Protocol: not carried in training; the exact one is the carry. Split: Mikolov's files without the spaces between characters
-(ha_2016_ptb.py), and 90/5/5.
+Protocol: not carried in training; the exact one is the carry. Split: Mikolov's files without the spaces between
+characters (ha_2016_ptb.py), and 90/5/5.
 Unverified: all of text8 but its zoneout of 0.2 and 0.2: the stored script does not run. The length of training, 2,000
 passes with a patience that is not used there; here 100.
 Differs: there the norm of the step of Adam is clipped to 1, here that of the gradient. Each window starts from the
 initial state, in the order of the text.
-Cost: COST
+Cost: 15 minutes, text8 2.4 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

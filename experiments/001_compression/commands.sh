@@ -43,11 +43,9 @@ code --online --config=configs/online.py
 
 rnnlm baseline --workdir="$run" --json | keep baseline
 if [ "$text" = warpeace ]; then # also in char-rnn's order, which the paper seems to have used
-  corpus=$(python -c "import json; print(json.load(open('$run/run.json'))['corpus']['path'])")
-  split_spec=$(python $here/columns.py "$corpus" 2>&1 > "$run/columns.txt")
-  rnnlm baseline --files="$run/columns.txt" --split_spec="$split_spec" --json | keep columns
-  rnnlm train --config=$here/lstm.py:warpeace --workdir=runs/columns --config.data.corpus= \
-    --config.data.files="$run/columns.txt" --config.data.split="$split_spec" --config.train.steps=5500 \
-    --config.eval.every=5500 --config.checkpoint.every=5500
+  columns=columns_100x100_0.8/0.1/0.1
+  rnnlm baseline --corpus=warpeace --split_spec=$columns --json | keep columns
+  rnnlm train --config=$here/lstm.py:warpeace --workdir=runs/columns --config.data.split=$columns \
+    --config.train.steps=5500 --config.eval.every=5500 --config.checkpoint.every=5500
   rnnlm eval --workdir=runs/columns --lanes=1 --json | keep columns
 fi

@@ -1,8 +1,6 @@
 """Recurrent models of several sizes on War and Peace, in the order and splits of char-rnn's loader.
 
-    python experiments/001_compression/columns.py warpeace_input.txt > warpeace_columns.txt
-    python launch/sweep.py --config=experiments/003_size_ladder/ladder.py --name=size_ladder \
-        --config.data.files=warpeace_columns.txt --jobs=2 --eval=test
+    python launch/sweep.py --config=experiments/003_size_ladder/ladder.py --name=size_ladder --jobs=2 --eval=test
 
 The grid of Karpathy, Johnson and Li (2015, arXiv 1506.02078). README.md beside this file has results and verdict.
 """
@@ -21,8 +19,8 @@ STEPS = {64: 16_000, 128: 8_000, 256: 2_600, 512: 700}
 def get_config(hidden: str = "") -> ConfigDict:
     """Return what all trials share; `hidden` is for `sweep` alone."""
     config = base.get_config()
-    config.data.files = "warpeace_columns.txt"
-    config.data.split = "2600000/320000/330000"
+    config.data.corpus = "warpeace"
+    config.data.split = "columns_100x100_0.8/0.1/0.1"
     config.model.init_gain = 1.0  # as when these runs were made, before the default was 4
     config.train.batch = 50
     config.train.window = 64

@@ -1,9 +1,6 @@
 """Every recurrence on War and Peace, in the order and splits of char-rnn's loader, with 0.5 million parameters.
 
-    mkdir -p runs
-    python experiments/001_compression/columns.py warpeace_input.txt > runs/warpeace_columns.txt
-    python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:gains --name=which_gains \
-        --config.data.files=runs/warpeace_columns.txt --jobs=2
+    python launch/sweep.py --config=experiments/004_which_recurrence/contest.py:gains --name=which_gains --jobs=2
 
 The stages are `gains`, `rates`, `clock` and `symbols`; a stage reads what collect.py has kept of those before it.
 README.md beside this file has results and verdict.
@@ -57,8 +54,8 @@ ENTRIES: dict[str, dict[str, Any]] = (
 def get_config(stage: str = "") -> ConfigDict:
     """Return what all trials share; `stage` is for `sweep` alone."""
     config = base.get_config()
-    config.data.files = "runs/warpeace_columns.txt"
-    config.data.split = "2600000/320000/330000"
+    config.data.corpus = "warpeace"
+    config.data.split = "columns_100x100_0.8/0.1/0.1"
     config.model.params = 0.5e6
     config.model.embedding = 64
     config.train.batch, config.train.window = BATCH, WINDOW

@@ -1,6 +1,6 @@
 """LSTM of two layers of 512 on War and Peace, in the columns of char-rnn's loader.
 
-    rnnlm train --config=experiments/005_war_and_peace/network.py --workdir=runs/war_and_peace
+rnnlm train --config=experiments/005_war_and_peace/network.py --workdir=runs/war_and_peace
 """
 
 from ml_collections import ConfigDict

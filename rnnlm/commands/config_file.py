@@ -5,6 +5,7 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,14 @@ def load_config(file: str, trust_code: bool = False) -> Any:
     # above it.
     sys.path[:0] = [os.getcwd(), *map(str, Path(name).resolve().parents[1:3])]
     try:
-        get_config = getattr(import_file(name), "get_config", None)
+        module = import_file(name)
+        refuse_unknown(file, argument, getattr(module, "PUBLISHED", {}))
+        get_config = getattr(module, "get_config", None)
         config = get_config(*argument) if callable(get_config) else None
         if isinstance(config, ConfigDict):
             config.to_dict()  # placeholders without a value raise here
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:  # a config file is a program, so it can fail in any way
         raise UserError(describe_failure(file, error)) from error
     if not callable(get_config):
@@ -50,6 +55,16 @@ def load_config(file: str, trust_code: bool = False) -> Any:
             "ConfigDict, as that of configs/quickstart.py does."
         )
     return config
+
+
+def refuse_unknown(file: str, argument: list[str], models: Mapping[str, Any]) -> None:
+    """Raise UserError where the argument of a config of published models names none of them."""
+    if argument and models and argument[0] not in models:
+        named = [name for name in models if name]
+        raise UserError(
+            f"--config={file} has no model {argument[0]!r}: "
+            + (f"it has {', '.join(named)}." if named else "it takes no argument.")
+        )
 
 
 def load_saved(path: Path, trust_code: bool) -> Any:

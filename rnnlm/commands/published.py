@@ -45,8 +45,5 @@ def line_of(row: "Row") -> str:
 
 def describe_result(result: "Row", unit: str | None) -> str:
     """Return what an evaluation here gave, in the unit of the published score."""
-    if unit == "nats":
-        score = f"{result['nats'] / result['count']:.4f} nats"
-    else:
-        score = f"{result['bpc']:.4f} bpc"
-    return f"{score} on {result['split']}, {result['protocol']}"
+    in_nats = f"{result['nats'] / result['count']:.4f} nats, " if unit == "nats" else ""
+    return f"{in_nats}{result['bpc']:.4f} bpc on {result['split']}, {result['protocol']}"

@@ -23,10 +23,10 @@ def list_published(root: str | Path = "") -> list[Row]:
     """Return a row for each model of a checkout's configs/published, in the order of their files.
 
     A row has the config as `--config` takes it, the `text` and its number of `symbols`, the `split`, the published
-    `score` in `unit` (bpc, nats or bytes; null where none is known) and as it is stated, `score_there`, `trust` (how its source was seen: read, counted,
-    copy or excerpt), the published `parameters_there` in words and the number of `parameters` here, and `measured`, the
-    lines of experiments/published.jsonl for it. `root` is the checkout, by default the working directory or else that
-    of rnnlm's own source. Raises UserError where there are no such configs.
+    `score` in `unit` (bpc, nats or bytes; null where none is known) and in words as `score_there`, `trust` (how its
+    source was seen: read, counted, copy or excerpt), the published `parameters_there` in words and the number of
+    `parameters` here, and `measured`, the lines of experiments/published.jsonl for it. `root` is the checkout, by
+    default the working directory or else that of rnnlm's own source. Raises UserError where there are no such configs.
     """
     place = find_root(Path(root) if root else None)
     measured = read_measured(place / MEASURED)

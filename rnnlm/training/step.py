@@ -72,8 +72,8 @@ def mapped_step(
         masks_by_step = draws_by_step(config.model) or cell.random
         if masks_by_step and draws_by_window(config.model):
             raise UserError(
-                "train.remat computes a window in chunks, which would share either the masks of steps or none of those "
-                "of the window: set model.dropout_mask=step and model.dropout_embedding=0, or train.remat=0."
+                "train.remat computes a window in chunks, in which masks of steps and masks of a whole window cannot "
+                "both be drawn: set model.dropout_mask so that there is one kind, or train.remat=0."
             )
         loss = partial(chunked_loss, partial(recompute, loss), config.train.remat, masks_by_step)
 

@@ -2,8 +2,6 @@
 
 import bz2
 import lzma
-import subprocess
-import sys
 import zlib
 from collections import Counter, defaultdict
 
@@ -11,7 +9,9 @@ import numpy as np
 import pytest
 
 from rnnlm.baselines import compressors, ngram
-from tests.conftest import ROOT, SHARED, make_text
+from rnnlm.config import DataConfig
+from rnnlm.data.splits import open_dataset
+from tests.conftest import SHARED, make_text
 
 
 def by_the_book(train, held_out, vocab, order):
@@ -99,12 +99,9 @@ def test_the_papers_20_gram():
     text = SHARED / "warpeace_input.txt"
     if not text.exists():
         pytest.skip("the text is not there")
-    command = [sys.executable, str(ROOT / "experiments" / "001_compression" / "columns.py"), str(text)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    train, valid, _ = map(int, done.stderr.split(b"/"))
-    symbols, ids = np.unique(np.frombuffer(done.stdout, np.uint8), return_inverse=True)
-    held_out = ids[train + valid :]
-    nats = nats_by_order(ids[:train], held_out, len(symbols), 20)
+    dataset = open_dataset(DataConfig("", str(text), "columns_100x100_0.8/0.1/0.1"))
+    train, held_out = (dataset.text.encode(np.arange(*dataset.splits[name])) for name in ("train", "test"))
+    nats = nats_by_order(train, held_out, len(dataset.text.vocabulary), 20)
     assert nats[-1] / len(held_out) == pytest.approx(1.195, abs=5e-4)
 
 
