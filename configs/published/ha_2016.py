@@ -10,7 +10,8 @@ Protocol: static, with the carry. Split: 90/5/5.
 Parameters: 14.81, 18.06, 14.82, 18.71, 18.78 and 26.54 million; all are met but that of ln_hyperlstm_1800, where the
 present cell has 18.73 million.
 Unverified: the length of training, which no source gives (here 50 passes), and that its rate stayed at 1e-3.
-Differs: matrices start orthogonal gate by gate, W_x of the plain LSTM too; in the layer-normalized cells eps is 1e-5.
+Differs: recurrent dropout acts in the hyper LSTM of all HyperLSTMs, there in that of ln_hyperlstm_2048 alone; matrices
+start orthogonal gate by gate, W_x of the plain LSTM too; in the layer-normalized cells eps is 1e-5.
 Cost: lstm_1800 1.1 hours, lstm_2000 1.2 hours, ln_lstm_1800 1.1 hours, hyperlstm_1800 1.2 hours, ln_hyperlstm_1800 1.2
 hours, ln_hyperlstm_2048 1.6 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """

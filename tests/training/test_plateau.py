@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnlm import api
 from rnnlm.training.plateau import NEVER, UNDECIDED, average_start, count_drops, decide
-from tests.conftest import tiny
+from tests.conftest import leaves, rows, same_bits, tiny
 
 BPCS = st.lists(st.integers(0, 6).map(float), max_size=25)
 
@@ -76,3 +77,29 @@ def test_decisions_are_of_the_steps_of_validations():
         pytest.approx(0.1),
     ]
     assert decide(config(average="patience", average_patience=2), scores).average_from == 30
+
+
+def test_an_interrupted_run_decides_as_an_uninterrupted_one(tmp_path, text_file):
+    """The learning rate and the average are those of the validations in metrics.jsonl, whoever has made them."""
+    keys = {
+        "data__files": str(text_file),
+        "optim__name": "sgd",
+        "optim__momentum": 0.0,
+        "optim__learning_rate": 20.0,  # so that the validations get worse
+        "optim__schedule": "plateau",
+        "optim__patience": 0,
+        "optim__decay": 0.3,
+        "optim__average": "patience",
+        "optim__average_patience": 1,
+        "eval__every": 3,
+        "checkpoint__every": 3,
+    }
+    api.train(tiny(**keys, train__steps=24), tmp_path / "whole", show=False)
+    for steps in (9, 15, 24):
+        api.train(tiny(**keys, train__steps=steps), tmp_path / "parts", show=False)
+    same_bits(leaves(tmp_path / "parts", 24), leaves(tmp_path / "whole", 24))
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    rates = [row["learning_rate"] for row in rows(tmp_path / "whole") if "loss" in row]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[14]  # lowered before a part begins
+    scores = {row["step"]: row["valid_bpc"] for row in rows(tmp_path / "whole") if "valid_bpc" in row}
+    assert decide(tiny(**keys).optim, scores).average_from < 15
