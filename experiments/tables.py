@@ -16,6 +16,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
+from experiments.war_and_peace import war_and_peace, war_and_peace_valid
 from experiments.which_recurrence import which_costs, which_recurrence, which_settings, which_symbols
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import read_lines
@@ -344,6 +345,8 @@ GENERATORS = (
     which_settings,
     which_recurrence,
     which_symbols,
+    war_and_peace,
+    war_and_peace_valid,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 

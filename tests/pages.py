@@ -83,6 +83,7 @@ def shrink(config: Any) -> Any:
     steps, minutes = 0 if train.minutes else steps, min(train.minutes, 0.01)
     return replace(
         config,
+        data=replace(config.data, split=re.sub(r"columns_\d+x\d+", "columns_4x8", config.data.split)),
         model=replace(model, layers=1, hidden=min(model.hidden, 12), embedding=min(model.embedding, 12)),
         train=replace(train, batch=min(train.batch, 4), window=min(train.window, 8), steps=steps, minutes=minutes),
         eval=replace(config.eval, warmup=min(config.eval.warmup, 16)),

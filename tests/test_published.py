@@ -83,8 +83,6 @@ def shrink(config, symbols, folder):
     data = replace(config.data, corpus="", files=",".join(map(str, paths)), binary=True)
     if data.split in ("std_90_5_5", "graves_96_4"):
         data = replace(data, split="0.9/0.05/0.05" if data.split == "std_90_5_5" else "0.96/0/0.04")
-    elif config.data.split == "1003854/111540/0":
-        data = replace(data, split="0.9/0.1/0")
     model, cell = config.model, getattr(config.model, config.model.cell, None)
     narrow = {"hidden": max(1, model.hidden // 10), "sizes": tuple(size // 10 for size in model.sizes)}
     narrow |= {"embedding": -(-model.embedding // 10), "params": model.params / 100}

@@ -28,7 +28,7 @@ def get_config(cell: str = "mingru") -> ConfigDict:
     """Return the config."""
     config = base.get_config()
     config.data.corpus = "tinyshakespeare"
-    config.data.split = "1003854/111540/0"
+    config.data.split = "0.9/0.1/0"
 
     config.model.cell = cell
     config.model.block = "prenorm"

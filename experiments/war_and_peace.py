@@ -1,0 +1,51 @@
+"""Tables of experiments/005_war_and_peace, from its results.jsonl."""
+
+from pathlib import Path
+from typing import Any
+
+from rnnlm.evaluation.tally import Tally
+from rnnlm.files import read_lines
+
+FOLDER = Path(__file__).resolve().parent / "005_war_and_peace"
+WHAT = {
+    "columns": "static, columns, as the paper",
+    "exact": "static, one lane",
+    "tempered": "static, columns, temperature tuned on the validation split",
+    "dynamic": "dynamic rms, tuned on the validation split",
+}
+"""The evaluations, and what the table calls them."""
+
+PAPER = {"best network of the paper": 1.077, "20-gram of the paper": 1.195}
+"""Nats a symbol (Karpathy, Johnson and Li 2015), from excerpts."""
+
+Row = dict[str, Any]
+
+
+def results(what: str) -> list[Row]:
+    """Read the results of a kind; of repeated ones the newest."""
+    rows = [row for row in read_lines(FOLDER / "results.jsonl") if row["what"] == what]
+    return list({row.get("split"): row for row in rows}.values())
+
+
+def war_and_peace() -> list[list[str]]:
+    """Make the table of published and measured scores on the test split."""
+    table = [["", "symbols", "nats", "bpc, ± 95 %", "protocol"]]
+    for name, nats in PAPER.items():
+        table.append([name, "", f"{nats}", f"{Tally(nats, 1).bpc:.3f}", ""])
+    for what, name in WHAT.items():
+        for row in results(what):
+            if row["split"] == "test":
+                half = row["interval"][1] - row["bpc"]
+                score = [f"{row['nats'] / row['count']:.4f}", f"{row['bpc']:.4f} ± {half:.4f}"]
+                table.append([name, f"{row['count']:,}", *score, row["protocol"]])
+    return table
+
+
+def war_and_peace_valid() -> list[list[str]]:
+    """Make the table of the validation split of each run, by which the settings were chosen."""
+    table = [["run", "steps", "minutes", "valid bpc"]]
+    for row in read_lines(FOLDER / "results.jsonl"):
+        if row["what"] == "train":
+            name = row.get("settings", "as `network.py`")
+            table.append([name, f"{row['step']:,}", f"{row['seconds'] / 60:.1f}", f"{row['valid_bpc']:.4f}"])
+    return table
