@@ -19,7 +19,7 @@ TINY = ("--config=configs/base.py", "--config.data.corpus=tinyshakespeare")
 EVERY = ("--config.eval.every={0}", "--config.checkpoint.every={0}", "--config.sample.every={0}")
 SHAPES = {
     "quickstart": ("--config=configs/quickstart.py", "--config.train.steps=200", *EVERY, 100),
-    "charrnn": ("--config=configs/charrnn.py", "--config.train.steps=300", *EVERY, 150),
+    "charrnn": ("--config=configs/published/char_rnn.py", "--config.train.steps=300", *EVERY, 150),
     "lstm": (*TINY, "--config.model.hidden=512", "--config.train.steps=40", *EVERY, 20),
     "gru": (*TINY, "--config.model.cell=gru", "--config.model.layers=1", "--config.train.steps=200", *EVERY, 100),
 }

@@ -168,9 +168,9 @@ def test_the_schedule_may_have_a_length_of_its_own():
 
 def test_charrnn_has_the_rate_of_char_rnn_in_each_epoch():
     """Its rule: the rate is multiplied after step i `if i % ntrain == 0 and epoch >= opt.learning_rate_decay_after`."""
-    from configs import charrnn
+    from configs.published import char_rnn
 
-    settings = Config.from_dict(charrnn.get_config().to_dict()).optim
+    settings = Config.from_dict(char_rnn.get_config().to_dict()).optim
     for ntrain in (423, 7):  # the batches of tiny-shakespeare's training split there, and another number
         wanted, current = [], 2e-3
         for i in range(1, 50 * ntrain + 1):
