@@ -56,7 +56,8 @@ def estimate_hours(folder: Path, module: Any, variant: str) -> float:
 
 def describe(hours: float) -> str:
     """Return a time in words, to two digits."""
-    return f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+    number, unit = (f"{hours:.2g}", "hour") if hours >= 1 else (f"{60 * hours:.2g}", "minute")
+    return f"{number} {unit}{'' if number == '1' else 's'}"
 
 
 def write_costs() -> None:

@@ -8,7 +8,7 @@ from rnnlm.files import read_lines
 
 FOLDER = Path(__file__).resolve().parent / "005_war_and_peace"
 WHAT = {
-    "columns": "static, columns, as the paper",
+    "columns": "static, columns, as char-rnn",
     "exact": "static, one lane",
     "tempered": "static, columns, temperature tuned on the validation split",
     "dynamic": "dynamic rms, tuned on the validation split",

@@ -95,6 +95,7 @@ RATES = (
     "dropout_output",
     "dropout_state",
     "dropout_candidate",
+    "dropout_inner",
     "dropout_embedding",
     "dropout_token",
     "weight_drop",
@@ -213,6 +214,7 @@ class ModelConfig(Section):
     dropout_candidate: float = key(
         0.0, "share of units dropped from what enters c or h: recurrent dropout (Semeniuta et al. 2016)", before=0.0
     )
+    dropout_inner: float = key(0.0, "share of units dropped between the fast and the slow LSTM of fsrnn", before=0.0)
     dropout_embedding: float = key(0.0, "share of symbols of the vocabulary that a window reads as zero", before=0.0)
     dropout_token: float = key(0.0, "share of time steps whose symbol is read as zero", before=0.0)
     weight_drop: float = key(
@@ -260,6 +262,11 @@ class ModelConfig(Section):
         at_least("model.init_gain", self.init_gain, 0.01)
         at_least("model.init_scale", self.init_scale, 0)
         at_least("model.init_embedding", self.init_embedding, 0)
+        if self.weight_drop and self.weight_norm:
+            raise UserError(
+                "model.weight_drop and model.weight_norm exclude each other: the norm of a column would undo what is "
+                "dropped from it. Set one of them to 0 or False."
+            )
         if self.init_scale and self.init not in ("uniform", "normal", "orthogonal", "orthogonal_gates"):
             raise UserError(
                 f"model.init_scale={self.init_scale} has no meaning for model.init={self.init}: leave it at 0, or take "
@@ -461,7 +468,9 @@ class OptimConfig(Section):
             at_least(f"optim.{name}", getattr(self, name), 0)
         if not 0 < self.decay_every < float("inf"):
             raise UserError(f"optim.decay_every={self.decay_every} is not a positive number of epochs.")
-        if bool(self.milestones) != (self.schedule == "milestones") or list(self.milestones) != sorted(self.milestones):
+        if bool(self.milestones) != (self.schedule == "milestones") or list(self.milestones) != sorted(
+            {m for m in self.milestones if 0 < m < float("inf")}
+        ):
             raise UserError(
                 f"optim.milestones={self.milestones} does not go with optim.schedule={self.schedule}: give epochs in "
                 "rising order to schedule=milestones, such as 25,35, and none to another one."
@@ -576,6 +585,11 @@ class Config(Section):
         at_least("seed", self.seed, 0)
         if self.seed > MAX_SEED:
             raise UserError(f"seed={self.seed} is impossible: it must be at most {MAX_SEED}.")
+        if not self.eval.every and (self.optim.schedule == "plateau" or self.optim.average != "none"):
+            raise UserError(
+                "optim.schedule=plateau and optim.average decide by validations, but eval.every=0 makes none: give "
+                "eval.every, or choose another schedule and optim.average=none."
+            )
         modules = self.model.modules
         for name in self.train.freeze:
             if name not in modules:

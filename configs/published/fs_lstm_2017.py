@@ -79,7 +79,7 @@ def get_config(name: str = "large") -> ConfigDict:
     config.model.hidden = hidden
     config.model.embedding = embedding
     config.model.init = "orthogonal"
-    config.model.dropout = config.model.dropout_input = dropout
+    config.model.dropout = config.model.dropout_input = config.model.dropout_inner = dropout
     config.model.zoneout_h = zoneout_h
     config.model.zoneout_c = zoneout_c
 

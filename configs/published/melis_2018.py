@@ -10,7 +10,7 @@ Parameters: 27 and 46 million, and so here with lamb's 206 symbols.
 Differs: the file is read as bytes with their line breaks, which are lamb's end-of-line symbol, so there are 205
 symbols. Streams do not begin at random lines. Dropout of inputs, between layers and of outputs is drawn for each step,
 as there; that of the state for each window, as lamb's README says (its loop may draw it for each step).
-Cost: 27m 48 minutes, 46m 1 hours on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
+Cost: 27m 48 minutes, 46m 1 hour on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """
 
 from ml_collections import ConfigDict

@@ -8,8 +8,8 @@ Mamba 1.575 and a Transformer 1.547 there.
 Source: a copy of the paper; no code of its language model is published.
 Protocol: windows of 256 of a held-out tenth; the exact one is the carry. Split: 90/10 of tiny-shakespeare.
 Unverified: all of the training but 3 layers of 384: here it is that of nanoGPT's config/train_shakespeare_char.py
-(batch 64, windows of 256, dropout 0.2, 5,000 steps of AdamW from 1e-3 to 1e-4), read. The block is that of the paper's
-appendix C: normalization, convolution, minGRU, MLP.
+(batch 64, windows of 256, dropout 0.2, 5,000 steps of AdamW from 1e-3 to 1e-4), read. The block, too, is as remembered
+of the paper's appendix C: normalization, convolution, minGRU, MLP.
 Differs: nanoGPT reads random windows; here the carry goes from window to window.
 Cost: mingru 2.8 minutes, minlstm 2.8 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """

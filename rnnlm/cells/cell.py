@@ -109,8 +109,10 @@ class Cell:
             raise UserError(f"The field recurrent of a Cell is {self.recurrent!r}: give a tuple of names of params.")
         if by_update and "W_h" not in self.params(1, self.hidden_multiple):
             raise UserError("A Cell with mix and update multiplies its carry by W_h: declare it, or give step instead.")
-        if self.window and (by_update or self.random):
-            raise UserError("A Cell with window has step, which takes single steps, and draws no random numbers.")
+        if self.window and (by_update or self.random or self.masks):
+            raise UserError(
+                "A Cell with window has step, which takes single steps, draws no random numbers and takes no masks."
+            )
 
     def mask_widths(self, hidden: int) -> dict[str, int]:
         """Return the width of each random mask that a step can take, by name."""

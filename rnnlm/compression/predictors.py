@@ -113,6 +113,8 @@ def make_online_predictor(
     params = model.init_params(config, vocab, jax.random.PRNGKey(seed))
 
     def update(grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        if optim_config.loss == "sum":  # over the time steps of a segment, whose mean is differentiated
+            grads = jax.tree.map(lambda g: g * segment, grads)
         steps, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, steps), state
 

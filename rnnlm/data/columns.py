@@ -25,10 +25,13 @@ class Columns(NamedTuple):
     def windows(self, size: int, name: str) -> tuple[int, int, int]:
         """Return the windows of a stream that train, validate and test in a text of `size` bytes.
 
-        The shares of train and valid are rounded down, as char-rnn's are. Raises UserError if nothing trains.
+        The shares of train and valid are rounded down; where the test has none, valid takes what is left. Raises
+        UserError if nothing trains.
         """
         count = size // (self.streams * self.time)
         train, valid = (int(share * count) for share in self.shares[:2])
+        if not self.shares[2]:
+            valid = count - train
         if not train:
             raise UserError(
                 f"{name} has {size:,} bytes, of which columns of {self.streams} streams of windows of {self.time} "

@@ -104,7 +104,8 @@ class Block:
     def run(self, params: Params, carry: Carry, window: Window) -> tuple[Carry, jax.Array]:
         """Run a window: -> (carry after it, y_TBO)."""
         states, added = len(self.cell.carry(self.hidden)), self.added_params()
-        own = weight_norm.fold({name: p for name, p in params.items() if name not in added})
+        own = {name: p for name, p in params.items() if name not in added}
+        own = weight_norm.fold(own) if self.weight_norm else own
         carry, memory = carry[:states], carry[states:]
         memory, read_TBD = self.read(params, memory, window)
         carry, h_TBO = window.recur(own, carry, self.project({**params, **own}, read_TBD, window))

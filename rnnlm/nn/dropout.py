@@ -12,7 +12,7 @@ MASKS = {
     "candidate": "dropout_candidate",
     "zoneout_h": "zoneout_h",
     "zoneout_c": "zoneout_c",
-    "inner": "dropout",
+    "inner": "dropout_inner",
 }
 """The key of `model` that switches each random mask of a cell on."""
 CELL_MASKS = 1 << 17
@@ -128,7 +128,7 @@ def draws_by_step(config: ModelConfig) -> bool:
 def draws_units(config: ModelConfig, span: str) -> bool:
     """Return whether a mask of units is drawn for each such span, step or window."""
     c = config
-    rate = max(c.dropout, c.dropout_input, c.dropout_output, c.dropout_candidate)
+    rate = max(c.dropout, c.dropout_input, c.dropout_output, c.dropout_candidate, c.dropout_inner)
     return (c.dropout_mask == span and rate > 0) or (c.dropout_state_mask == span and c.dropout_state > 0)
 
 
@@ -136,8 +136,8 @@ def check_masks(config: ModelConfig, cell: Cell) -> None:
     """Raise UserError for a random mask that the cell cannot have."""
     known = cell.mask_widths(cell.hidden_multiple)
     for name, key in MASKS.items():
-        if getattr(config, key) and name not in known and key != "dropout":
-            has = [MASKS[mask] for mask in known if MASKS[mask] != "dropout"]
+        if getattr(config, key) and name not in known:
+            has = [MASKS[mask] for mask in known]
             raise UserError(
                 f"model.{key}={getattr(config, key)} is not for model.cell={config.cell}, which has no such mask: "
                 + (f"it has {', '.join(has)}." if has else "take model.dropout, or a cell such as lstm.")

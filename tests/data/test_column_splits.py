@@ -37,6 +37,8 @@ def as_char_rnn(data, streams, time, train, valid):
     windows = len(data) // (streams * time)
     grid = np.frombuffer(data[: windows * streams * time], np.uint8).reshape(streams, windows, time)
     first, second = int(windows * train), int(windows * valid)
+    if train + valid == 1:  # split_fractions[3] == 0: ntest = 0, nval = nbatches - ntrain
+        second = windows - first
     return dict(zip(SPLITS, np.split(grid, [first, first + second], axis=1), strict=True))
 
 
