@@ -105,7 +105,7 @@ class Block:
         """Run a window: -> (carry after it, y_TBO)."""
         states, added = len(self.cell.carry(self.hidden)), self.added_params()
         own = {name: p for name, p in params.items() if name not in added}
-        own = weight_norm.fold(own) if self.weight_norm else own
+        own = weight_norm.apply_lengths(own) if self.weight_norm else own
         carry, memory = carry[:states], carry[states:]
         memory, read_TBD = self.read(params, memory, window)
         carry, h_TBO = window.recur(own, carry, self.project({**params, **own}, read_TBD, window))

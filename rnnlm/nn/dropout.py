@@ -31,7 +31,7 @@ def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: floa
         return x_TBD
     time, _, width = x_TBD.shape
     mask = draw(keys_B, site, 1 if window else time, width, rate)
-    return jnp.where(mask, x_TBD * scale(rate), jnp.zeros_like(x_TBD))
+    return jnp.where(mask, x_TBD * keep_factor(rate), jnp.zeros_like(x_TBD))
 
 
 def draw(keys_B: jax.Array, site: jax.Array | int, time: int, width: int, rate: float) -> jax.Array:
@@ -44,7 +44,7 @@ def draw(keys_B: jax.Array, site: jax.Array | int, time: int, width: int, rate: 
     return jax.vmap(lane_mask, out_axes=1)(keys_B)
 
 
-def scale(rate: float) -> float:
+def keep_factor(rate: float) -> float:
     """Return the factor of what dropout keeps, so that the mean stays."""
     return float(2**16 / max(1, round((1 - rate) * 2**16)))
 
@@ -69,7 +69,7 @@ def cell_masks(
             masks[name] = 1.0 - draw(keys_B, site, time, width, rate)
         else:
             span = config.dropout_state_mask if name == "state" else config.dropout_mask
-            masks[name] = draw(keys_B, site, 1 if span == "window" else time, width, rate) * scale(rate)
+            masks[name] = draw(keys_B, site, 1 if span == "window" else time, width, rate) * keep_factor(rate)
     return masks
 
 
@@ -85,9 +85,9 @@ def drop_symbols(
     if rate := config.dropout_embedding:
         kept_BV = draw(keys_B, TYPES, 1, vocab, rate)[0]
         kept_BT = jnp.take_along_axis(kept_BV, x_BT, axis=1)
-        x_TBE = jnp.where(kept_BT.T[:, :, None], x_TBE * scale(rate), 0.0)
+        x_TBE = jnp.where(kept_BT.T[:, :, None], x_TBE * keep_factor(rate), 0.0)
     if rate := config.dropout_token:
-        x_TBE = jnp.where(draw(keys_B, TOKENS, x_TBE.shape[0], 1, rate), x_TBE * scale(rate), 0.0)
+        x_TBE = jnp.where(draw(keys_B, TOKENS, x_TBE.shape[0], 1, rate), x_TBE * keep_factor(rate), 0.0)
     return x_TBE
 
 
@@ -104,7 +104,7 @@ def drop_weights(config: ModelConfig, cell: Cell, params: Params, key: jax.Array
                 w = layer[name]
                 own = jax.random.fold_in(jax.random.fold_in(key, i), j)
                 kept = draw(own[None], 0, 1, w.size, rate).reshape(w.shape)
-                layer[name] = jnp.where(kept, w * scale(rate), 0.0)
+                layer[name] = jnp.where(kept, w * keep_factor(rate), 0.0)
         dropped[f"layer_{i}"] = layer
     return dropped
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from rnnlm.cells.cell import Initializer, Param, Uniform, normal, ones, scale
 from rnnlm.config import ModelConfig
 
-DEFAULT_SIZES = {"uniform": 0.08, "normal": 0.01, "orthogonal": 1.0, "orthogonal_gates": 1.0}
+DEFAULT_SCALES = {"uniform": 0.08, "normal": 0.01, "orthogonal": 1.0, "orthogonal_gates": 1.0}
 """What `model.init_scale` is where it is 0."""
 LAMB_VARIANCE = 1.3
 """Variance of lamb's draws before they are cut, times the rows; afterwards it is 1.006."""
@@ -30,16 +30,16 @@ LAMB_VARIANCE = 1.3
 
 @dataclass(frozen=True)
 class Initialization:
-    """Choose the initial values: the values of the keys `init`, `init_scale`, `init_gain` and `init_embedding`."""
+    """Hold `model.init`, `init_scale`, `init_gain` and `init_embedding`, and initialize the params by them."""
 
     method: str = "default"
-    size: float = 0.0
+    scale: float = 0.0
     gain: float = 1.0
     embedding: float = 0.0
 
     @classmethod
-    def of(cls, config: ModelConfig) -> "Initialization":
-        """Return that of a config."""
+    def from_config(cls, config: ModelConfig) -> "Initialization":
+        """Return the initialization that a config asks for."""
         return cls(config.init, config.init_scale, config.init_gain, config.init_embedding)
 
     def of_cell(self, param: Param, recurrent: bool, inputs: int, hidden: int) -> Param:
@@ -47,28 +47,30 @@ class Initialization:
         if self.method == "torch_rnn" and is_drawn(param):
             return param._replace(init=partial(draw_normal, (inputs + hidden) ** -0.5))
         if self.method == "orthogonal_gates" and is_drawn(param) and param.shape[1] % hidden == 0:
-            return param._replace(init=partial(draw_orthogonal, self.width, hidden))
+            return param._replace(init=partial(draw_orthogonal, self.effective_scale, hidden))
         if self.method == "lamb" and len(param.shape) == 1 and param.init is not ones:
             return param._replace(init=partial(add_draws, partial(draw_truncated, hidden), param.init))
         return self.of_module(param) if self.method != "default" or not recurrent else param
 
     def of_module(self, param: Param) -> Param:
-        """Return any other param with its initializer."""
+        """Return a param of a block or of the head with its initializer."""
         if self.method in ("default", "torch_rnn"):
             return scale(param, self.gain)
         if is_drawn(param):
             return param._replace(init=self.matrix_initializer())
         if self.method == "uniform" and len(param.shape) == 1:
-            return param._replace(init=partial(draw_where_zero, Uniform(self.width), param.init))
+            return param._replace(init=partial(draw_where_zero, Uniform(self.effective_scale), param.init))
         return param
 
     def matrix_initializer(self) -> Initializer:
         """Return the initializer of a matrix by the method."""
         if self.method == "uniform":
-            return Uniform(self.width)
+            return Uniform(self.effective_scale)
         if self.method == "normal":
-            return partial(draw_normal, self.width)
-        return partial(draw_truncated, 0) if self.method == "lamb" else partial(draw_orthogonal, self.width, 0)
+            return partial(draw_normal, self.effective_scale)
+        return (
+            partial(draw_truncated, 0) if self.method == "lamb" else partial(draw_orthogonal, self.effective_scale, 0)
+        )
 
     def of_embedding(self, param: Param) -> Param:
         """Return the embedding's table with its initializer."""
@@ -79,9 +81,9 @@ class Initialization:
         return self.of_module(param)
 
     @property
-    def width(self) -> float:
+    def effective_scale(self) -> float:
         """Return `model.init_scale`, or what the method has where that is 0."""
-        return self.size or DEFAULT_SIZES[self.method]
+        return self.scale or DEFAULT_SCALES[self.method]
 
 
 DEFAULT = Initialization()
@@ -116,11 +118,11 @@ def draw_orthogonal(factor: float, columns: int, key: jax.Array, shape: tuple[in
 
 
 def draw_where_zero(draw: Initializer, start: Initializer, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Draw the entries that start at 0 otherwise."""
+    """Start a vector as it starts by default, and draw the entries that are 0 there."""
     own = start(key, shape)
     return jnp.where(own == 0, draw(key, shape), own)
 
 
 def add_draws(draw: Initializer, start: Initializer, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Add draws to what a vector starts as otherwise."""
+    """Start a vector as it starts by default, with draws added."""
     return start(key, shape) + draw(key, shape)

@@ -116,7 +116,7 @@ class RecurrentLM(nn.Module):
 
     def setup(self) -> None:
         config, blocks = self.config, blocks_of(self.config, self.vocab)
-        init = Initialization.of(config)
+        init = Initialization.from_config(config)
         if config.embedding:
             self.embedding = layers.Embedding(self._key(), self.vocab, config.embedding, config.tied, init)
         for i, (block, key) in enumerate(zip(blocks, self._layer_keys(), strict=True)):
@@ -170,7 +170,7 @@ def init_params(config: ModelConfig, vocab: int, key: jax.Array) -> Params:
     x_BT = jnp.zeros((1, 1), jnp.int32)
     init = jax.jit(RecurrentLM(config, vocab).init)
     params: Params = init(key, initial_carry(config, 1), x_BT, x_BT > 0)["params"]
-    return {name: weight_norm.measure(module) for name, module in params.items()} if config.weight_norm else params
+    return {name: weight_norm.set_lengths(module) for name, module in params.items()} if config.weight_norm else params
 
 
 def apply(config: ModelConfig, vocab: int, step_by_step: bool = False) -> Forward:
@@ -199,7 +199,9 @@ def inference_params(config: ModelConfig, params: Params) -> Params:
 
     The params compute the same logits with one lookup a step; they fit `inference_config`.
     """
-    params = {name: weight_norm.fold(module) if config.weight_norm else module for name, module in params.items()}
+    params = {
+        name: weight_norm.apply_lengths(module) if config.weight_norm else module for name, module in params.items()
+    }
     if not folds_embedding(config):
         return params
     table_VE = params.pop("embedding")["table"]

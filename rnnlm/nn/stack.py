@@ -21,7 +21,7 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
             "input to that with W_x, which this cell lacks: take another block, such as residual or skip_output."
         )
     check_masks(config, cell)
-    init = Initialization.of(config)
+    init = Initialization.from_config(config)
     model_inputs = inputs = config.embedding or vocab
     blocks: list[Block] = []
     for hidden in config.hidden_sizes:

@@ -19,7 +19,7 @@ def declare_lengths(declared: dict[str, Param]) -> dict[str, Param]:
     return {name + SUFFIX: Param(shape[1:], ones) for name, shape in matrices.items()}
 
 
-def measure(params: Params) -> Params:
+def set_lengths(params: Params) -> Params:
     """Set the lengths to the norms of the columns, so that the matrices are as they were drawn."""
     lengths = {name for name in params if name.endswith(SUFFIX)}
     return {
@@ -28,7 +28,7 @@ def measure(params: Params) -> Params:
     }
 
 
-def fold(params: Params) -> Params:
+def apply_lengths(params: Params) -> Params:
     """Return the params with matrices that have their lengths, and without these."""
     folded = {name: p for name, p in params.items() if not name.endswith(SUFFIX)}
     for name, length in params.items():

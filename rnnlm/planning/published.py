@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import reading
+from rnnlm.files import read_lines
 from rnnlm.nn import size, width
 from rnnlm.runs.layout import Row
 
@@ -29,7 +28,7 @@ def list_published(root: str | Path = "") -> list[Row]:
     default the working directory or else that of rnnlm's own source. Raises UserError where there are no such configs.
     """
     place = find_root(Path(root) if root else None)
-    measured = read_measured(place / MEASURED)
+    measured = read_lines(place / MEASURED)
     rows = []
     for path in sorted((place / FOLDER).glob("*.py")):
         module = import_config(place, path)
@@ -78,11 +77,3 @@ def first_on_path(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
-
-
-def read_measured(path: Path) -> list[Row]:
-    """Read what was measured here: a line of result.jsonl each, with its config. Raises UserError for a broken line."""
-    if not path.exists():
-        return []
-    with reading(path):
-        return [json.loads(line) for line in path.read_text().splitlines()]
