@@ -8,7 +8,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib import metadata
 from typing import Any
@@ -26,6 +26,7 @@ from rnnlm.errors import UserError
 from rnnlm.evaluation.dynamic import Adaptation
 from rnnlm.evaluation.tally import Tally
 from rnnlm.nn import width
+from rnnlm.options import CellOptions
 from rnnlm.runs import checkpoint
 from rnnlm.runs.trust import check_trust
 from rnnlm.runtime import devices
@@ -182,16 +183,26 @@ def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Hea
             "average and schedule=plateau out of its config."
         )
     updates = coder.lane_length(symbols, lanes) // segment
-    sections = {"model": compact(config.model), "optim": compact(config.optim)}
+    unused = unused_options(config.model.cell)
+    values = compact(config.model)
+    model = {name: values[name] for name in values if getattr(config.model, name) != unused.get(name)}
+    sections = {"model": model, "optim": compact(config.optim)}
     numbers = {"seed": config.seed, "segment": segment, "updates": updates, "version": configs.VERSION}
     return {"online": sections | numbers}
+
+
+def unused_options(cell: str) -> dict[str, CellOptions]:
+    """Return the default options of all cells but one, which take no room in a header."""
+    options = vars(ModelConfig())
+    return {name: value for name, value in options.items() if isinstance(value, CellOptions) and name != cell}
 
 
 def read_sections(online: Header) -> tuple[ModelConfig, OptimConfig]:
     """Read the config sections of an online header, of this version or an older one. Raises UserError."""
     version = {"version": online.get("version", 1)}
+    unused = {name: asdict(options) for name, options in unused_options(online["model"].get("cell", "")).items()}
     return (
-        configs.build_saved(ModelConfig, online["model"] | version),
+        configs.build_saved(ModelConfig, unused | online["model"] | version),
         configs.build_saved(OptimConfig, online["optim"] | version),
     )
 

@@ -16,7 +16,7 @@ from rnnlm.compression.container import CompressedFile
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
-from rnnlm.options import LSTMOptions
+from rnnlm.options import LSTMOptions, RHNOptions
 from tests.conftest import make_text, slow, tiny
 
 BYTE = Vocabulary("byte", tuple(range(256)))
@@ -185,10 +185,12 @@ def test_a_header_without_a_version_is_read_and_a_newer_one_is_refused(monkeypat
 )
 def test_a_config_comes_back_from_a_header(changes):
     config = tiny(**changes)
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, lstm=LSTMOptions(0.5, biases=2)))
+    options = {"lstm": LSTMOptions(0.5, biases=2), "rhn": RHNOptions(recurrence_depth=3)}
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **options))
     header = json.loads(json.dumps(codec.online_header(config, 10, 1000, 2)))
     assert codec.read_sections(header["online"]) == (config.model, config.optim)
-    # What means the same where it is missing takes no room.
+    # What means the same where it is missing takes no room, nor do options of other cells that are as by default.
+    assert "matrix_lstm" not in header["online"]["model"]
     assert "biases" not in codec.online_header(tiny(), 10, 1000, 2)["online"]["model"]["lstm"]
     with pytest.raises(UserError, match="of version 99"):
         codec.read_sections(header["online"] | {"version": 99})
