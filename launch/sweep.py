@@ -25,11 +25,12 @@ from launch.slurm_jobs import JobDir
 from launch.slurm_script import SlurmOptions, slurm_flags, slurm_options
 from launch.table import Table
 from launch.trials import Trial, check_trials, escape_texts, resolve_trials
-from rnnlm.commands.config_file import describe_failure, import_file, load_config
+from rnnlm.commands.config_file import describe_failure, load_config
 from rnnlm.commands.flags import trust_flag
 from rnnlm.commands.overrides import config_flag, parse_overrides
 from rnnlm.data.corpora import resolve
 from rnnlm.errors import UserError
+from rnnlm.files import import_file
 from rnnlm.runs.layout import write_json
 from rnnlm.runtime import signals
 

@@ -150,6 +150,11 @@ class DataConfig(Section):
                 f"data.split={self.split} cuts the bytes of a text in its own order into columns: leave "
                 "data.shuffle=none, and take data.symbols=byte_seen or byte."
             )
+        if self.split == "files" and self.files and len(self.files.split(",")) != 3:
+            raise UserError(
+                "data.split=files takes three files, for train, valid and test, in this order, but data.files="
+                f"{self.files!r} does not name three: separate them by commas, or use fractions, such as 0.9/0.05/0.05."
+            )
         if self.shuffle == "records" and not self.separator:
             raise UserError(
                 "data.shuffle=records is without data.separator: give the symbol that ends a record, such as \\n for "
@@ -218,14 +223,16 @@ class ModelConfig(Section):
     dropout_embedding: float = key(0.0, "share of symbols of the vocabulary that a window reads as zero", before=0.0)
     dropout_token: float = key(0.0, "share of time steps whose symbol is read as zero", before=0.0)
     weight_drop: float = key(
-        0.0, "share of weights dropped from the recurrent matrices, for a window (DropConnect, AWD-LSTM)", before=0.0
+        0.0,
+        "share of weights dropped, for a window, from the matrices that a step multiplies by (DropConnect; AWD-LSTM)",
+        before=0.0,
     )
     zoneout_h: float = key(
         0.0,
         "share of units of h that stay as they were; evaluation mixes the two by it (Krueger et al. 2017)",
         before=0.0,
     )
-    zoneout_c: float = key(0.0, "as zoneout_h, for c", before=0.0)
+    zoneout_c: float = key(0.0, "share of units of c that stay as they were; else as zoneout_h", before=0.0)
     dropout_mask: str = key("step", "what a mask is drawn for; window: variational dropout", choices=("step", "window"))
     dropout_state_mask: str = key(
         "step", "as dropout_mask, for dropout_state", before=None, follows="dropout_mask", choices=("step", "window")
@@ -339,7 +346,10 @@ class TrainConfig(Section):
         0.0, "factor of the mean square of what the softmax reads, added to the loss: AWD-LSTM's alpha", before=0.0
     )
     temporal_l2: float = key(
-        0.0, "the same for its differences from step to step, without dropout: AWD-LSTM's beta", before=0.0
+        0.0,
+        "factor of the mean square of how the output of the last layer, without dropout, differs from step to step, "
+        "added to the loss: AWD-LSTM's beta",
+        before=0.0,
     )
     accumulate: int = key(1, "equal pieces in which a batch is computed, to save memory; the numbers stay the same")
     remat: int = key(
@@ -363,7 +373,8 @@ class TrainConfig(Section):
                 f"train.batch={self.batch} cannot be cut into train.accumulate={self.accumulate} equal pieces: "
                 "choose a divisor."
             )
-        within("train.drop_state", self.drop_state, 0, 1)
+        if not 0 <= self.drop_state <= 1:
+            raise UserError(f"train.drop_state={self.drop_state} is impossible: it is a probability, from 0 to 1.")
         at_least("train.activation_l2", self.activation_l2, 0)
         at_least("train.temporal_l2", self.temporal_l2, 0)
         if self.temporal_l2 and (self.remat or self.window == 1):
@@ -396,12 +407,13 @@ class OptimConfig(Section):
     warmup: int = key(0, "steps in which the learning rate rises to its peak, linearly")
     final: float = key(0.1, "cosine, linear: learning rate at the last step, as a share of the peak")
     decay: float = key(
-        0.97, "exponential, epoch: factor of the learning rate for each epoch; milestones, plateau: for each of them"
+        0.97,
+        "factor of the learning rate; exponential, epoch: for decay_every epochs; milestones, plateau: for each one",
     )
     decay_every: float = key(1.0, "exponential, epoch: epochs in which the learning rate decays once", before=1.0)
     milestones: tuple[float, ...] = key((), "milestones: epochs after which the learning rate decays", before=())
     patience: int = key(
-        5, "plateau: validations without a better one after which the next such one decays the rate", before=5
+        5, "plateau: validations in a row without a better one that the learning rate is kept for", before=5
     )
     decay_after: float = key(
         10.0,
@@ -423,8 +435,8 @@ class OptimConfig(Section):
     l2_after_clip: float = key(0.0, "as l2, after it is clipped: the weight_decay of PyTorch's Adam", before=0.0)
     loss: str = key(
         "mean",
-        "what is differentiated: the mean nats of a window; or sum: over its time, the mean over lanes, on which clips "
-        "and l2 then act",
+        "what is differentiated: the mean nats of a window; or sum: over its time, the mean over lanes, of which clips "
+        "then take the gradient, and to which l2 is added; activation_l2 and temporal_l2 are summed with it",
         before="mean",
         choices=("mean", "sum"),
     )

@@ -3,9 +3,12 @@
 import contextlib
 import errno
 import hashlib
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,16 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror or error}).") from error
+
+
+def import_file(path: str) -> Any:
+    """Import a Python file, whatever its name: -> the module."""
+    name = "rnnlm_imported_file"
+    spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -149,6 +149,7 @@ def test_base_prints_every_key():
         ("model.irnn.scale", float("nan"), "model.irnn.scale=nan is not a finite number"),
         ("model.tied", True, "model.embedding=0 differs from the 128 outputs"),
         ("model.dtype", "float16", "expected one of float32, bfloat16"),
+        ("train.drop_state", 1.5, "train.drop_state=1.5 is impossible: it is a probability"),
         ("train.remat", 20, "train.window=50 cannot be cut into chunks of train.remat=20 steps"),
         ("train.accumulate", 3, "train.batch=50 cannot be cut into train.accumulate=3"),
         ("train.steps", -1, "train.steps=-1"),
@@ -206,3 +207,23 @@ def test_modules_to_freeze_are_named_with_commas():
     for word, frozen in {"layer_0,output": ("layer_0", "output"), "('layer_0',)": ("layer_0",), "": ()}.items():
         values = overrides.read_config("tests/tiny.py", [f"--config.train.freeze={word}"])
         assert Config.from_dict(values).train.freeze == frozen
+
+
+@pytest.mark.parametrize(
+    "keys, complaint",
+    [
+        (
+            {"model__weight_drop": 0.5, "model__weight_norm": True},
+            "and model.weight_norm exclude each other",
+        ),
+        (
+            {"data__split": "files", "data__files": "ptb*.txt"},
+            "does not name three: separate them by commas",
+        ),
+        ({"optim__schedule": "plateau", "eval__every": 0}, "decide by validations, but eval.every=0 makes none"),
+        ({"optim__average": "patience", "eval__every": 0}, "decide by validations, but eval.every=0 makes none"),
+    ],
+)
+def test_values_that_exclude_each_other_are_refused(keys, complaint):
+    with pytest.raises(UserError, match=complaint):
+        tiny(**keys)

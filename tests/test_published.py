@@ -9,6 +9,7 @@ import pytest
 
 from rnnlm import api
 from rnnlm.config import Config
+from rnnlm.errors import UserError
 from rnnlm.planning import published
 from rnnlm.runs.layout import load_run
 from tests.conftest import ROOT, rnnlm, slow
@@ -128,6 +129,19 @@ def test_the_list_fits_a_terminal_and_has_the_scores_as_they_are_stated(rows, mo
         assert (
             all(facts.get(unit, "") in line for unit in ("bpc", "nats", "bytes", "params")) and facts["trust"] in line
         )
+
+
+def test_configs_of_another_project_are_not_taken_for_ours(rows, tmp_path, monkeypatch):
+    folder = tmp_path / "configs" / "published"
+    folder.mkdir(parents=True)
+    (folder / "other.py").write_text("from ml_collections import ConfigDict\n")
+    monkeypatch.chdir(tmp_path)
+    assert {row["config"]: row for row in api.published()} == rows
+    (folder / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(UserError, match=r"broken\.py is no sound config file \(ZeroDivisionError: .*\): fix it"):
+        api.published()
+    with pytest.raises(UserError, match="no configs of published models in configs/published of .*empty: call it from"):
+        api.published(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("config", ["awd_lstm_2018.py:ptb", "karpathy_2015.py:linux"])

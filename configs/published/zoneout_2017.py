@@ -44,7 +44,7 @@ def get_config(text: str = "") -> ConfigDict:
     config.model.layers = 1
     config.model.init = "orthogonal_gates"
     config.train.steps = 100 * epoch
-    config.train.drop_state = 0.999_999
+    config.train.drop_state = 1.0
     config.optim.learning_rate = 2e-3
     config.optim.clip_norm = 1.0
 

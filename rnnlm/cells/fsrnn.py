@@ -85,9 +85,9 @@ def step(
     def advance(a_BG: jax.Array, name: str, h: jax.Array, c: jax.Array, begin: int) -> Carry:
         own = {mask: m[:, begin : begin + h.shape[-1]] for mask, m in masks.items()}
         normalization = {to: params[f"{of}_{name}"] for to, of in NORMALIZATION.items()} if options.layer_norm else {}
-        return lstm.update(inner, normalization, (h, c), a_BG + params[f"bias_{name}"][None, :], own)
+        return lstm.update(lstm_options, normalization, (h, c), a_BG + params[f"bias_{name}"][None, :], own)
 
-    inner = LSTMOptions(layer_norm=options.layer_norm)
+    lstm_options = LSTMOptions(layer_norm=options.layer_norm)
     h, c, h_slow, c_slow = carry
     hidden = h.shape[-1]
     parts = {"fast": slice(hidden), "slow": slice(hidden, None)}

@@ -73,10 +73,10 @@ def gates(vectors: Params, carry: Carry, a_BA: jax.Array) -> Gates:
 
 def update(vectors: Params, carry: Carry, a_BA: jax.Array, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step."""
-    return (leak(gates(vectors, carry, a_BA), carry[0], masks),)
+    return (interpolate(gates(vectors, carry, a_BA), carry[0], masks),)
 
 
-def leak(gate: Gates, h_BH: jax.Array, masks: Masks) -> jax.Array:
+def interpolate(gate: Gates, h_BH: jax.Array, masks: Masks) -> jax.Array:
     """Return h after a step, from its gates."""
     after_BH = (1 - gate["z"]) * drop(masks, "candidate", gate["n"]) + gate["z"] * h_BH
     return zone_out(masks, "zoneout_h", h_BH, after_BH)
@@ -95,4 +95,4 @@ def gates_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike
 
 def step_before(params: Params, carry: Carry, u_BG: jax.Array, dtype: DTypeLike, masks: Masks = NO_MASKS) -> Carry:
     """Return (h,) after one step of `gru_before`."""
-    return (leak(gates_before(params, carry, u_BG, dtype, masks), carry[0], masks),)
+    return (interpolate(gates_before(params, carry, u_BG, dtype, masks), carry[0], masks),)

@@ -1,17 +1,16 @@
 """Read the config that --config names: a Python file with a function get_config, or the config.json of a run."""
 
-import importlib.util
 import os
 import sys
 import sysconfig
 import traceback
 from collections.abc import Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 from rnnlm.config import Config
 from rnnlm.errors import UserError
+from rnnlm.files import import_file
 
 LIBRARIES = [
     Path(__file__).resolve().parents[1],
@@ -81,16 +80,6 @@ def load_saved(path: Path, trust_code: bool) -> Any:
         raise UserError(f"--config={path} is no config of a run: {error}") from None
     check_trust(path, config.model, trust_code)
     return ConfigDict(config.as_dict())
-
-
-def import_file(path: str) -> Any:
-    """Import a Python file, whatever its name: -> the module."""
-    name = "rnnlm_config_file"
-    spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, path))
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def describe_failure(file: str, error: BaseException) -> str:

@@ -102,7 +102,7 @@ def protocol_flags(values: flags.FlagValues) -> None:
         None,
         ["carry", "windows", "records", "streams", "chunks"],
         "how the split is read, see docs/evaluation.md; carry unless given, records for a run with data.separator; as "
-        "some papers do: streams, 10 cold lanes, or chunks of 1,000 that are each read from the start",
+        "some papers do: streams, cold lanes (eval.lanes of the run, or 10), or chunks of 1,000, each from the start",
         flag_values=values,
     )
     lanes = (
@@ -115,7 +115,9 @@ def protocol_flags(values: flags.FlagValues) -> None:
         "given eval.warmup of the run; not for windows"
     )
     flags.DEFINE_integer("warmup", None, warmup, lower_bound=0, flag_values=values)
-    flags.DEFINE_integer("window", None, "windows: symbols of each; 512 unless given", flag_values=values)
+    flags.DEFINE_integer(
+        "window", None, "windows: symbols of each; 512 unless given", lower_bound=1, flag_values=values
+    )
     flags.DEFINE_integer(
         "stride", None, "windows: how many of them count; half unless given", lower_bound=1, flag_values=values
     )

@@ -135,13 +135,13 @@ class Adapter:
         adapted = jax.tree.map(lambda p: jnp.broadcast_to(p, (k, *p.shape)), params)
         carry = jax.tree.map(lambda s: jnp.broadcast_to(s, (k, *s.shape)), model.initial_carry(self.config, 1))
         adapted, carry = parallel.put_lanes(k, 0, (adapted, carry))
-        fixed = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
+        shared = parallel.put_lanes(k, None, (params, decay_rates, step_sizes))
 
         def step(window: EvalWindow) -> jax.Array:
             nonlocal adapted, carry
             real = (window.position >= scored.begin) & (window.position < scored.end)
             lanes = tuple(a.reshape(k, SEGMENTS, options.segment) for a in (window.x, window.y, window.reset, real))
-            adapted, carry, nats_KST = self._adapt(adapted, carry, *fixed, parallel.put_lanes(k, 0, lanes))
+            adapted, carry, nats_KST = self._adapt(adapted, carry, *shared, parallel.put_lanes(k, 0, lanes))
             return nats_KST
 
         costs = accumulate_nats(windows, k, step, lambda nats_KST: np.asarray(nats_KST).reshape(k, -1), progress)

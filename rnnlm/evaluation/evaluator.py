@@ -54,13 +54,13 @@ class Evaluator:
 
     def reader(self, params: Params, lanes: int, temperature: float) -> Callable[[EvalWindow], jax.Array]:
         """Return a function that reads the windows of `lanes` lanes one after another: -> their nats on the devices."""
-        mine = parallel.local_lanes(lanes)
-        carry = parallel.shard(model.initial_carry(self.config, mine.stop - mine.start))
+        local = parallel.local_lanes(lanes)
+        carry = parallel.shard(model.initial_carry(self.config, local.stop - local.start))
         divisor = np.float32(temperature)
 
         def read(window: EvalWindow) -> jax.Array:
             nonlocal carry
-            mapped = parallel.shard(tuple(a[mine] for a in (window.x, window.y, window.reset)))
+            mapped = parallel.shard(tuple(a[local] for a in (window.x, window.y, window.reset)))
             carry, nats_BT = self._step(params, carry, divisor, *mapped)
             return nats_BT
 

@@ -29,7 +29,7 @@ def back_through_updates(
     """Differentiate a cell of the update form: one product a step in the reverse scan, one for W_h after it."""
     mix, update, dtype = recurrence.cell.mix, recurrence.cell.update, recurrence.dtype
     assert mix is not None and update is not None
-    w, vectors, (of_steps, of_all) = params["W_h"], vectors_of(params), split_masks(masks_TB, len(dh_TBH))
+    w, vectors, (step_masks, window_masks) = params["W_h"], vectors_of(params), split_masks(masks_TB, len(dh_TBH))
     # Transpose once: XLA on CPU would fold the transpose into the loop's product, which is then a third slower.
     transposed = jax.lax.optimization_barrier(w.mT.astype(dtype))
 
@@ -42,19 +42,19 @@ def back_through_updates(
     ) -> tuple[tuple[Carry, Params, jax.Array], None]:
         dcarry, dvectors, a_TBA = d
         t, dh_BH, before, reset_B, of_step = inputs
-        masks = of_all | of_step
+        masks = window_masks | of_step
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
-        again = partial(update, masks=masks) if masks else update
-        step_dvectors, dbefore, da_BA = jax.vjp(again, vectors, before, a_TBA[t])[1](dcarry)
+        forward = partial(update, masks=masks) if masks else update
+        step_dvectors, dbefore, da_BA = jax.vjp(forward, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
         dread_BH = product(dz_BG, transposed, dtype)
         dbefore = (dbefore[0] + drop(masks, "state", dread_BH), *dbefore[1:])
-        # Overwrite the pre-activation, which is not needed again, by its cotangent: no new array is allocated.
+        # Overwrite the pre-activation, which is not needed forward, by its cotangent: no new array is allocated.
         a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
         return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, step_dvectors), a_TBA), None
 
     start = (dcarry, jax.tree.map(jnp.zeros_like, vectors), a_TBA)
-    steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TB, reset_TB, of_steps)
+    steps = (jnp.arange(len(dh_TBH)), dh_TBH, before_TB, reset_TB, step_masks)
     (dcarry, dvectors, da_TBA), _ = jax.lax.scan(step, start, steps, reverse=True)
     du_TBG, dz_TBG = unmix(da_TBA)
     dw = weight_gradient(drop(masks_TB, "state", before_TB[0]), w, dz_TBG, dtype)
@@ -77,7 +77,7 @@ def back_through_steps(
         return one_step(recurrence.cell, params, before, u_BG, recurrence.dtype, masks=masks)[:2]
 
     u_TBG, outs_TB = inputs_TB
-    of_steps, of_all = split_masks(masks_TB, len(u_TBG))
+    step_masks, window_masks = split_masks(masks_TB, len(u_TBG))
     cast = cast_recurrent(recurrence, params)
     # Transposed once, as in back_through_updates.
     transposed = jax.lax.optimization_barrier({name: p.mT for name, p in cast.items() if p.ndim > 1})
@@ -90,13 +90,13 @@ def back_through_steps(
         dh_BH, before, u_BG, outs, reset_B, masks = inputs
         taps = [jnp.zeros(x.shape, x.dtype) for x in xs]
 
-        def again(before: Carry, u_BG: jax.Array, taps: list[jax.Array]) -> tuple[Carry, jax.Array]:
-            return replay(outs, taps, run, cast, transposed, before, u_BG, of_all | masks)
+        def forward(before: Carry, u_BG: jax.Array, taps: list[jax.Array]) -> tuple[Carry, jax.Array]:
+            return replay(outs, taps, run, cast, transposed, before, u_BG, window_masks | masks)
 
-        dbefore, du_BG, dxs = jax.vjp(again, before, u_BG, taps)[1]((dcarry, dh_BH))
+        dbefore, du_BG, dxs = jax.vjp(forward, before, u_BG, taps)[1]((dcarry, dh_BH))
         return block_reset(dbefore, reset_B), (dcarry, du_BG, dxs)
 
-    steps = (dh_TBH, before_TB, u_TBG, outs_TB, reset_TB, of_steps)
+    steps = (dh_TBH, before_TB, u_TBG, outs_TB, reset_TB, step_masks)
     dstart, (dcarry_TB, du_TBG, dxs_TB) = jax.lax.scan(step, dcarry, steps, reverse=True)
     masks_TB = {name: jnp.broadcast_to(m, (*reset_TB.shape, m.shape[-1])) for name, m in masks_TB.items()}
     rows = (before_TB, u_TBG, outs_TB, dxs_TB, (dcarry_TB, dh_TBH), masks_TB)

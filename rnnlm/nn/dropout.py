@@ -17,8 +17,8 @@ MASKS = {
 """The key of `model` that switches each random mask of a cell on."""
 CELL_MASKS = 1 << 17
 """Added to the number of a mask in the keys of lanes, so that they differ from those of other places."""
-TYPES, TOKENS = CELL_MASKS - 1, CELL_MASKS - 2
-"""The places of masks of symbols."""
+EMBEDDING_SITE, TOKEN_SITE = CELL_MASKS - 1, CELL_MASKS - 2
+"""The numbers of the places where whole symbols are dropped, as `dropout` takes them."""
 
 
 def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: float, site: jax.Array | int) -> jax.Array:
@@ -83,11 +83,11 @@ def drop_symbols(
     if keys_B is None:
         return x_TBE
     if rate := config.dropout_embedding:
-        kept_BV = draw(keys_B, TYPES, 1, vocab, rate)[0]
+        kept_BV = draw(keys_B, EMBEDDING_SITE, 1, vocab, rate)[0]
         kept_BT = jnp.take_along_axis(kept_BV, x_BT, axis=1)
         x_TBE = jnp.where(kept_BT.T[:, :, None], x_TBE * keep_factor(rate), 0.0)
     if rate := config.dropout_token:
-        x_TBE = jnp.where(draw(keys_B, TOKENS, x_TBE.shape[0], 1, rate), x_TBE * keep_factor(rate), 0.0)
+        x_TBE = jnp.where(draw(keys_B, TOKEN_SITE, x_TBE.shape[0], 1, rate), x_TBE * keep_factor(rate), 0.0)
     return x_TBE
 
 
@@ -102,8 +102,8 @@ def drop_weights(config: ModelConfig, cell: Cell, params: Params, key: jax.Array
         for j, name in enumerate(cell.recurrent):
             if name in layer:
                 w = layer[name]
-                own = jax.random.fold_in(jax.random.fold_in(key, i), j)
-                kept = draw(own[None], 0, 1, w.size, rate).reshape(w.shape)
+                mask_key = jax.random.fold_in(jax.random.fold_in(key, i), j)
+                kept = draw(mask_key[None], 0, 1, w.size, rate).reshape(w.shape)
                 layer[name] = jnp.where(kept, w * keep_factor(rate), 0.0)
         dropped[f"layer_{i}"] = layer
     return dropped

@@ -54,8 +54,8 @@ def is_uniform(carry: Carry) -> bool:
 
 def split_masks(masks_TB: Masks, time: int) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Split random masks [T or 1, B, width] into those of each step [T, B, width] and those of all, [B, width]."""
-    of_all = {name: m[0] for name, m in masks_TB.items() if len(m) != time or time == 1}
-    return {name: m for name, m in masks_TB.items() if name not in of_all}, of_all
+    window_masks = {name: m[0] for name, m in masks_TB.items() if len(m) != time or time == 1}
+    return {name: m for name, m in masks_TB.items() if name not in window_masks}, window_masks
 
 
 def cast_recurrent(recurrence: Recurrence, params: Params) -> Params:

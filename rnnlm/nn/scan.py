@@ -64,17 +64,17 @@ def trace(
     Returns (carry, h_TBH, carry after each step [T, B, ...], gates by name [T, B, ...]).
     """
     recurrence = Recurrence(cell, hidden, dtype)
-    of_steps, of_all = split_masks(masks_TB, len(u_TBG))
+    step_masks, window_masks = split_masks(masks_TB, len(u_TBG))
 
     def step(
         carry: Carry, inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]
     ) -> tuple[Carry, tuple[jax.Array, Carry, Gates]]:
         u_BG, reset_B, masks = inputs
         before = reset(recurrence, carry, reset_B)
-        carry, h_BH, a_BA = one_step(cell, params, before, u_BG, dtype, masks=of_all | masks)
+        carry, h_BH, a_BA = one_step(cell, params, before, u_BG, dtype, masks=window_masks | masks)
         return carry, (h_BH, carry, read_gates(cell, params, before, u_BG, a_BA, dtype))
 
-    carry, (h_TBH, carry_TB, gates_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB, of_steps))
+    carry, (h_TBH, carry_TB, gates_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB, step_masks))
     return carry, h_TBH, carry_TB, gates_TB
 
 
@@ -88,7 +88,7 @@ def _scan_plain(
     keys_B: jax.Array | None = None,
 ) -> tuple[Carry, jax.Array]:
     """Run the scan without the custom VJP, for autodiff."""
-    cast, (of_steps, of_all) = cast_recurrent(recurrence, params), split_masks(masks_TB, len(u_TBG))
+    cast, (step_masks, window_masks) = cast_recurrent(recurrence, params), split_masks(masks_TB, len(u_TBG))
 
     def step(
         packed: Carry, inputs: tuple[jax.Array, jax.Array, jax.Array, dict[str, jax.Array]]
@@ -96,10 +96,10 @@ def _scan_plain(
         t, u_BG, reset_B, masks = inputs
         keys = None if keys_B is None else jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
         before = reset(recurrence, unpack(packed, carry), reset_B)
-        after, h_BH, _ = one_step(recurrence.cell, cast, before, u_BG, recurrence.dtype, keys, of_all | masks)
+        after, h_BH, _ = one_step(recurrence.cell, cast, before, u_BG, recurrence.dtype, keys, window_masks | masks)
         return pack(after), h_BH
 
-    packed, h_TBH = jax.lax.scan(step, pack(carry), (jnp.arange(len(u_TBG)), u_TBG, reset_TB, of_steps))
+    packed, h_TBH = jax.lax.scan(step, pack(carry), (jnp.arange(len(u_TBG)), u_TBG, reset_TB, step_masks))
     return unpack(packed, carry), h_TBH
 
 
@@ -113,7 +113,7 @@ def _scan(
 def _scan_fwd(
     recurrence: Recurrence, params: Params, carry: Carry, u_TBG: jax.Array, reset_TB: jax.Array, masks_TB: Masks
 ) -> tuple[tuple[Carry, jax.Array], Residuals]:
-    cast, (of_steps, of_all) = cast_recurrent(recurrence, params), split_masks(masks_TB, len(u_TBG))
+    cast, (step_masks, window_masks) = cast_recurrent(recurrence, params), split_masks(masks_TB, len(u_TBG))
 
     def step(
         carry: Carry, inputs: tuple[jax.Array, jax.Array, dict[str, jax.Array]]
@@ -121,11 +121,11 @@ def _scan_fwd(
         # The residual is the carry before the step; that after it would be updated in place, which is slow (`pack`).
         u_BG, reset_B, masks = inputs
         before = reset(recurrence, carry, reset_B)
-        run = partial(one_step, recurrence.cell, cast, before, u_BG, recurrence.dtype, masks=of_all | masks)
+        run = partial(one_step, recurrence.cell, cast, before, u_BG, recurrence.dtype, masks=window_masks | masks)
         (carry, h_BH, a_BA), _, outs = record(run)
         return carry, (h_BH, before, a_BA, outs if a_BA is None else [])
 
-    carry, (h_TBH, before_TB, a_TBA, outs_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB, of_steps))
+    carry, (h_TBH, before_TB, a_TBA, outs_TB) = jax.lax.scan(step, carry, (u_TBG, reset_TB, step_masks))
     return (carry, h_TBH), (params, before_TB, (u_TBG, outs_TB) if a_TBA is None else a_TBA, reset_TB, masks_TB)
 
 

@@ -1,7 +1,6 @@
 """List the configs of published models: the score and parameters there, the parameters here, what was measured here."""
 
 import contextlib
-import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from rnnlm.config import Config
 from rnnlm.errors import UserError
-from rnnlm.files import read_lines
+from rnnlm.files import import_file, read_lines
 from rnnlm.nn import size, width
 from rnnlm.runs.layout import Row
 
@@ -27,12 +26,23 @@ def list_published(root: str | Path = "") -> list[Row]:
     `parameters` here, and `measured`, the lines of experiments/published.jsonl for it. `root` is the checkout, by
     default the working directory or else that of rnnlm's own source. Raises UserError where there are no such configs.
     """
-    place = find_root(Path(root) if root else None)
-    measured = read_lines(place / MEASURED)
+    places = [Path(root)] if root else [Path.cwd(), Path(__file__).resolve().parents[2]]
+    for place in places:
+        if rows := list_checkout(place):
+            return rows
+    raise UserError(
+        f"There are no configs of published models in {FOLDER} of {' or '.join(map(str, places))}: call it from a "
+        "checkout of rnnlm, whose configs are not installed with the package."
+    )
+
+
+def list_checkout(root: Path) -> list[Row]:
+    """Return a row for each model of one checkout, none where it has none. Raises UserError for an unsound config."""
+    measured = read_lines(root / MEASURED)
     rows = []
-    for path in sorted((place / FOLDER).glob("*.py")):
-        module = import_config(place, path)
-        for variant, facts in module.PUBLISHED.items():
+    for path in sorted((root / FOLDER).glob("*.py")):
+        module = import_config(root, path)
+        for variant, facts in getattr(module, "PUBLISHED", {}).items():
             name = f"{FOLDER / path.name}{variant and ':'}{variant}"
             config = Config.from_dict(module.get_config(*([variant] if variant else [])).to_dict())
             unit = next((unit for unit in ("bpc", "nats", "bytes") if unit in facts), None)
@@ -51,22 +61,13 @@ def list_published(root: str | Path = "") -> list[Row]:
     return rows
 
 
-def find_root(root: Path | None) -> Path:
-    """Return the checkout that has configs of published models. Raises UserError if there is none."""
-    places = [root] if root else [Path.cwd(), Path(__file__).resolve().parents[2]]
-    for place in places:
-        if (place / FOLDER).is_dir():
-            return place
-    raise UserError(
-        f"There is no folder {FOLDER} in {' or '.join(map(str, places))}: call it from a checkout of rnnlm, whose "
-        "configs are not installed with the package."
-    )
-
-
 def import_config(root: Path, path: Path) -> Any:
-    """Import a config of a checkout as a module of its own."""
+    """Import a config of a checkout: -> the module. Raises UserError where that fails."""
     with first_on_path(root):
-        return importlib.import_module(f"configs.published.{path.stem}")
+        try:
+            return import_file(str(path))
+        except Exception as error:  # a config file is a program, so it can fail in any way
+            raise UserError(f"{path} is no sound config file ({type(error).__name__}: {error}): fix it.") from error
 
 
 @contextlib.contextmanager

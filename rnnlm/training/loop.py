@@ -47,6 +47,11 @@ class Trainer:
         vocabulary, c = dataset.text.vocabulary, config.train
         self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
+        if "valid" not in dataset.splits and (config.optim.schedule == "plateau" or config.optim.average != "none"):
+            raise UserError(
+                "optim.schedule=plateau and optim.average decide by validations, but there is no validation split with "
+                f"data.split={config.data.split}: give it a share, or choose another schedule and optim.average=none."
+            )
         self.rate = optim.make_schedule(config.optim, config.train.steps, self.windows.steps_per_epoch)
         self.optimizer = optim.make_optimizer(config.optim, self.rate, config.train.freeze)
         self.step = train_step(config, len(vocabulary), self.optimizer)

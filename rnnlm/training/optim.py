@@ -26,7 +26,10 @@ def make_schedule(config: OptimConfig, steps: int, steps_per_epoch: float) -> op
     peak, warmup, left = config.learning_rate, config.warmup, max(1, steps - config.warmup)
     begin, every = round(config.decay_after * steps_per_epoch), config.decay_every * steps_per_epoch
     decay = partial(optax.exponential_decay, peak, every, config.decay, max(0, begin - warmup))
-    drops = {max(0, round(epoch * steps_per_epoch) - warmup): config.decay for epoch in config.milestones}
+    drops: dict[int, float] = {}
+    for epoch in config.milestones:
+        step = max(0, round(epoch * steps_per_epoch) - warmup)
+        drops[step] = drops.get(step, 1.0) * config.decay
     shapes: dict[str, Callable[[], optax.Schedule]] = {
         "constant": lambda: optax.constant_schedule(peak),
         "cosine": lambda: optax.cosine_decay_schedule(peak, left, config.final),

@@ -1,8 +1,8 @@
 """A file comes back bit for bit, in as many bits as the model says, or not at all."""
 
-import dataclasses
 import json
 import zlib
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from rnnlm.compression import codec, coder, container, escape, predictors
 from rnnlm.compression.codec import Codec
 from rnnlm.compression.container import CompressedFile
+from rnnlm.config import Config
 from rnnlm.data.vocabulary import Vocabulary
 from rnnlm.errors import UserError
 from rnnlm.nn import model
 from rnnlm.options import LSTMOptions, RHNOptions
-from tests.conftest import make_text, slow, tiny
+from rnnlm.planning.published import import_config
+from tests.conftest import ROOT, make_text, slow, tiny
 
 BYTE = Vocabulary("byte", tuple(range(256)))
 SEEN = Vocabulary("byte_seen", tuple(sorted(set(make_text(3000)))))
@@ -181,12 +183,17 @@ def test_a_header_without_a_version_is_read_and_a_newer_one_is_refused(monkeypat
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"model__sizes": (3, 4), "model__dtype": "bfloat16"}, {"optim__name": "sgd", "optim__momentum": 0.5}],
+    [
+        {},
+        {"model__sizes": (3, 4), "model__dtype": "bfloat16"},
+        {"model__dropout_mask": "window", "model__dropout_state_mask": "step"},
+        {"optim__name": "sgd", "optim__momentum": 0.5},
+    ],
 )
 def test_a_config_comes_back_from_a_header(changes):
     config = tiny(**changes)
     options = {"lstm": LSTMOptions(0.5, biases=2), "rhn": RHNOptions(recurrence_depth=3)}
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **options))
+    config = replace(config, model=replace(config.model, **options))
     header = json.loads(json.dumps(codec.online_header(config, 10, 1000, 2)))
     assert codec.read_sections(header["online"]) == (config.model, config.optim)
     # What means the same where it is missing takes no room, nor do options of other cells that are as by default.
@@ -218,6 +225,16 @@ def test_other_params_do_not_decode():
         unpack(coded, predictor=other)
     with pytest.raises(UserError, match="params was 1, here 2"):
         codec.refuse_difference({"params": 1, "jax": 3}, {"params": 2, "jax": 3}, "x.rnz")
+
+
+@pytest.mark.parametrize("name", ["lstm_compress", "nncp_2019"])
+def test_published_compressors_return_a_text(name):
+    """As they are but for their width, with gradients that are summed, clipped by value and of Adam without a mean."""
+    config = Config.from_dict(import_config(ROOT, ROOT / f"configs/published/{name}.py").get_config().to_dict())
+    config, data = replace(config, model=replace(config.model, hidden=10)), make_text(3000)
+    coded = codec.compress_online(data, config, config.train.window, 4, verify=False)
+    assert codec.decompress(CompressedFile.from_bytes(coded, "x.rnz"), None, "x.rnz") == data
+    assert len(coded) < 0.9 * len(data)
 
 
 @pytest.mark.parametrize("lanes", [slow(1), 4])

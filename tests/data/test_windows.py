@@ -31,6 +31,7 @@ def test_lanes_are_reset_at_random():
         again = TrainWindows(text(4000), 40, 5, 0.1, seed=3).window(step, slice(8, 24))
         assert (again.reset == windows.window(step, slice(0, 40)).reset[8:24]).all()
         assert (again.x == without.window(step, slice(8, 24)).x).all()
+    assert TrainWindows(text(4000), 40, 5, 1.0).window(7, slice(0, 40)).reset[:, 0].all()
 
 
 @given(st.data())

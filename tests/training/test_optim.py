@@ -63,6 +63,11 @@ def test_milestones_are_epochs():
         assert at(401, warmup=warmup) == pytest.approx(0.01)
 
 
+def test_milestones_within_one_step_all_count():
+    few = {"schedule": "milestones", "milestones": (1.0, 1.001, 2.0), "decay": 0.1}
+    assert [rate(s, **few) for s in (99, 101, 201)] == pytest.approx([1.0, 0.01, 0.001])
+
+
 def test_decay_every_some_epochs():
     """torch-rnn halves the rate every 5 epochs."""
     settings = {"schedule": "epoch", "decay": 0.5, "decay_every": 5.0, "decay_after": 0.0}

@@ -101,6 +101,7 @@ def test_a_fine_tuned_run_is_resumed_without_its_parent(folder, tmp_path):
         ({"model__hidden": 13}, "model.hidden is 12, but 13 here"),
         ({"model__layers": 3}, "model.layers is 2, but 3 here"),
         ({"model__sizes": (12, 12, 5)}, r"model.sizes is \(12, 12\), but \(12, 12, 5\) here"),
+        ({"model__weight_norm": True}, "model.weight_norm is False, but True here"),
         ({"model__embedding": 12}, "model.embedding is 0, but 12 here"),
         ({"model__lstm__biases": 2}, "model.lstm.biases is 1, but 2 here"),
         ({"model__cell": "flax.linen:LSTMCell"}, "model.cell is 'lstm', but 'flax.linen:LSTMCell' here"),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm import api
+from rnnlm.errors import UserError
 from rnnlm.training.plateau import NEVER, UNDECIDED, average_start, count_drops, decide
 from tests.conftest import leaves, rows, same_bits, tiny
 
@@ -77,6 +78,13 @@ def test_decisions_are_of_the_steps_of_validations():
         pytest.approx(0.1),
     ]
     assert decide(config(average="patience", average_patience=2), scores).average_from == 30
+
+
+@pytest.mark.parametrize("keys", [{"optim__schedule": "plateau"}, {"optim__average": "patience"}])
+def test_decisions_need_a_validation_split(keys, tmp_path, text_file):
+    with pytest.raises(UserError, match="no validation split with data.split=0.9/0/0.1"):
+        api.train(tiny(data__files=str(text_file), data__split="0.9/0/0.1", **keys), tmp_path / "run", show=False)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_an_interrupted_run_decides_as_an_uninterrupted_one(tmp_path, text_file):
