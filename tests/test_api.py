@@ -104,6 +104,12 @@ def test_a_model_says_what_it_is(run, lm):
         ((), {}),
         (("--split=valid", "--lanes=3", "--warmup=7"), {"protocol": rnnlm.EvalProtocol(lanes=3, warmup=7)}),
         (("--protocol=windows", "--window=20"), {"protocol": rnnlm.EvalProtocol("windows", window=20, stride=10)}),
+        (("--protocol=streams", "--lanes=7"), {"protocol": rnnlm.EvalProtocol(lanes=7, warmup=0)}),
+        (("--protocol=chunks", "--window=30"), {"protocol": rnnlm.EvalProtocol("windows", window=30, stride=30)}),
+        (
+            ("--temperature=0.8", "--lanes=1"),
+            {"protocol": rnnlm.EvalProtocol(lanes=1, temperature=0.8)},
+        ),
         (("--symbols_from=50", "--symbols_to=300"), {"symbols": (50, 300)}),
         (("--dynamic=sgd", "--segment=10", "--learning_rate=0.1", "--decay=0.001"), {"dynamic": SGD}),
     ],
@@ -113,6 +119,20 @@ def test_a_score_is_that_of_eval(capsys, run, lm, flags, options):
     line = json.loads(command(capsys, "eval", f"--workdir={run[0]}", "--json", *flags))
     score = lm.score("valid" if "--split=valid" in flags else "test", **options)
     assert score.as_dict() | {"step": lm.train_step} == line
+
+
+def test_a_score_of_several_runs_and_of_the_tuned_temperature_is_that_of_eval(capsys, run, lm, tmp_path, text_file):
+    rnnlm.train(replace(config_for(text_file), seed=5), tmp_path / "other", show=False)
+    other, folder = rnnlm.load(tmp_path / "other"), shutil.copytree(run[0], tmp_path / "run")
+    (folder / "result.jsonl").unlink(missing_ok=True)
+    line = json.loads(command(capsys, "eval", f"--workdir={folder}", "--json", f"--ensemble={other.workdir}"))
+    assert not (folder / "result.jsonl").exists()
+    mean = lm.score("test", ensemble=[other])
+    assert mean.as_dict().items() <= line.items() and line["ensemble"] == [str(folder), str(other.workdir)]
+    assert mean.tally.bpc < np.mean([model.score("test").tally.bpc for model in (lm, other)])  # Jensen's inequality
+    line = json.loads(command(capsys, "eval", f"--workdir={folder}", "--json", "--temperature=tune"))
+    tempered = replace(rnnlm.EvalProtocol.of_run(lm.config), temperature=lm.tune_temperature())
+    assert lm.score("test", protocol=tempered).as_dict().items() <= line.items() and tempered.temperature != 1
 
 
 def test_exactly_one_text_is_scored(lm, tmp_path):

@@ -17,7 +17,7 @@ Cost: 3 minutes, linux 6.4 minutes on one H100 for all steps, as `rnnlm plan --a
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs.published import char_rnn
 
 PUBLISHED = {
     "": {"text": "warpeace", "symbols": 87, "split": "test", "nats": "1.077", "trust": "excerpt"},
@@ -27,8 +27,9 @@ PUBLISHED = {
 
 def get_config(text: str = "") -> ConfigDict:
     """Return the config."""
-    config = base.get_config()
+    config = char_rnn.get_config()
     if text == "linux":
+        config.data.corpus = ""
         config.data.files = "linux_input.txt"
         config.data.split = "columns_100x100_0.9/0.05/0.05"
         epoch = 558  # windows of the training columns
@@ -40,29 +41,15 @@ def get_config(text: str = "") -> ConfigDict:
     config.model.cell = "gru_before"
     config.model.layers = 3
     config.model.hidden = 512
-    config.model.init = "uniform"
-    config.model.init_scale = 0.08
+    config.model.lstm.biases = 1
     config.model.dropout = 0.3
 
     config.train.batch = config.train.window = 100
     config.train.steps = 50 * epoch
-    config.train.drop_state = 0.0
-
-    config.optim.name = "rmsprop"
-    config.optim.learning_rate = 2e-3
-    config.optim.schedule = "epoch"
     config.optim.decay = 0.95
-    config.optim.decay_after = 9.0
-    config.optim.b2 = 0.95
-    config.optim.eps = 1e-8
-    config.optim.eps_in_root = False
-    config.optim.loss = "sum"
-    config.optim.clip_norm = 0.0
-    config.optim.clip_value = 5.0
 
     config.eval.every = config.checkpoint.every = epoch
     config.eval.lanes = 100
-    config.eval.warmup = 0
     config.eval.max_symbols = 0
     config.sample.every = 0
     return config
