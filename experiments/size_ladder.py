@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from experiments.scores import format_bpc, nats_per_symbol
 from rnnlm.files import read_lines
 from rnnlm.runs.power_law import PowerLaw, fit_power_law
 
@@ -40,11 +41,6 @@ def results() -> list[Row]:
     return sorted(rows, key=lambda r: (r["hidden"], r["layers"], [*CELLS].index(r["cell"]), r["seed"]))
 
 
-def nats(row: Row) -> float:
-    """Return the nats per symbol of a trial."""
-    return float(row["nats"] / row["count"])
-
-
 def size_ladder() -> list[list[str]]:
     """Make the table of published and measured results of each model."""
     header = [
@@ -62,7 +58,6 @@ def size_ladder() -> list[list[str]]:
         if row["seed"]:
             continue
         published = PUBLISHED[row["cell"], row["hidden"]][row["layers"] - 1]
-        low, high = row["interval"]
         rows.append(
             [
                 CELLS[row["cell"]],
@@ -70,8 +65,8 @@ def size_ladder() -> list[list[str]]:
                 str(row["hidden"]),
                 f"{row['parameters']:,}",
                 f"{published:.3f}",
-                f"{nats(row):.3f}",
-                f"{row['bpc']:.4f} ± {(high - low) / 2:.4f}",
+                f"{nats_per_symbol(row):.3f}",
+                format_bpc(row),
                 f"{row['epochs']:.1f}",
             ]
         )

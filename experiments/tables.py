@@ -6,15 +6,13 @@
 A table stands in a page between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
-import math
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scipy.special import stdtrit
-
+from experiments.scores import format_bpc, nats_per_symbol
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
 from experiments.war_and_peace import war_and_peace, war_and_peace_results, war_and_peace_valid
 from experiments.which_recurrence import which_costs, which_recurrence, which_settings, which_symbols
@@ -51,24 +49,6 @@ def results_of(what: str, text: str, **fields: Any) -> list[Row]:
     return list(rows.values())
 
 
-def per_symbol(row: Row) -> float:
-    """Return the nats per symbol, the unit of the paper, of a result."""
-    return row["nats"] / row["count"]
-
-
-def bits(row: Row) -> str:
-    """Format a bpc with half its 95 % interval.
-
-    Lines without `interval` keep a standard error over blocks of 10,000 symbols.
-    """
-    half = None
-    if row.get("interval"):
-        half = row["interval"][1] - row["bpc"]
-    elif row.get("stderr"):
-        half = row["stderr"] * stdtrit(math.ceil(row["count"] / 10_000) - 1, 0.975)
-    return f"{row['bpc']:.4f} ± {half:.4f}" if half else f"{row['bpc']:.3f}"
-
-
 def models() -> Table:
     """Make the table of bpc by protocol and of n-grams on the test split of each text."""
     rows = [["", *(f"{name}, bpc ± 95 %" for name in TEXTS.values())]]
@@ -82,11 +62,11 @@ def models() -> Table:
         cells = []
         for text in TEXTS:
             fits = [row for row in results_of(what, text, split="test") if row["protocol"].startswith(protocol)]
-            cells.append(bits(fits[-1]))
+            cells.append(format_bpc(fits[-1]))
         rows.append([name, *cells])
     best = {text: min(grams(text), key=lambda row: row["bpc"]) for text in TEXTS}
-    rows.append(["best n-gram", *(f"{bits(row)} ({row['name']})" for row in best.values())])
-    return [*rows, ["20-gram", *(bits(grams(text)[-1]) for text in TEXTS)]]
+    rows.append(["best n-gram", *(f"{format_bpc(row)} ({row['name']})" for row in best.values())])
+    return [*rows, ["20-gram", *(format_bpc(grams(text)[-1]) for text in TEXTS)]]
 
 
 def grams(text: str, what: str = "baseline") -> list[Row]:
@@ -116,10 +96,11 @@ def orders() -> Table:
     """Make the table of n-grams by order: bpc of each text, and nats on War and Peace for both of its splits."""
     columns = [grams("warpeace"), grams("enwik8_head"), grams("warpeace", "columns")]
     header = ["order", "War and Peace, bpc", "enwik8_head, bpc", "War and Peace, nats", "the same in columns, nats"]
-    return [header] + [
-        [a["name"].partition("-")[0], bits(a), bits(b), f"{per_symbol(a):.4f}", f"{per_symbol(c):.4f}"]
-        for a, b, c in zip(*columns, strict=True)
-    ]
+    rows = []
+    for a, b, c in zip(*columns, strict=True):
+        nats = [f"{nats_per_symbol(row):.4f}" for row in (a, c)]
+        rows.append([a["name"].partition("-")[0], format_bpc(a), format_bpc(b), *nats])
+    return [header, *rows]
 
 
 def paper() -> Table:
@@ -129,14 +110,14 @@ def paper() -> Table:
         for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms"))
     )
     rows = [
-        ("20-gram, last 10 % of the book", per_symbol(grams("warpeace")[-1])),
-        ("20-gram, 10 % of each hundredth of the book", per_symbol(grams("warpeace", "columns")[-1])),
+        ("20-gram, last 10 % of the book", nats_per_symbol(grams("warpeace")[-1])),
+        ("20-gram, 10 % of each hundredth of the book", nats_per_symbol(grams("warpeace", "columns")[-1])),
         (f"20-gram, {PAPER}", 1.195),
-        ("rnnlm static, last 10 % of the book", per_symbol(static)),
-        ("rnnlm dynamic, last 10 % of the book", per_symbol(dynamic)),
+        ("rnnlm static, last 10 % of the book", nats_per_symbol(static)),
+        ("rnnlm dynamic, last 10 % of the book", nats_per_symbol(dynamic)),
         (
             "rnnlm static, 10 % of each hundredth of the book",
-            per_symbol(results_of("columns", "warpeace", split="test")[-1]),
+            nats_per_symbol(results_of("columns", "warpeace", split="test")[-1]),
         ),
         (f"best network, {PAPER}", 1.077),
     ]
@@ -160,7 +141,7 @@ def results() -> Table:
     """Make the table of results: those of the configs' docstrings, and the experiment's."""
     rows = [["text, split", "symbols", "bpc, ± 95 %", "protocol", "parameters", "hardware", "training", "config"]]
     for row in read_lines(QUICK):
-        cells = [f"{row['text']}, {row['split']}", f"{row['count']:,}", bits(row), row["protocol"]]
+        cells = [f"{row['text']}, {row['split']}", f"{row['count']:,}", format_bpc(row), row["protocol"]]
         cells.append(f"{row['parameters']:,}")
         rows.append([*cells, row["hardware"], duration(row["seconds"]), f"`{row['config']}`"])
     rows += war_and_peace_results()
@@ -168,7 +149,7 @@ def results() -> Table:
     for what, protocol in (("static", "carry, 1 lane"), ("dynamic", "dynamic rms")):
         scores = [row for row in results_of(what, "enwik8_head", split="test") if row["protocol"].startswith(protocol)]
         count = f"{scores[-1]['count']:,}"
-        cells = ["enwik8_head, test", count, bits(scores[-1]), protocol, f"{run['parameters']:,}"]
+        cells = ["enwik8_head, test", count, format_bpc(scores[-1]), protocol, f"{run['parameters']:,}"]
         rows.append([*cells, HARDWARE, duration(run["seconds"]), f"`{CONFIG}`"])
     return rows
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from experiments.scores import format_bpc, nats_per_symbol
 from rnnlm.evaluation.tally import Tally
 from rnnlm.files import read_lines
 
@@ -36,19 +37,19 @@ def war_and_peace() -> list[list[str]]:
     for what, name in WHAT.items():
         for row in results(what):
             if row["split"] == "test":
-                half = row["interval"][1] - row["bpc"]
-                score = [f"{row['nats'] / row['count']:.4f}", f"{row['bpc']:.4f} ± {half:.4f}"]
+                score = [f"{nats_per_symbol(row):.4f}", format_bpc(row)]
                 table.append([name, f"{row['count']:,}", *score, row["protocol"]])
     return table
 
 
 def war_and_peace_results() -> list[list[str]]:
     """Make the rows of the README's table of results: on the test split, static in columns, and dynamic."""
-    run, rows = results("train")[-1], []
+    [run] = [row for row in read_lines(FOLDER / "results.jsonl") if row["what"] == "train" and "settings" not in row]
+    rows = []
     for what, protocol in (("columns", "carry, 100 lanes"), ("dynamic", "dynamic rms")):
         [row] = [row for row in results(what) if row["split"] == "test"]
-        score = f"{row['bpc']:.4f} ± {row['interval'][1] - row['bpc']:.4f}"
-        cells = ["War and Peace in columns, test", f"{row['count']:,}", score, protocol, f"{run['parameters']:,}"]
+        count, parameters = f"{row['count']:,}", f"{run['parameters']:,}"
+        cells = ["War and Peace in columns, test", count, format_bpc(row), protocol, parameters]
         minutes = f"{run['seconds'] / 60:.1f} min"
         rows.append([*cells, HARDWARE, minutes, "`experiments/005_war_and_peace/network.py`"])
     return rows

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.scores import format_bpc
 from rnnlm.files import read_lines
 from rnnlm.runs.results import row_blocks
 
@@ -24,11 +25,6 @@ def results(stage: str) -> dict[str, Row]:
     return {row["entry"]: row for row in ranked}
 
 
-def format_score(row: Row | None) -> str:
-    """Format a bpc with half its interval."""
-    return f"{row['bpc']:.4f} ± {(row['interval'][1] - row['interval'][0]) / 2:.4f}" if row else ""
-
-
 def format_ranks(rows: dict[str, Row]) -> dict[str, list[str]]:
     """Format the bpc of each model, and how far it is behind the first, with the paired interval."""
     best = next(iter(rows.values()), {})
@@ -37,7 +33,7 @@ def format_ranks(rows: dict[str, Row]) -> dict[str, list[str]]:
         difference = row_blocks(row).difference(row_blocks(best))
         low, high = difference.interval()
         behind = "" if row is best else f"+{difference.tally.bpc:.4f} ± {(high - low) / 2:.4f}"
-        ranks[entry] = [format_score(row), behind]
+        ranks[entry] = [format_bpc(row), behind]
     return ranks
 
 
@@ -46,7 +42,8 @@ def which_recurrence() -> list[list[str]]:
     clock, dynamic = results("clock"), results("dynamic")
     table = [["model", "million symbols", "test bpc", "behind the best", "dynamic"]]
     for entry, cells in format_ranks(clock).items():
-        table.append([entry, f"{clock[entry]['symbols'] / 1e6:.1f}", *cells, format_score(dynamic.get(entry))])
+        adapted = format_bpc(dynamic[entry]) if entry in dynamic else ""
+        table.append([entry, f"{clock[entry]['symbols'] / 1e6:.1f}", *cells, adapted])
     return table
 
 
