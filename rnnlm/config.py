@@ -196,6 +196,9 @@ class ModelConfig(Section):
     matrix_lstm: MatrixLSTMOptions = section(MatrixLSTMOptions)
     options: dict[str, Any] = key({}, "options of a cell of one's own, which checks them itself", before={})
     block: str = key("plain", "what connects a layer with its input and the softmax", before="plain", choices=BLOCKS)
+    input_projection: int = key(
+        0, "highway: width to which the layers above the first project what cell and gate read; 0: none", before=0
+    )
     init_gain: float = key(
         4.0,
         "factor of the initial matrices but for those that the steps of a cell multiply by: of W_x, the block, the "
@@ -291,6 +294,12 @@ class ModelConfig(Section):
                 f"model.block={self.block} adds the input of a layer to its output, but without an embedding the first "
                 "one reads one-hot symbols: set model.embedding."
             )
+        at_least("model.input_projection", self.input_projection, 0)
+        if self.input_projection and self.block != "highway":
+            raise UserError(
+                f"model.input_projection={self.input_projection} is for model.block=highway, but this is "
+                f"{self.block}: leave it at 0."
+            )
         if self.block == "skip_output" and not is_foreign(self.cell) and len(set(self.output_sizes)) > 1:
             raise UserError(
                 f"model.block=skip_output adds the outputs of all layers, but model.sizes={self.sizes} differ: make "
@@ -306,6 +315,11 @@ class ModelConfig(Section):
         options = getattr(self, self.cell, None)
         if isinstance(options, CellOptions):
             options.check_width(min(self.hidden_sizes))
+        if self.input_projection >= min(self.output_sizes) and not is_foreign(self.cell):
+            raise UserError(
+                f"model.input_projection={self.input_projection} narrows nothing, since a layer has "
+                f"{min(self.output_sizes)} outputs: give less, or 0."
+            )
         if self.tied and not is_foreign(self.cell) and self.embedding != self.read_size:
             raise UserError(
                 f"model.tied shares the embedding with the output, but model.embedding={self.embedding} differs from "

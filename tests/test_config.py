@@ -220,6 +220,11 @@ def test_modules_to_freeze_are_named_with_commas():
             {"data__split": "files", "data__files": "ptb*.txt"},
             "does not name three: separate them by commas",
         ),
+        ({"model__input_projection": 4}, "model.input_projection=4 is for model.block=highway, but this is plain"),
+        (
+            {"model__input_projection": 12, "model__block": "highway", "model__embedding": 12},
+            "model.input_projection=12 narrows nothing, since a layer has 12 outputs",
+        ),
         ({"optim__schedule": "plateau", "eval__every": 0}, "decide by validations, but eval.every=0 makes none"),
         ({"optim__average": "patience", "eval__every": 0}, "decide by validations, but eval.every=0 makes none"),
     ],

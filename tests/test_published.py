@@ -87,6 +87,7 @@ def shrink(config, symbols, folder):
     model, cell = config.model, getattr(config.model, config.model.cell, None)
     narrow = {"hidden": max(1, model.hidden // 10), "sizes": tuple(size // 10 for size in model.sizes)}
     narrow |= {"embedding": -(-model.embedding // 10), "params": model.params / 100}
+    narrow |= {"input_projection": model.input_projection // 10}
     if narrow["sizes"]:
         narrow["embedding"] = narrow["sizes"][-1]
     if model.cell == "fsrnn":

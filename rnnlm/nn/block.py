@@ -50,6 +50,8 @@ class Block:
     one_hot: bool = False
     init: Initialization = DEFAULT
     weight_norm: bool = False
+    projection: int = 0
+    """The width to which a block that can do so projects what the cell reads; 0: none."""
 
     name: ClassVar[str] = "plain"
     reads_all: ClassVar[bool] = False
@@ -63,6 +65,11 @@ class Block:
     def outputs(self) -> int:
         """Return the width O of the output."""
         return self.cell.count_outputs(self.hidden)
+
+    @property
+    def read_width(self) -> int:
+        """Return the width of what the cell reads."""
+        return self.projection or self.inputs
 
     @property
     def looks_up(self) -> bool:
@@ -118,12 +125,12 @@ class Block:
         `init` initializes them. A W_x of one-hot inputs is uniform in +-1 by default: only one input unit is 1, so a
         smaller one would make the input too weak. With `weight_norm` the matrices of the cell have lengths.
         """
-        own, added = self.cell.params(self.inputs, self.hidden), self.added_params()
+        own, added = self.cell.params(self.read_width, self.hidden), self.added_params()
         if self.looks_up:
             own = own | {"W_x": Param(own["W_x"].shape, uniform(1))}
         self.check_names("a param", own, added)
         cell = {
-            name: self.init.of_cell(param, name in self.cell.recurrent, self.inputs, self.hidden)
+            name: self.init.of_cell(param, name in self.cell.recurrent, self.read_width, self.hidden)
             for name, param in own.items()
         }
         lengths = weight_norm.declare_lengths(own) if self.weight_norm else {}
@@ -153,7 +160,7 @@ class Block:
 
     def count_cell_flops(self) -> float:
         """Return the FLOPs of the cell in one step of one lane."""
-        return self.cell.count_flops(0 if self.looks_up else self.inputs, self.hidden)
+        return self.cell.count_flops(0 if self.looks_up else self.read_width, self.hidden)
 
     def count_added_flops(self) -> float:
         """Return the FLOPs that the block adds to those of the cell."""

@@ -3,7 +3,8 @@
   plain        y = h, the output of the cell
   residual     y = x + h (He et al. 2016)
   highway      y = r h + (1 - r) alpha x,  r = sigmoid(W_r x + v_r h' + b_r),  alpha = sqrt(1 + 2 exp(HIGHWAY_BIAS)),
-               where h' is the output of the step before (Lei et al. 2018, equations 3 and 4, and section 3.2)
+               where h' is the output of the step before (Lei et al. 2018, equations 3 and 4, and section 3.2);
+               with model.input_projection cell and r read P x instead of x, in layers above the first
   skip         y = h; the layers above the first also read the model's input, and the softmax reads the outputs of all
                layers (Graves 2013, equations 1 to 4)
   skip_output  y = h; the softmax reads the sum of the outputs of all layers (Melis et al. 2018)
@@ -64,20 +65,32 @@ class Highway(Residual):
     name = "highway"
 
     def added_params(self) -> dict[str, Param]:
-        return super().added_params() | {
-            "highway_W": Param((self.inputs, self.outputs), uniform(self.inputs)),
+        projection = (
+            {"projection": Param((self.inputs, self.projection), uniform(self.inputs))} if self.projection else {}
+        )
+        gate = {
+            "highway_W": Param((self.read_width, self.outputs), uniform(self.read_width)),
             "highway_v": Param((self.outputs,), uniform(1)),
             "highway_b": Param((self.outputs,), highway_bias),
         }
+        return super().added_params() | projection | gate
 
     def added_carry(self) -> dict[str, State]:
         """Declare the output that the next step reads."""
         return {"highway_h": State((self.outputs,))}
 
+    def read(self, params: Params, memory: Carry, window: Window) -> tuple[Carry, jax.Array]:
+        memory, read_TBD = super().read(params, memory, window)
+        if not self.projection:
+            return memory, read_TBD
+        narrow_TBP = product(read_TBD, params["projection"], window.dtype)
+        return (*memory, narrow_TBP), narrow_TBP
+
     def connect(self, params: Params, memory: Carry, h_TBO: jax.Array, window: Window) -> tuple[Carry, jax.Array]:
+        before_BO, read = memory[0], memory[1] if self.projection else window.x
         v, b = params["highway_v"][None, None], params["highway_b"][None, None]
-        before_TBO = jnp.where(window.reset[:, :, None], 0, linear.shift(h_TBO, memory[0]))
-        r = jax.nn.sigmoid(product(window.x, params["highway_W"], window.dtype) + v * before_TBO + b)
+        before_TBO = jnp.where(window.reset[:, :, None], 0, linear.shift(h_TBO, before_BO))
+        r = jax.nn.sigmoid(product(read, params["highway_W"], window.dtype) + v * before_TBO + b)
         return (h_TBO[-1],), r * h_TBO + (1 - r) * HIGHWAY_SCALE * self.skip(params, window)
 
 

@@ -26,7 +26,17 @@ def blocks_of(config: ModelConfig, vocab: int, cell: Cell | None = None) -> list
     blocks: list[Block] = []
     for hidden in config.hidden_sizes:
         blocks.append(
-            kind(cell, inputs, hidden, model_inputs, not blocks, not config.embedding, init, config.weight_norm)
+            kind(
+                cell,
+                inputs,
+                hidden,
+                model_inputs,
+                first=not blocks,
+                one_hot=not config.embedding,
+                init=init,
+                weight_norm=config.weight_norm,
+                projection=config.input_projection if blocks else 0,
+            )
         )
         inputs = blocks[-1].outputs
     check_outputs(config, blocks)

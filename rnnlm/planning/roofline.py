@@ -48,7 +48,7 @@ def layers_of(config: ModelConfig, vocab: int) -> list[Layer]:
 
 def layer_of(block: Block, dtype: str) -> Layer:
     """Return the work of a layer; those of the block's own matrices are for all time steps at once, as W_x is."""
-    shapes = {name: param.shape for name, param in block.cell.params(block.inputs, block.hidden).items()}
+    shapes = {name: param.shape for name, param in block.cell.params(block.read_width, block.hidden).items()}
     w_x = shapes.pop("W_x", None)
     input_flops = 2.0 * math.prod(w_x) if w_x and not block.looks_up else 0.0
     weights = sum(math.prod(shape) for shape in shapes.values() if len(shape) > 1)
@@ -57,7 +57,7 @@ def layer_of(block: Block, dtype: str) -> Layer:
         input_flops + block.count_added_flops(),
         block.count_cell_flops() - input_flops,
         weights * jnp.dtype(dtype).itemsize,
-        FLOAT * ((w_x[1] if w_x else block.inputs) + 2 * carried),
+        FLOAT * ((w_x[1] if w_x else block.read_width) + 2 * carried),
     )
 
 

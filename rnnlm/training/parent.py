@@ -144,7 +144,7 @@ def list_architecture(config: ModelConfig, by_sizes: bool) -> dict[str, Any]:
     values: dict[str, Any] = {"cell": config.cell}
     values |= {"sizes": config.hidden_sizes} if by_sizes else {"layers": config.layers, "hidden": config.hidden}
     values |= {"embedding": config.embedding, "tied": config.tied, "block": config.block, "options": config.options}
-    values |= {"weight_norm": config.weight_norm}
+    values |= {"weight_norm": config.weight_norm, "input_projection": config.input_projection}
     own = getattr(config, config.cell, None)
     if isinstance(own, Section):
         values |= {name: value for name, value in flatten({config.cell: asdict(own)}) if name not in ONLY_DRAWS}

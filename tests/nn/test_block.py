@@ -27,6 +27,7 @@ MODELS = [
     pytest.param({"block": "residual", "embedding": 5, "lstm__projection": 3}, id="residual-projection"),
     pytest.param({"lstm__projection": 3, "layers": 4}, id="projection-looped"),
     pytest.param({"block": "highway", "embedding": 6, "cell": "sru"}, id="highway-sru"),
+    pytest.param({"block": "highway", "embedding": 5, "input_projection": 3, "layers": 4}, id="highway-projected"),
 ]
 
 
@@ -67,13 +68,14 @@ def by_hand(kind, params, x, reset):
     outputs = []
     for i in range(2):
         p = params[f"layer_{i}"]
-        y = rnn(p, inputs, reset, first @ p["skip_in"] if "skip_in" in p else 0.0)
+        read = inputs @ p["projection"] if "projection" in p else inputs
+        y = rnn(p, read, reset, first @ p["skip_in"] if "skip_in" in p else 0.0)
         skipped = inputs @ p["skip"] if "skip" in p else inputs
         if kind == "residual":
             y = skipped + y
         if kind == "highway":
             before = np.where(reset[:, :, None], 0, np.pad(y, ((0, 0), (1, 0), (0, 0)))[:, :-1])
-            r = sigmoid(inputs @ p["highway_W"] + p["highway_v"] * before + p["highway_b"])
+            r = sigmoid(read @ p["highway_W"] + p["highway_v"] * before + p["highway_b"])
             y = r * y + (1 - r) * np.sqrt(1 + 2 * np.exp(-3.0)) * skipped
         if kind == "prenorm":
             normed = norm(inputs, p["norm_in"])
@@ -93,9 +95,9 @@ def by_hand(kind, params, x, reset):
 
 
 @pytest.mark.parametrize("embedding", [H, slow(5)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_block_equals_its_equations(kind, embedding):
-    config, params, forward = make(cell="rnn", block=kind, embedding=embedding)
+@pytest.mark.parametrize("kind, projection", [*((kind, 0) for kind in KINDS), ("highway", 4)])
+def test_a_block_equals_its_equations(kind, projection, embedding):
+    config, params, forward = make(cell="rnn", block=kind, embedding=embedding, input_projection=projection)
     params, (x, reset) = randomized(params), inputs()
     _, logits = forward(params, model.initial_carry(config, B), x, reset)
     np.testing.assert_allclose(logits, by_hand(kind, params, x, reset), rtol=1e-4, atol=1e-4)
