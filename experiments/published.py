@@ -89,7 +89,9 @@ def record(config: str, folder: Path, hardware: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["costs"]:
+    if sys.argv[1:] == ["costs"]:
         write_costs()
-    else:
+    elif sys.argv[1:2] == ["record"] and len(sys.argv) == 5:
         record(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    else:
+        sys.exit(__doc__)

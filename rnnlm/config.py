@@ -45,7 +45,8 @@ RENAMED = {"model.forget_bias": "model.lstm.forget_bias", "sample.prime": "sampl
 """Old names of keys, which config files, overrides and saved configs may still have."""
 
 CHANGEABLE = ("train.steps", "train.minutes", "optim.steps", "eval.", "checkpoint.", "sample.", "log.")
-"""Keys and sections that may differ when a run is resumed: its length, and what does not change what it learns."""
+"""Keys and sections that may differ when a run is resumed: its length, and what does not change what it learns, but
+for "eval." where validations decide."""
 
 TEXTS = ("data.separator", "sample.prompt")
 """The keys that hold text, in which the command line interprets backslash escapes."""
@@ -357,12 +358,14 @@ class TrainConfig(Section):
     )
     freeze: tuple[str, ...] = key((), "modules whose params stay as they begin, such as embedding,layer_0", before=())
     activation_l2: float = key(
-        0.0, "factor of the mean square of what the softmax reads, added to the loss: AWD-LSTM's alpha", before=0.0
+        0.0,
+        "factor of the mean square of what the softmax reads, after dropout, added to the loss: AWD-LSTM's alpha",
+        before=0.0,
     )
     temporal_l2: float = key(
         0.0,
-        "factor of the mean square of how the output of the last layer, without dropout, differs from step to step, "
-        "added to the loss: AWD-LSTM's beta",
+        "factor of the mean square of how what the softmax reads, before dropout, differs from step to step, added to "
+        "the loss: AWD-LSTM's beta",
         before=0.0,
     )
     accumulate: int = key(1, "equal pieces in which a batch is computed, to save memory; the numbers stay the same")
@@ -466,6 +469,11 @@ class OptimConfig(Section):
     )
     average_patience: int = key(5, "validations that the average waits for a better one", before=5)
     average_latest: int = key(0, "validations after which the average begins in any case; 0: never", before=0)
+
+    @property
+    def decides_by_validations(self) -> bool:
+        """Return whether validations decide on the learning rate or on when an average begins."""
+        return self.schedule == "plateau" or self.average != "none"
 
     @property
     def keeps_average(self) -> bool:
@@ -611,7 +619,7 @@ class Config(Section):
         at_least("seed", self.seed, 0)
         if self.seed > MAX_SEED:
             raise UserError(f"seed={self.seed} is impossible: it must be at most {MAX_SEED}.")
-        if not self.eval.every and (self.optim.schedule == "plateau" or self.optim.average != "none"):
+        if not self.eval.every and self.optim.decides_by_validations:
             raise UserError(
                 "optim.schedule=plateau and optim.average decide by validations, but eval.every=0 makes none: give "
                 "eval.every, or choose another schedule and optim.average=none."

@@ -134,7 +134,12 @@ class LanguageModel:
             raise UserError(
                 "An ensemble is static, and its score belongs to no single run: leave dynamic and record out."
             )
+        steps = [(lm.workdir.resolve(), lm.train_step) for lm in (self, *ensemble)]
         for other in ensemble:
+            if steps.count((other.workdir.resolve(), other.train_step)) > 1:
+                raise UserError(
+                    f"Step {other.train_step} of {other.workdir} is in the ensemble more than once: name it once."
+                )
             if other.vocabulary != self.vocabulary:
                 raise UserError(
                     f"{other.workdir} has other symbols ({len(other.vocabulary)}) than {self.workdir} "

@@ -163,11 +163,8 @@ def compact(section: Section) -> dict[str, Any]:
     """Return the values of a section but for those that `build_saved` fills in when they are missing."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(section):
-        value, before, follows = (
-            getattr(section, field.name),
-            field.metadata.get("before"),
-            field.metadata.get("follows"),
-        )
+        value, meta = getattr(section, field.name), field.metadata
+        before, follows = meta.get("before"), meta.get("follows")
         if isinstance(value, Section):
             values |= {field.name: inner} if (inner := compact(value)) else {}
         elif value != (getattr(section, follows) if before is None and follows else before):

@@ -130,6 +130,9 @@ def test_a_score_of_several_runs_and_of_the_tuned_temperature_is_that_of_eval(ca
     mean = lm.score("test", ensemble=[other])
     assert mean.as_dict().items() <= line.items() and line["ensemble"] == [str(folder), str(other.workdir)]
     assert mean.tally.bpc < np.mean([model.score("test").tally.bpc for model in (lm, other)])  # Jensen's inequality
+    for twice in ([lm], [other, other]):
+        with pytest.raises(rnnlm.UserError, match="is in the ensemble more than once"):
+            lm.score("test", ensemble=twice)
     line = json.loads(command(capsys, "eval", f"--workdir={folder}", "--json", "--temperature=tune"))
     tempered = replace(rnnlm.EvalProtocol.of_run(lm.config), temperature=lm.tune_temperature())
     assert lm.score("test", protocol=tempered).as_dict().items() <= line.items() and tempered.temperature != 1

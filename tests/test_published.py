@@ -56,6 +56,18 @@ def test_parameters_are_the_published_ones_or_said_to_differ(rows):
         assert row["parameters"] == counted.get(name, row["parameters"])
 
 
+def test_what_a_docstring_says_was_measured_is_in_the_results(rows):
+    for row in rows.values():
+        about = MODULES[row["config"].partition(":")[0].removesuffix(".py").rpartition("/")[2]].__doc__
+        assert ("Measured:" in about) == bool(row["measured"])
+        stated = [
+            f"{result['bpc']:.3f} bpc ({result['nats'] / result['count']:.3f} nats)" in about.replace("\n", " ")
+            and f"step {result['step']:,}" in about
+            for result in row["measured"]
+        ]
+        assert any(stated) == bool(stated)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_docstring_says_what_a_config_is(path):
     about = ast.get_docstring(ast.parse(path.read_text()))
@@ -132,16 +144,24 @@ def test_the_list_fits_a_terminal_and_has_the_scores_as_they_are_stated(rows, mo
         )
 
 
-def test_configs_of_another_project_are_not_taken_for_ours(rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "code, failure",
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("pass", "AttributeError"),
+        ("PUBLISHED = {'': {}}; get_config = dict", "AttributeError"),
+    ],
+)
+def test_configs_of_another_project_are_not_run_unless_named(rows, tmp_path, monkeypatch, code, failure):
     folder = tmp_path / "configs" / "published"
     folder.mkdir(parents=True)
-    (folder / "other.py").write_text("from ml_collections import ConfigDict\n")
+    (folder / "other.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     assert {row["config"]: row for row in api.published()} == rows
-    (folder / "broken.py").write_text("1 / 0\n")
-    with pytest.raises(UserError, match=r"broken\.py is no sound config file \(ZeroDivisionError: .*\): fix it"):
-        api.published()
-    with pytest.raises(UserError, match="no configs of published models in configs/published of .*empty: call it from"):
+    with pytest.raises(UserError, match=rf"other\.py is no sound config file \({failure}: .*\): fix it"):
+        api.published(tmp_path)
+    with pytest.raises(UserError, match="no configs of published models in .*empty/configs/published: they are not"):
         api.published(tmp_path / "empty")
 
 

@@ -59,6 +59,7 @@ def get_config(name: str = "lstm") -> ConfigDict:
 
     config.train.batch = 32
     config.train.window = 400
+    config.train.drop_state = 0.0
     config.train.steps = 100 * epoch
     config.optim.learning_rate = 1e-3
     config.optim.clip_norm = 0.15

@@ -4,12 +4,13 @@
     rnnlm eval --workdir=runs/char_rnn --split=valid --protocol=streams --lanes=50
 
 Published: no score; 240,321 parameters (karpathy/char-rnn, issue 38).
-Measured: 2.000 bpc (1.386 nats) on the validation split at step 11,000, and 2.047 at the end, after 7.8 minutes on
-2 cores of an AMD EPYC that multiply float32 matrices at 255 GFLOP/s together and also did other work.
+Measured: 2.000 bpc (1.386 nats) on the validation split at step 11,000, after 7.8 minutes for all steps on 2 cores
+of an AMD EPYC that multiply float32 matrices at 255 GFLOP/s together and also did other work.
 Source: train.lua, model/LSTM.lua and util/CharSplitLMMinibatchLoader.lua of karpathy/char-rnn, commit 6f9487a, read.
 Protocol: 50 streams from a cold start, which is the exact one but for 50 starts. Split: columns, 95 % train, 5 % valid.
-Differs: the last symbol of a lane is not followed by the first one of the next lane but by its own successor, and the
-carry is reset once an epoch, where char-rnn never resets it. Early checks for an exploding loss are rnnlm's own.
+Differs: a piece of a column begins by predicting its first symbol, from the last one of the piece before; char-rnn ends
+it by predicting the symbol after it. The carry is reset once an epoch, where char-rnn never resets it. Early checks for
+an exploding loss are rnnlm's own.
 Unverified: eps of optim.rmsprop is from a copy of torch/optim.
 Cost: 1.4 minutes on one H100 for all steps, as `rnnlm plan --accelerator=H100` estimates.
 """

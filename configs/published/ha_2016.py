@@ -92,6 +92,7 @@ def get_config(name: str = "lstm_1800") -> ConfigDict:
 
     config.train.batch = 128
     config.train.window = 300 if hidden == "2048" else 250
+    config.train.drop_state = 0.0
     config.train.steps = round(50 * 90e6 / config.train.batch / config.train.window)
 
     config.optim.learning_rate = 1e-3

@@ -68,6 +68,7 @@ def get_config(name: str = "lstm_1000") -> ConfigDict:
 
     config.train.batch = 128
     config.train.window = 100
+    config.train.drop_state = 0.0
     config.train.steps = 39_500  # 100 passes
 
     config.optim.learning_rate = 1e-3

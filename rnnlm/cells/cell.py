@@ -86,8 +86,9 @@ class Cell:
     model.init_gain. A cell with `window` multiplies for all steps at once and names none."""
     masks: Callable[[int], dict[str, int]] | None = None
     """H -> the width of each random mask that a step can take, by name; None: it takes none. They are
-    state (factors of h where the recurrent matrices read it), candidate (factors of what enters the carry), zoneout_h
-    and zoneout_c (the shares of h and c that stay as they were before the step)."""
+    state (factors of h where the recurrent matrices read it), candidate (factors of what enters the carry), inner
+    (factors of what parts of a cell give one another), zoneout_h and zoneout_c (the shares of h and c that stay as they
+    were before the step)."""
     random: bool = False
     output_width: Callable[[int], int] | None = None
     """H -> the width of the output; None: H."""

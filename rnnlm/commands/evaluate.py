@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     mean = ""
     if ensemble:
         line["ensemble"] = [str(member.workdir) for member in (lm, *ensemble)]
-        mean = f"mean of   the probabilities of {len(ensemble) + 1} runs, which is not recorded\n"
+        mean = f"ensemble  {len(ensemble) + 1} runs, mean of their probabilities; not recorded\n"
     half = score.blocks.half_interval()
     interval = "" if half is None else f" +- {half:.4f} (95 % interval)"
     why = f"interval  none: {score.no_interval}\n" if score.no_interval else ""
@@ -126,7 +126,8 @@ def tune_temperature(
     """Return the protocol with the temperature that is best on the validation split, and say which."""
     with console:
         temperature = lm.tune_temperature(protocol, ensemble, console.share)
-    console.say(f"tuned: temperature {temperature:.6g}, on the validation split")
+    bound = ", near the bound of the search, 1/2 to 2" if not 0.51 < temperature < 1.96 else ""
+    console.say(f"tuned: temperature {temperature:.6g}, on the validation split{bound}")
     return replace(protocol, temperature=temperature)
 
 

@@ -20,6 +20,7 @@ def main(argv: list[str]) -> int:
     parse("published", values, argv)
 
     from rnnlm import api
+    from rnnlm.planning import published
 
     rows = api.published()
     if values.json:
@@ -31,8 +32,9 @@ def main(argv: list[str]) -> int:
         print(line_of(row))
         for result in row["measured"]:
             print(f"{'':6}measured here: {describe_result(result, row['unit'])}")
-    print(f"\nNAME:VARIANT is --config={PREFIX}NAME.py:VARIANT; its docstring has")
-    print("source, protocol and split, what is unverified and what differs")
+    print(f"\nNAME:VARIANT is --config={PREFIX}NAME.py:VARIANT in the folder")
+    print(f"{published.SOURCE}; its docstring has source, protocol and split,")
+    print("what is unverified and what differs")
     return 0
 
 

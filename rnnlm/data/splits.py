@@ -102,6 +102,8 @@ def split_offsets(spec: str, corpus: Corpus, shuffle: str = "none", separator: b
                 f"{len(corpus.file_ends)}{'' if shuffle == 'none' else ' in random order'}: name three, separated by "
                 "commas, or use fractions, such as 0.9/0.05/0.05."
             )
+        if empty := [name for i, name in enumerate(SPLITS) if edges[i] == edges[i + 1]]:
+            raise UserError(f"data.split=files has an empty file for {' and '.join(empty)}: name three that hold text.")
         return {name: (edges[i], edges[i + 1]) for i, name in enumerate(SPLITS)}
     if columns := parse_columns(spec):
         edges = [0, *columns.offsets(corpus.size), corpus.size]

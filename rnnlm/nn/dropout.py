@@ -37,6 +37,8 @@ def dropout(keys_B: jax.Array | None, window: bool, x_TBD: jax.Array, rate: floa
 def draw(keys_B: jax.Array, site: jax.Array | int, time: int, width: int, rate: float) -> jax.Array:
     """Draw which units of each lane are kept, with probability 1 - `rate`: booleans [time, B, width]."""
     keep = max(1, round((1 - rate) * 2**16))
+    if keep == 2**16:  # which 16 bits do not hold
+        return jnp.ones((time, len(keys_B), width), bool)
 
     def lane_mask(key: jax.Array) -> jax.Array:
         return jax.random.bits(jax.random.fold_in(key, site), (time, width), jnp.uint16) < keep
@@ -133,8 +135,12 @@ def draws_units(config: ModelConfig, span: str) -> bool:
 
 
 def check_masks(config: ModelConfig, cell: Cell) -> None:
-    """Raise UserError for a random mask that the cell cannot have."""
+    """Raise UserError for a random mask that the cell cannot have, and for one of the cell's that does not exist."""
     known = cell.mask_widths(cell.hidden_multiple)
+    if unknown := known.keys() - MASKS.keys():
+        raise UserError(
+            f"model.cell={config.cell} declares a mask {min(unknown)!r}, but the masks are {', '.join(MASKS)}."
+        )
     for name, key in MASKS.items():
         if getattr(config, key) and name not in known:
             has = [MASKS[mask] for mask in known]

@@ -12,6 +12,8 @@ from rnnlm.files import import_file, read_lines
 from rnnlm.nn import size, width
 from rnnlm.runs.layout import Row
 
+SOURCE = Path(__file__).resolve().parents[2]
+"""The checkout of rnnlm, where it is installed from one in editable form."""
 FOLDER = Path("configs") / "published"
 MEASURED = Path("experiments") / "published.jsonl"
 """Results of these configs, a line each, beside the folder `configs`."""
@@ -23,26 +25,26 @@ def list_published(root: str | Path = "") -> list[Row]:
     A row has the config as `--config` takes it, the `text` and its number of `symbols`, the `split`, the published
     `score` in `unit` (bpc, nats or bytes; null where none is known) and in words as `score_there`, `trust` (how its
     source was seen: read, counted, copy or excerpt), the published `parameters_there` in words and the number of
-    `parameters` here, and `measured`, the lines of experiments/published.jsonl for it. `root` is the checkout, by
-    default the working directory or else that of rnnlm's own source. Raises UserError where there are no such configs.
+    `parameters` here, and `measured`, the lines of experiments/published.jsonl for it. `root` is the checkout, whose
+    configs are run, by default that of rnnlm's own source. Raises UserError where there are no such configs, or unsound
+    ones.
     """
-    places = [Path(root)] if root else [Path.cwd(), Path(__file__).resolve().parents[2]]
-    for place in places:
-        if rows := list_checkout(place):
-            return rows
-    raise UserError(
-        f"There are no configs of published models in {FOLDER} of {' or '.join(map(str, places))}: call it from a "
-        "checkout of rnnlm, whose configs are not installed with the package."
-    )
+    place = Path(root) if root else SOURCE
+    rows = [row for path in sorted((place / FOLDER).glob("*.py")) for row in list_models(place, path)]
+    if not rows:
+        raise UserError(
+            f"There are no configs of published models in {place / FOLDER}: they are not installed with the package, "
+            "so clone rnnlm and install it from there in editable form."
+        )
+    return rows
 
 
-def list_checkout(root: Path) -> list[Row]:
-    """Return a row for each model of one checkout, none where it has none. Raises UserError for an unsound config."""
-    measured = read_lines(root / MEASURED)
-    rows = []
-    for path in sorted((root / FOLDER).glob("*.py")):
+def list_models(root: Path, path: Path) -> list[Row]:
+    """Return a row for each model of a config file of a checkout. Raises UserError where the file is unsound."""
+    measured, rows = read_lines(root / MEASURED), []
+    try:
         module = import_config(root, path)
-        for variant, facts in getattr(module, "PUBLISHED", {}).items():
+        for variant, facts in module.PUBLISHED.items():
             name = f"{FOLDER / path.name}{variant and ':'}{variant}"
             config = Config.from_dict(module.get_config(*([variant] if variant else [])).to_dict())
             unit = next((unit for unit in ("bpc", "nats", "bytes") if unit in facts), None)
@@ -58,16 +60,15 @@ def list_checkout(root: Path) -> list[Row]:
                     "measured": [row for row in measured if row["config"] == name],
                 }
             )
+    except (Exception, SystemExit) as error:  # a config file is a program, so it can fail in any way
+        raise UserError(f"{path} is no sound config file ({type(error).__name__}: {error}): fix it.") from error
     return rows
 
 
 def import_config(root: Path, path: Path) -> Any:
-    """Import a config of a checkout: -> the module. Raises UserError where that fails."""
+    """Import a config of a checkout: -> the module."""
     with first_on_path(root):
-        try:
-            return import_file(str(path))
-        except Exception as error:  # a config file is a program, so it can fail in any way
-            raise UserError(f"{path} is no sound config file ({type(error).__name__}: {error}): fix it.") from error
+        return import_file(str(path))
 
 
 @contextlib.contextmanager

@@ -161,10 +161,13 @@ def corpus_row(corpus: Corpus) -> Row:
 def refuse_other(folder: Path, saved: Config, given: Config) -> None:
     """Raise UserError if the saved config of a run and the given one differ in more than may change on resume.
 
-    The text is known by its digest, so that its files may have other paths and be opened in another manner.
+    The text is known by its digest, so that its files may have other paths and be opened in another manner. How a run
+    validates may not change where validations decide what it learns.
     """
-    ignored = (*CHANGEABLE, "data.binary", *(("data.files",) if saved.data.files and given.data.files else ()))
-    differing = [d for d in differences(saved.as_dict(), given.as_dict()) if not d[0].startswith(ignored)]
+    ignored = {*CHANGEABLE, "data.binary", *(("data.files",) if saved.data.files and given.data.files else ())}
+    if saved.optim.decides_by_validations:
+        ignored.remove("eval.")
+    differing = [d for d in differences(saved.as_dict(), given.as_dict()) if not d[0].startswith(tuple(ignored))]
     if differing:
         raise UserError(
             f"{folder} holds a run of another config; give its own, or name a new folder. They differ in:"

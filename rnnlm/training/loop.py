@@ -47,7 +47,7 @@ class Trainer:
         vocabulary, c = dataset.text.vocabulary, config.train
         self.windows = TrainWindows(dataset.slice("train"), c.batch, c.window, c.drop_state, config.seed)
         self.lanes = parallel.local_lanes(config.train.batch)
-        if "valid" not in dataset.splits and (config.optim.schedule == "plateau" or config.optim.average != "none"):
+        if "valid" not in dataset.splits and config.optim.decides_by_validations:
             raise UserError(
                 "optim.schedule=plateau and optim.average decide by validations, but there is no validation split with "
                 f"data.split={config.data.split}: give it a share, or choose another schedule and optim.average=none."

@@ -1,5 +1,6 @@
 """Splits have exact offsets, cover the text without overlap, and cut no character."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_named_splits_are_those_of_the_papers():
 def test_named_splits_need_a_hundred_million_bytes():
     with pytest.raises(UserError, match="100,000,000 bytes, but made up has 99,999,999"):
         split_offsets("graves_96_4", corpus(100 * MILLION - 1))
+
+
+def test_three_files_are_the_splits_and_none_is_empty():
+    three = replace(corpus(60), file_ends=(10, 30, 60))
+    assert split_offsets("files", three) == {"train": (0, 10), "valid": (10, 30), "test": (30, 60)}
+    with pytest.raises(UserError, match="data.split=files has an empty file for valid"):
+        split_offsets("files", replace(three, file_ends=(10, 10, 60)))
+    with pytest.raises(UserError, match="but made up is 2: name three"):
+        split_offsets("files", replace(three, file_ends=(10, 60)))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from rnnlm.cells import CELLS, cell_of
 from rnnlm.config import ModelConfig
 from rnnlm.errors import UserError
 from rnnlm.nn import model, scan
-from rnnlm.nn.dropout import MASKS, cell_masks, check_masks, drop_symbols, drop_weights
+from rnnlm.nn.dropout import MASKS, cell_masks, check_masks, draw, drop_symbols, drop_weights, keep_factor
 from rnnlm.options import FSRNNOptions, LSTMOptions
 from rnnlm.training import step as training
 from tests.cells import laws, twins
@@ -130,6 +130,13 @@ def test_each_mask_acts_in_training_and_does_not_depend_on_the_other_lanes(place
     np.testing.assert_allclose(logits(slice(3, 5), KEYS[3:5]), whole[3:5], rtol=1e-5, atol=1e-6)
     assert np.abs(whole - logits(slice(None))).max() > 1e-3
     assert np.abs(whole - logits(slice(None), KEYS[8:16])).max() > 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 1e-4, 0.3, 0.9999, 1 - 1e-6])
+def test_a_mask_drops_its_share_however_small(rate):
+    kept = np.asarray(draw(jax.random.split(jax.random.PRNGKey(0), 1000), 1, 1, 1000, rate))
+    assert abs(np.mean(kept) - (1 - rate)) < 4 * (rate * (1 - rate) / kept.size) ** 0.5 + 2**-16
+    assert keep_factor(rate) * max(1 - rate, 2**-16) == pytest.approx(1, rel=0.4)
 
 
 def test_dropped_symbols_are_dropped_through_the_window_and_tokens_at_one_step():

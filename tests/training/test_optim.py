@@ -171,7 +171,7 @@ def test_the_schedule_may_have_a_length_of_its_own():
     assert rate(999, schedule="cosine", steps=500, final=0.25) == pytest.approx(0.25)
 
 
-def test_charrnn_has_the_rate_of_char_rnn_in_each_epoch():
+def test_the_config_char_rnn_has_its_rate_in_each_epoch():
     """Its rule: the rate is multiplied after step i `if i % ntrain == 0 and epoch >= opt.learning_rate_decay_after`."""
     from configs.published import char_rnn
 

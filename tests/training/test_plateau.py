@@ -100,10 +100,10 @@ def test_an_interrupted_run_decides_as_an_uninterrupted_one(tmp_path, text_file)
         "optim__average": "patience",
         "optim__average_patience": 1,
         "eval__every": 3,
-        "checkpoint__every": 3,
+        "checkpoint__every": 4,  # so that a part begins before, at and after a validation
     }
     api.train(tiny(**keys, train__steps=24), tmp_path / "whole", show=False)
-    for steps in (9, 15, 24):
+    for steps in (9, 12, 15, 24):
         api.train(tiny(**keys, train__steps=steps), tmp_path / "parts", show=False)
     same_bits(leaves(tmp_path / "parts", 24), leaves(tmp_path / "whole", 24))
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
@@ -111,3 +111,6 @@ def test_an_interrupted_run_decides_as_an_uninterrupted_one(tmp_path, text_file)
     assert rates == sorted(rates, reverse=True) and rates[0] > rates[14]  # lowered before a part begins
     scores = {row["step"]: row["valid_bpc"] for row in rows(tmp_path / "whole") if "valid_bpc" in row}
     assert decide(tiny(**keys).optim, scores).average_from < 15
+    for changed in ({"eval__max_symbols": 50}, {"eval__every": 6}):  # which would make other decisions of the past
+        with pytest.raises(UserError, match="eval"):
+            api.train(tiny(**keys | changed, train__steps=30), tmp_path / "parts", show=False)

@@ -85,13 +85,13 @@ def test_the_step_equals_plain_adam():
     assert got.step == 3 and metrics[0].grad_norm > 0.05
 
 
-def plain_objective(config, params, w, activation=0.0, temporal=0.0, l2=0.0, loss="mean"):
+def plain_objective(config, params, w, activation=0.0, temporal=0.0, l2=0.0, loss="mean", keys_B=None):
     """Return AWD-LSTM's or lamb's objective of a window in plain jax, from the start of the text."""
     carry = model.initial_carry(config.model, 4)
-    _, logits, h_TBR, _ = model.apply_with_outputs(config.model, V)(params, carry, w.x, w.reset)
+    _, logits, h_TBR, dropped_TBR = model.apply_with_outputs(config.model, V)(params, carry, w.x, w.reset, keys_B)
     nats = tally.nats(logits, w.y)
     value = jnp.mean(nats) if loss == "mean" else jnp.mean(jnp.sum(nats, axis=1))
-    penalties = activation * jnp.mean(h_TBR**2) + temporal * jnp.mean((h_TBR[1:] - h_TBR[:-1]) ** 2)
+    penalties = activation * jnp.mean(dropped_TBR**2) + temporal * jnp.mean((h_TBR[1:] - h_TBR[:-1]) ** 2)
     return value + penalties + l2 / 2 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
 
 
@@ -99,6 +99,8 @@ def plain_objective(config, params, w, activation=0.0, temporal=0.0, l2=0.0, los
     "keys, objective",
     [
         ({"train__activation_l2": 2.0, "train__temporal_l2": 3.0}, {"activation": 2.0, "temporal": 3.0}),
+        ({"train__activation_l2": 2.0, "model__dropout_output": 0.5}, {"activation": 2.0}),
+        ({"train__temporal_l2": 3.0, "model__dropout_output": 0.5}, {"temporal": 3.0}),
         ({"optim__loss": "sum", "optim__l2": 0.1}, {"loss": "sum", "l2": 0.1}),
         slow({"train__activation_l2": 2.0, "train__accumulate": 2}, {"activation": 2.0}),
         slow({"train__activation_l2": 2.0, "train__remat": 4}, {"activation": 2.0}),
@@ -107,11 +109,14 @@ def plain_objective(config, params, w, activation=0.0, temporal=0.0, l2=0.0, los
 def test_the_objective_is_the_published_one_and_the_loss_that_is_logged_is_not(keys, objective):
     config = tiny(**SGD, **keys, optim__momentum=0.0, optim__clip_norm=0.0)
     got, metrics = run(1, **SGD, **keys, optim__momentum=0.0, optim__clip_norm=0.0)
-    params = state.create(config, V, optim.make_optimizer(config.optim, lambda s: 0.1)).params
+    start = state.create(config, V, optim.make_optimizer(config.optim, lambda s: 0.1))
+    params = start.params
+    key = jax.random.fold_in(start.key, 0)
+    keys_B = jnp.stack([jax.random.fold_in(key, lane) for lane in range(4)]) if config.model.dropout_output else None
     w = TrainWindows(TextSlice(Text.from_text(VOCABULARY, DATA), 0, 2000), 4, 8).window(0, slice(0, 4))
-    grads = jax.grad(lambda p: plain_objective(config, p, w, **objective))(params)
+    grads = jax.grad(lambda p: plain_objective(config, p, w, **objective, keys_B=keys_B))(params)
     close(got.params, jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), rtol=1e-4, atol=1e-6)
-    assert metrics[0].loss == pytest.approx(float(plain_objective(config, params, w)), rel=1e-5)
+    assert metrics[0].loss == pytest.approx(float(plain_objective(config, params, w, keys_B=keys_B)), rel=1e-5)
 
 
 def test_a_plain_average_is_of_the_steps_since_it_began():
