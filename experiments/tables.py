@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.minimal import minimal
 from experiments.scores import format_bpc, nats_per_symbol
 from experiments.size_ladder import ladder_depth, ladder_laws, ladder_seeds, size_ladder
 from experiments.war_and_peace import war_and_peace, war_and_peace_results, war_and_peace_valid
@@ -328,6 +329,7 @@ GENERATORS = (
     which_symbols,
     war_and_peace,
     war_and_peace_valid,
+    minimal,
 )
 TABLES: dict[str, Callable[[], Table]] = {table.__name__: table for table in GENERATORS}
 
