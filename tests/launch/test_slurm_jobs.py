@@ -110,8 +110,10 @@ def test_an_array_of_trials_of_which_two_fail(folder, text_file):
     train(folder / "alone", text_file, "--config.optim.learning_rate=1e-3", "--config.seed=1")
     same_bits(leaves(good, 30), leaves(folder / "alone", 30))
     starts = (good / "run.json").read_text()
+    slurm("scontrol", "update", "PartitionName=debug", "State=DOWN")  # so that the job waits
     assert f"{sweep}: job" in launch("slurm.py", "resubmit", sweep)
     assert f"{sweep} is in Slurm's queue already" in launch("slurm.py", "resubmit", sweep, code=2)
+    slurm("scontrol", "update", "PartitionName=debug", "State=UP")
     assert JobDir(sweep).jobs()[-1]["options"] == ["--array=2-3%2"]
     wait_for_end(sweep)
     assert launch("slurm.py", "status", sweep, code=1).count(": failed") == 2
