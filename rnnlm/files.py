@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rnnlm.errors import UserError, WriteError
 
@@ -55,22 +55,32 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a temporary file beside the path, sync it and rename it into place.
+    """Write a file by `open_atomic`.
 
-    A symbolic link stays one; a pipe or a device is written directly. An iterator that reads another file wraps that in
-    `reading`, so that a failed read is not reported as a failed write. Raises WriteError and leaves no temporary file.
+    An iterator that reads another file wraps that in `reading`, so that a failed read is not reported as a failed
+    write. Raises WriteError and leaves no temporary file.
+    """
+    with open_atomic(path) as out:
+        out.writelines(chunks)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside the path to write to; sync it and rename it into place at the end of the block.
+
+    A symbolic link stays one; a pipe or a device is written directly. Raises WriteError and leaves no temporary file.
     """
     with writing(path):
         if path.exists() and not path.is_file():
             with path.open("wb") as out:
-                out.writelines(chunks)
+                yield out
             return
         target = path.resolve()
         make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with temporary.open("wb") as out:
-                out.writelines(chunks)
+                yield out
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(target)

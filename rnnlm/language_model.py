@@ -18,6 +18,7 @@ from rnnlm.cells import Params
 from rnnlm.compression import codec
 from rnnlm.compression.codec import Compressed, Progress, TrainedModel, ignore
 from rnnlm.compression.container import CompressedFile
+from rnnlm.data import windows
 from rnnlm.data.corpora import read_file
 from rnnlm.data.splits import Dataset
 from rnnlm.data.text import Text, TextSlice
@@ -30,6 +31,7 @@ from rnnlm.generation.records import Records, RecordSampler
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.states import StateReader, States
 from rnnlm.generation.stepper import Stepper
+from rnnlm.inside import trace
 from rnnlm.runs import adaptation, checkpoint, layout, results
 from rnnlm.runs.layout import RunInfo
 from rnnlm.runs.params import load_params
@@ -119,11 +121,7 @@ class LanguageModel:
         found, has changed or has no such split, where the file cannot be read, where `dynamic` is not tuned, where
         models of an ensemble have other symbols, and where the cost is not finite.
         """
-        given = [name for name, value in {"split": split, "text": text, "path": path}.items() if value is not None]
-        if len(given) != 1:
-            raise UserError(
-                f"score takes exactly one of split, text and path, and got {' and '.join(given) or 'none'}."
-            )
+        refuse_all_but_one(split=split, text=text, path=path)
         if dynamic is not None and protocol is not None:
             raise UserError("Dynamic evaluation reads with the carry: leave out protocol.")
         if not isinstance(symbols, tuple) or len(symbols) != 2:
@@ -330,6 +328,44 @@ class LanguageModel:
         """
         return self._state_reader.chunks(self.params, self.vocabulary.encode(text))
 
+    def trace(
+        self,
+        out: str | Path,
+        split: str | None = None,
+        *,
+        text: str | bytes | None = None,
+        path: str | Path | None = None,
+        symbols: tuple[int, int] = (0, 0),
+        layers: Sequence[int] | None = None,
+        progress: Progress = ignore,
+    ) -> dict[str, tuple[int, ...]]:
+        """Write what happens in the model while it reads a split, a text or a file, as arrays: -> their shapes.
+
+        It reads in one lane from a reset carry, as `score` does with EvalProtocol(lanes=1). `out` ends in .npz or
+        .safetensors. It has `inputs` and `targets` [T], `codes` [V], the bytes or code points of the symbols, `logits`
+        [T, V] of the targets and, after each input, the carry and gates of all layers or of `layers`, such as
+        layer_0.h and layer_0.gate.f [T, H]. `symbols` is as in `score`. Raises UserError for arguments that exclude
+        each other, another ending, layers or symbols that are not there, and as `score` does; and WriteError.
+        """
+        refuse_all_but_one(split=split, text=text, path=path)
+        depth = len(self.config.model.hidden_sizes)
+        chosen = range(depth) if layers is None else layers
+        for i in chosen:
+            if not 0 <= i < depth:
+                raise UserError(f"There is no layer {i}: the model has {depth}, counted from 0.")
+        part = self._text_slice(split, text, path).subrange(*symbols)
+        x_T, y_T = windows.read(part.text, np.arange(part.begin, part.end))
+
+        def chunks() -> Iterator[trace.Arrays]:
+            read, codes = 0, {"codes": np.array(self.vocabulary.codes, np.int32)}
+            for states in self._state_reader.chunks(self.params, x_T):
+                targets = y_T[read : read + len(states.ids)]
+                yield trace.name_arrays(states, chosen) | {"targets": targets} | codes
+                read, codes = read + len(targets), {}
+                progress(read / len(x_T))
+
+        return trace.write_arrays(Path(out), chunks())
+
     def tune_dynamic(
         self,
         method: str = "rms",
@@ -455,6 +491,16 @@ def decompress(
     if "online" not in file.header and workdir is not None:
         trained = load(workdir, encoder_step(file, Path(workdir), name), data, trust_code)._trained
     return codec.decompress(file, trained, name, progress, trust_code)
+
+
+def refuse_all_but_one(**texts: object) -> None:
+    """Raise UserError unless exactly one of the texts is given."""
+    given = [name for name, value in texts.items() if value is not None]
+    if len(given) != 1:
+        *most, last = texts
+        raise UserError(
+            f"Exactly one of {', '.join(most)} and {last} is read, but {' and '.join(given) or 'none'} is given."
+        )
 
 
 def encoder_step(file: CompressedFile, workdir: Path, name: str) -> str | int:

@@ -153,7 +153,7 @@ def test_exactly_one_text_is_scored(lm, tmp_path):
     one_lane = lm.score(text=text, protocol=rnnlm.EvalProtocol(lanes=1))
     assert lm.bpc(text) == one_lane.tally.bpc
     for wrong in ({}, {"split": "test", "text": "a"}, {"text": "a", "path": path}):
-        with pytest.raises(rnnlm.UserError, match="exactly one of split, text and path"):
+        with pytest.raises(rnnlm.UserError, match="Exactly one of split, text and path is read"):
             lm.score(**wrong)
     with pytest.raises(rnnlm.UserError, match="leave out protocol"):
         lm.score("test", dynamic="rms", protocol=rnnlm.EvalProtocol())

@@ -18,7 +18,7 @@ LADDER = [
     "evaluation",
     "runs generation",
     "training",
-    "compression planning",
+    "compression planning inside",
     "language_model api",
     "commands",
 ]

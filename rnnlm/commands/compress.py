@@ -12,6 +12,7 @@ from rnnlm.commands.flags import (
     configure_devices,
     data_flag,
     device_flags,
+    force_flag,
     given_adaptation,
     load_model,
     run_dir,
@@ -155,11 +156,6 @@ def decompress(argv: list[str]) -> int:
     write_atomic(out, [data])
     console.say(f"{out}  {len(data):,} bytes in {time.perf_counter() - begin:.1f} s")
     return 0
-
-
-def force_flag(values: flags.FlagValues) -> None:
-    """Define the flag that allows to replace a file."""
-    flags.DEFINE_bool("force", False, "replace the file of -o where it exists", flag_values=values)
 
 
 def split_positional(values: flags.FlagValues, argv: list[str]) -> tuple[str, list[str]]:

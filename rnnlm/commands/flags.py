@@ -54,6 +54,11 @@ def trust_flag(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("trust_code", False, "import the module of a cell that is not rnnlm's own", flag_values=values)
 
 
+def force_flag(values: flags.FlagValues) -> None:
+    """Define the flag that allows to replace a file."""
+    flags.DEFINE_bool("force", False, "replace the file of -o where it exists", flag_values=values)
+
+
 def step_flag(values: flags.FlagValues) -> None:
     """Define the flag that chooses a checkpoint."""
     flags.DEFINE_string("step", "best", "the checkpoint: best by validation, latest, or a step", flag_values=values)

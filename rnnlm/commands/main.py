@@ -19,6 +19,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       bits per character on a split of the text
   rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S
       text, shown as it is drawn; --records=N [--novel]: whole records
+  rnnlm trace --workdir=DIR -o OUT.npz [--split=valid | --file=F]
+      states, gates and logits while the model reads a text, as arrays
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
       compress a file with the model; with --online no trained model is needed
   rnnlm decompress OUT.rnz --workdir=DIR -o FILE
@@ -42,6 +44,7 @@ VERBS = {
     "plan": "plan.main",
     "eval": "evaluate.main",
     "sample": "sample.main",
+    "trace": "trace.main",
     "compress": "compress.main",
     "decompress": "compress.decompress",
     "baseline": "baseline.main",

@@ -21,14 +21,16 @@ Arrays = dict[str, NDArray[Any]]
 class States(NamedTuple):
     """Hold the states of a model after each of T symbols; `carry` and `gates` have an entry for each layer.
 
-    ids    the symbols [T]
-    carry  arrays by name: [T, ...], such as h and c [T, H] of an LSTM
-    gates  activations by name: [T, H]; empty for a cell that names none
+    ids     the symbols [T]
+    carry   arrays by name: [T, ...], such as h and c [T, H] of an LSTM
+    gates   activations by name: [T, H]; empty for a cell that names none
+    logits  of the next symbol [T, V]
     """
 
     ids: NDArray[np.int32]
     carry: list[Arrays]
     gates: list[Arrays]
+    logits: NDArray[np.float32]
 
     def __repr__(self) -> str:
         names = [" ".join(layer) for layer in (self.carry[0], self.gates[0])]
@@ -55,10 +57,10 @@ class StateReader:
             x_T = ids[begin : begin + CHUNK]
             padded = np.pad(x_T, (0, CHUNK - len(x_T)))[None]  # one length is compiled
             reset = np.zeros(padded.shape, bool) if self.separator is None else padded == self.separator
-            (carry, _), captured = self._apply({"params": params}, carry, padded, reset)
+            (carry, logits_BTV), captured = self._apply({"params": params}, carry, padded, reset)
             layers = [captured["intermediates"][f"layer_{i}"] for i in range(len(carry))]
             carries, gates = ([first_lane(layer[name][0], len(x_T)) for layer in layers] for name in ("carry", "gates"))
-            yield States(x_T, carries, gates)
+            yield States(x_T, carries, gates, np.asarray(logits_BTV)[0, : len(x_T)])
 
 
 def first_lane(arrays_TB: dict[str, jax.Array], length: int) -> Arrays:

@@ -1,0 +1,1 @@
+"""What happens inside a model: its states while it reads, for pictures and studies."""
