@@ -227,7 +227,7 @@ class LanguageModel:
         self,
         prompt: str = "",
         length: int = 200,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         seed: int = 0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -237,7 +237,7 @@ class LanguageModel:
         self,
         prompt: str = "",
         length: int = 200,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         seed: int = 0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -248,7 +248,7 @@ class LanguageModel:
         self,
         prompt: str = "",
         length: int = 200,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         seed: int = 0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -256,9 +256,12 @@ class LanguageModel:
     ) -> str | list[str]:
         """Return the prompt with `length` symbols drawn after it; where `num` is given, a list of that many texts.
 
+        Of several temperatures each gives so many texts, first all of the first one; they need `num`.
         A character of several bytes that is cut at the end is left out. `SamplingOptions` explains the other arguments.
         Raises UserError for values that cannot be drawn with.
         """
+        if num is None and not isinstance(temperature, int | float):
+            raise UserError("Several temperatures give several texts: give num, the number of texts of each.")
         count = 1 if num is None else num
         chunks = list(self.stream(prompt, length, temperature, seed, top_k, top_p, count))
         texts = [join_text([to_bytes(prompt), *pieces]) for pieces in zip(*chunks, strict=True)]
@@ -268,17 +271,18 @@ class LanguageModel:
         self,
         prompt: str = "",
         length: int = 200,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         seed: int = 0,
         top_k: int = 0,
         top_p: float = 1.0,
         num: int = 1,
     ) -> Iterator[list[bytes]]:
-        """Yield `num` texts piece by piece while they are drawn, without the prompt; else as `sample`.
+        """Yield `num` texts of each temperature piece by piece while they are drawn, without the prompt; as `sample`.
 
         Raises UserError, when it is called, for values that cannot be drawn with and for a prompt of unknown symbols.
         """
         check_size(length, num)
+        temperature = float(temperature) if isinstance(temperature, int | float) else tuple(temperature)
         options = SamplingOptions(temperature, seed, top_k, top_p)
         chunks = self._sampler.chunks(self._inference_params, self.vocabulary.prompt(prompt), length, options, num)
         return ([self.vocabulary.decode(ids) for ids in chunk] for chunk in chunks)

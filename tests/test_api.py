@@ -209,6 +209,25 @@ def test_samples_are_those_of_the_command(capsys, run, lm):
             lm.stream(**wrong)
 
 
+def test_samples_of_several_temperatures_are_named_by_them(capsys, run, lm, tmp_path):
+    args = ["sample", f"--workdir={run[0]}", "--prompt=the ", "--length=70", "--seed=3"]
+    cold, hot = (lm.sample("the ", 70, temperature, 3, num=2) for temperature in (0.5, 2.0))
+    assert [*cold, *hot] == lm.sample("the ", 70, [0.5, 2.0], 3, num=2)
+    printed = command(capsys, *args, "--temperature=0.5,2")
+    assert printed == f"----- temperature 0.5 -----\n{cold[0]}\n----- temperature 2 -----\n{hot[0]}\n"
+    command(capsys, *args, "--temperature=0.5,2", "--num=2", f"--out={tmp_path}/samples")
+    written = {path.name: path.read_text() for path in (tmp_path / "samples").iterdir()}
+    assert written == {
+        f"sample_{i + 1}_temperature_{t}.txt": texts[i] for t, texts in (("0.5", cold), ("2", hot)) for i in range(2)
+    }
+    with pytest.raises(rnnlm.UserError, match="give num"):
+        lm.sample(temperature=[0.5, 1.0])
+    assert main.main([*args, f"--out={tmp_path}/samples"]) == 2
+    assert "is there already and no empty folder" in capsys.readouterr().err
+    assert main.main([*args, "--records=2", "--temperature=1,2"]) == 2
+    assert "Records are drawn at one temperature" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("dynamic", [None, Adaptation("rms", 8, 1e-3, 1e-3)], ids=["static", "dynamic"])
 def test_bytes_are_compressed_and_come_back(capsys, run, lm, tmp_path, dynamic):
     data = make_text(2000, seed=5) + b"\x00\xff Zz"

@@ -1,7 +1,9 @@
-"""rnnlm sample: print text as it is drawn, or whole records."""
+"""rnnlm sample: print text as it is drawn, or whole records, or write long samples to files."""
 
+import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -24,17 +26,24 @@ def main(argv: list[str]) -> int:
     for name, needs, why in (
         ("novel", values.records, "--novel leaves out records: add --records=N."),
         ("data", values.novel, "--data is where the run's text lies, which only --novel reads: leave it out."),
+        ("out", not values.records, "--out is for samples; send records to a file by > FILE."),
     ):
         if values[name].value and not needs:
             raise UserError(why)
     if values.records and values.num is not None:
         raise UserError("--num draws samples and --records draws records: give one of them.")
+    temperatures = parse_temperatures(values.temperature)
+    if values.records and len(temperatures) > 1:
+        raise UserError("Records are drawn at one temperature: give one --temperature.")
+    if values.out:
+        check_new_folder(Path(values.out))
     lm = load_model(values, values.data)
 
     from rnnlm.generation.sampler import fresh_seed
 
     seed = fresh_seed() if values.seed is None else values.seed
-    (print_records if values.records else print_samples)(values, lm, seed)
+    show = print_records if values.records else write_samples if values.out else print_samples
+    show(values, lm, temperatures, seed)
     sys.stdout.buffer.flush()
     return 0
 
@@ -44,11 +53,11 @@ def define_flags(values: flags.FlagValues) -> None:
     workdir_flags(values)
     text_flag(values, "prompt", "", "what the text, or each record, begins with")
     flags.DEFINE_integer("length", 500, "symbols to draw; of a record at most", lower_bound=1, flag_values=values)
-    flags.DEFINE_float(
+    flags.DEFINE_list(
         "temperature",
-        1.0,
-        "divides the logits: below 1 likelier symbols, 0 the likeliest each time",
-        lower_bound=0,
+        ["1.0"],
+        "divides the logits: below 1 likelier symbols, 0 the likeliest each time; several, separated by commas, give "
+        "--num samples each, drawn side by side",
         flag_values=values,
     )
     seed = "of the random numbers; unless given another one each time, which standard error tells"
@@ -63,44 +72,95 @@ def define_flags(values: flags.FlagValues) -> None:
     records = "draw so many whole records in place of samples, of a run with data.separator"
     flags.DEFINE_integer("records", None, records, lower_bound=1, flag_values=values)
     flags.DEFINE_bool("novel", False, "records: leave out those of the training split", flag_values=values)
+    flags.DEFINE_string("out", "", "a new folder for the samples, a file each", flag_values=values)
     data_flag(values, "novel: where the run's text lies now, if not where it was or near the run folder")
     step_flag(values)
     device_flags(values)
 
 
-def print_samples(values: flags.FlagValues, lm: "LanguageModel", seed: int) -> None:
+def parse_temperatures(given: list[str]) -> list[float]:
+    """Parse --temperature. Raises UserError for what is no number."""
+    try:
+        return [float(temperature) for temperature in given]
+    except ValueError:
+        raise UserError(f"--temperature={','.join(given)}: expected a number, or several such as 0.5,1.0.") from None
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise UserError unless the path can become a folder, or is an empty one."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"--out={path} is there already and no empty folder: name a new one.")
+
+
+def name_samples(num: int, temperatures: list[float]) -> list[str]:
+    """Return the name of each sample: its number, its temperature, or both, whichever there are several of."""
+    return [
+        " ".join([f"sample {i + 1}"] * (num > 1) + [f"temperature {t:g}"] * (len(temperatures) > 1))
+        for t in temperatures
+        for i in range(num)
+    ]
+
+
+def print_samples(values: flags.FlagValues, lm: "LanguageModel", temperatures: list[float], seed: int) -> None:
     """Print samples, the first while it is drawn."""
     from rnnlm.data.vocabulary import to_bytes
 
     num = values.num or 1
-    options = values.prompt, values.length, values.temperature, seed, values.top_k, values.top_p
-    samples = lm.stream(*options, num)
+    samples = lm.stream(values.prompt, values.length, temperatures, seed, values.top_k, values.top_p, num)
     report_seed(values, seed)
-    out, later = sys.stdout.buffer, [b""] * num
+    out, names = sys.stdout.buffer, name_samples(num, temperatures)
+    later: list[list[bytes]] = [[] for _ in names]
 
-    def begin(i: int) -> Callable[[bytes], bytes]:
-        out.write(f"----- sample {i + 1} -----\n".encode() if num > 1 else b"")
+    def begin(name: str) -> Callable[[bytes], bytes]:
+        out.write(f"----- {name} -----\n".encode() if name else b"")
         show = make_decoder()
         out.write(show(to_bytes(values.prompt)))
         return show
 
-    show = begin(0)
+    show = begin(names[0])
     for texts in samples:  # the first appears as it is drawn, the others after it
         out.write(show(texts[0]))
         out.flush()
-        later = [before + text for before, text in zip(later, texts, strict=True)]
-    for i in range(1, num):
+        for pieces, text in zip(later[1:], texts[1:], strict=True):
+            pieces.append(text)
+    for name, pieces in zip(names[1:], later[1:], strict=True):
         out.write(b"\n")
-        out.write(begin(i)(later[i]))
+        out.write(begin(name)(b"".join(pieces)))
     out.write(b"\n")
 
 
-def print_records(values: flags.FlagValues, lm: "LanguageModel", seed: int) -> None:
+def write_samples(values: flags.FlagValues, lm: "LanguageModel", temperatures: list[float], seed: int) -> None:
+    """Write each sample to a file of the folder --out while it is drawn, its bytes as they are."""
+    from rnnlm.data.vocabulary import to_bytes
+    from rnnlm.files import make_folder, writing
+    from rnnlm.generation.stepper import CHUNK
+    from rnnlm.runtime.console import Console
+
+    num, folder, console = values.num or 1, Path(values.out), Console()
+    samples = lm.stream(values.prompt, values.length, temperatures, seed, values.top_k, values.top_p, num)
+    report_seed(values, seed)
+    names = [name.replace(" ", "_") or "sample" for name in name_samples(num, temperatures)]
+    with contextlib.ExitStack() as stack:
+        with writing(folder):
+            make_folder(folder)
+            files = [stack.enter_context((folder / f"{name}.txt").open("wb")) for name in names]
+        stack.enter_context(console)
+        for file in files:
+            file.write(to_bytes(values.prompt))
+        for i, texts in enumerate(samples, 1):
+            with writing(folder):
+                for file, text in zip(files, texts, strict=True):
+                    file.write(text)
+            console.share(min(1.0, i * CHUNK / values.length))
+    report(f"{len(files):,} samples of {values.length:,} symbols in {folder}")
+
+
+def print_records(values: flags.FlagValues, lm: "LanguageModel", temperatures: list[float], seed: int) -> None:
     """Print records, each followed by the separator, and on standard error what became of those that were drawn."""
     from rnnlm.generation.records import LIMIT
     from rnnlm.runtime.console import Console
 
-    options = values.prompt, values.length, values.temperature, seed, values.top_k, values.top_p
+    options = values.prompt, values.length, temperatures[0], seed, values.top_k, values.top_p
     console = Console()
     records = lm.records(values.records, values.novel, *options, console.share)
     console.done()

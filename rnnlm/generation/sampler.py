@@ -24,18 +24,20 @@ from rnnlm.runtime import parallel
 class SamplingOptions:
     """Choose how symbols are drawn; temperature 0 takes the most likely symbol each time.
 
+    With several temperatures as many streams are drawn at each of them, from the same random numbers.
     top_k > 0 keeps the k most likely symbols, and those as likely as the last of them; top_p < 1 then keeps the fewest
     most likely ones that together have that much of the tempered probability (Holtzman et al. 2020), at least one.
     Raises UserError for values outside these ranges.
     """
 
-    temperature: float = 1.0
+    temperature: float | tuple[float, ...] = 1.0
     seed: int = 0
     top_k: int = 0
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf") or not 0 <= self.seed <= MAX_SEED:
+        sound = self.temperatures and all(0 <= t < float("inf") for t in self.temperatures)
+        if not sound or not 0 <= self.seed <= MAX_SEED:
             raise UserError(
                 f"Cannot draw at temperature={self.temperature} with seed={self.seed}: give a temperature from 0 up, "
                 f"and a seed from 0 to {MAX_SEED}."
@@ -45,6 +47,11 @@ class SamplingOptions:
                 f"Cannot draw from top_k={self.top_k}, top_p={self.top_p}: top_k is a number of symbols, 0 for all; "
                 "top_p is a share of the probability above 0, 1 for all."
             )
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Return the temperatures, also where there is one."""
+        return self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
 
     @property
     def truncates(self) -> bool:
@@ -59,7 +66,7 @@ class Sampler:
         self.stepper, self.chunk = stepper, chunk
         self._draw = {
             truncates: parallel.shard_local(
-                partial(draw_chunk, stepper, chunk, truncates), (None, 0, 0, 0, None, None, None, None), (0, 0, 0)
+                partial(draw_chunk, stepper, chunk, truncates), (None, 0, 0, 0, None, 0, None, None), (0, 0, 0)
             )
             for truncates in (False, True)
         }
@@ -69,20 +76,23 @@ class Sampler:
     ) -> Iterator[NDArray[np.int32]]:
         """Yield `length` symbols after the prompt `ids` [N], N > 0, for each of K streams: arrays [K, up to chunk].
 
-        The streams are number `first` and following. A stream depends on its number and the seed, not on the streams
-        drawn beside it, except for rounding.
+        The streams are number `first` and following, first all of the first temperature, then those of the next one. A
+        stream depends on its number, its temperature and the seed, not on the streams drawn beside it, except for
+        rounding.
         """
-        key, vocab = jax.random.PRNGKey(options.seed), self.stepper.vocab
+        key, vocab, top_p = jax.random.PRNGKey(options.seed), self.stepper.vocab, np.float32(options.top_p)
+        temperature_K = np.repeat(np.array(options.temperatures, np.float32), streams)
         keys_K = jax.vmap(partial(jax.random.fold_in, key))(np.arange(first, first + streams))
-        lanes = (*self.stepper.read(params, ids, streams), keys_K)
-        carry, logits_KV, keys_K = parallel.put_lanes(streams, 0, lanes)
+        keys_K, streams = jnp.tile(keys_K, (len(options.temperatures), 1)), len(temperature_K)
+        lanes = (*self.stepper.read(params, ids, streams), keys_K, temperature_K)
+        carry, logits_KV, keys_K, temperature_K = parallel.put_lanes(streams, 0, lanes)
         params = parallel.put_lanes(streams, None, params)
-        temperature, top_p = np.float32(options.temperature), np.float32(options.top_p)
         top_k = np.int32(min(options.top_k or vocab, vocab))
         pending: list[jax.Array] = []
         for done in range(0, length, self.chunk):
             draw = self._draw[options.truncates]
-            carry, logits_KV, drawn = draw(params, carry, logits_KV, keys_K, np.int32(done), temperature, top_k, top_p)
+            at = np.int32(done)
+            carry, logits_KV, drawn = draw(params, carry, logits_KV, keys_K, at, temperature_K, top_k, top_p)
             pending.append(drawn)
             if done:  # the next chunk is under way while this one is read
                 yield np.asarray(pending.pop(0))
@@ -124,7 +134,7 @@ def draw_chunk(
     logits_KV: jax.Array,
     keys_K: jax.Array,
     done: jax.Array,
-    temperature: jax.Array,
+    temperature_K: jax.Array,
     top_k: jax.Array,
     top_p: jax.Array,
 ) -> tuple[model.Stack, jax.Array, jax.Array]:
@@ -134,11 +144,11 @@ def draw_chunk(
         return jax.random.gumbel(jax.random.fold_in(key, done), (chunk, logits_KV.shape[-1]))
 
     # For all steps at once: as many small draws would take longer than the model does.
-    noise_KTV = jax.vmap(noise)(keys_K) * (temperature > 0)
+    noise_KTV = jax.vmap(noise)(keys_K) * (temperature_K > 0)[:, None, None]
 
     def step(state: tuple[model.Stack, jax.Array], noise_KV: jax.Array) -> tuple[Any, jax.Array]:
         packed, logits_KV = state
-        logits_KV = logits_KV / jnp.where(temperature > 0, temperature, 1.0)
+        logits_KV = logits_KV / jnp.where(temperature_K > 0, temperature_K, 1.0)[:, None]
         if truncates:
             logits_KV = truncate(logits_KV, top_k, top_p)
         drawn_K = jnp.argmax(logits_KV + noise_KV, axis=-1).astype(jnp.int32)

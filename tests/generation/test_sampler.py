@@ -57,6 +57,12 @@ def test_greedy_takes_the_likeliest_step_by_step():
     assert draw(CHUNK + 9, 0.0)[0].tolist() == wanted
 
 
+def test_several_temperatures_draw_what_each_draws_alone():
+    together = draw(CHUNK + 9, (0.0, 0.5, 1.5), seed=3, streams=2)
+    apart = [draw(CHUNK + 9, temperature, seed=3, streams=2) for temperature in (0.0, 0.5, 1.5)]
+    assert np.array_equal(together, np.concatenate(apart))
+
+
 def test_the_same_seed_draws_the_same_and_another_does_not():
     assert np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=4))
     assert not np.array_equal(draw(150, 1.0, seed=4), draw(150, 1.0, seed=5))
@@ -105,7 +111,16 @@ def test_the_narrowest_choice_is_greedy():
 
 
 @pytest.mark.parametrize(
-    "options", [{"temperature": -1.0}, {"seed": -1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}]
+    "options",
+    [
+        {"temperature": -1.0},
+        {"temperature": ()},
+        {"temperature": (1.0, -1.0)},
+        {"seed": -1},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+    ],
 )
 def test_what_cannot_be_drawn_by_is_refused(options):
     with pytest.raises(UserError, match="Cannot draw"):
