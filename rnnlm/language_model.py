@@ -31,7 +31,7 @@ from rnnlm.generation.records import Records, RecordSampler
 from rnnlm.generation.sampler import Sampler, SamplingOptions, join_text
 from rnnlm.generation.states import StateReader, States
 from rnnlm.generation.stepper import Stepper
-from rnnlm.inside import trace
+from rnnlm.inside import horizon, trace
 from rnnlm.runs import adaptation, checkpoint, layout, results
 from rnnlm.runs.layout import RunInfo
 from rnnlm.runs.params import load_params
@@ -369,6 +369,27 @@ class LanguageModel:
                 progress(read / len(x_T))
 
         return trace.write_arrays(Path(out), chunks())
+
+    def horizon(
+        self,
+        split: str = "valid",
+        contexts: Sequence[int] | None = None,
+        targets: int = horizon.TARGETS,
+        progress: Progress = ignore,
+    ) -> list[horizon.Row]:
+        """Score symbols of a split where the context of each is cut to the last k symbols: -> a row for each k.
+
+        The same `targets` symbols, evenly over the split, are predicted under each of `contexts`, CONTEXTS unless
+        given. A row has `context`, `nats`, `count`, `bpc`, `worse_by` (than the longest context, in bpc) and its 95 %
+        `interval`. Raises UserError for contexts below 1, and where the split is too short or not found.
+        """
+        chosen = horizon.CONTEXTS if contexts is None else tuple(contexts)
+        if not chosen or min(chosen) < 1:
+            raise UserError(f"contexts={list(chosen)} cannot be read: give numbers of symbols from 1 up.")
+        params = parallel.replicate(self.params)
+        part = self.dataset.slice(split)
+        costs = horizon.cost_by_context(self._evaluator, params, part, chosen, targets, progress)
+        return horizon.tabulate(costs)
 
     def tune_dynamic(
         self,

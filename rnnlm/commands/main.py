@@ -19,6 +19,8 @@ USAGE = """rnnlm: recurrent language models in JAX/Flax
       bits per character on a split of the text
   rnnlm sample --workdir=DIR --prompt=TEXT --length=N --temperature=T --seed=S
       text, shown as it is drawn; --records=N [--novel]: whole records
+  rnnlm horizon DIR DIR ... [--plot=out.png]
+      bits per character where the context is cut to the last k symbols
   rnnlm trace --workdir=DIR -o OUT.npz [--split=valid | --file=F]
       states, gates and logits while the model reads a text, as arrays
   rnnlm compress FILE --workdir=DIR -o OUT.rnz
@@ -44,6 +46,7 @@ VERBS = {
     "plan": "plan.main",
     "eval": "evaluate.main",
     "sample": "sample.main",
+    "horizon": "horizon.main",
     "trace": "trace.main",
     "compress": "compress.main",
     "decompress": "compress.decompress",

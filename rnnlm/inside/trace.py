@@ -41,7 +41,7 @@ def write_arrays(path: Path, chunks: Iterable[Arrays]) -> dict[str, tuple[int, .
         arrays = join_chunks(path, chunks, Path(folder))
         with open_atomic(path) as out:
             if path.suffix == ".npz":
-                np.savez(out, allow_pickle=False, **cast(dict[str, Any], arrays))
+                np.savez(out, **cast(dict[str, Any], arrays))
             else:
                 save_file(arrays, out.name)
         return {name: array.shape for name, array in arrays.items()}
