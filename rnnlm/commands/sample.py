@@ -1,6 +1,7 @@
 """rnnlm sample: print text as it is drawn, or whole records, or write long samples to files."""
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,13 +93,10 @@ def check_new_folder(path: Path) -> None:
         raise UserError(f"--out={path} is there already and no empty folder: name a new one.")
 
 
-def name_samples(num: int, temperatures: list[float]) -> list[str]:
-    """Return the name of each sample: its number, its temperature, or both, whichever there are several of."""
-    return [
-        " ".join([f"sample {i + 1}"] * (num > 1) + [f"temperature {t:g}"] * (len(temperatures) > 1))
-        for t in temperatures
-        for i in range(num)
-    ]
+def name_sample(i: int, num: int, temperatures: list[float]) -> str:
+    """Return the name of sample i: its number, its temperature, or both, whichever there are several of."""
+    number, temperature = f"sample {i % num + 1}", f"temperature {temperatures[i // num]:g}"
+    return " ".join([number] * (num > 1) + [temperature] * (len(temperatures) > 1))
 
 
 def print_samples(values: flags.FlagValues, lm: "LanguageModel", temperatures: list[float], seed: int) -> None:
@@ -108,24 +106,24 @@ def print_samples(values: flags.FlagValues, lm: "LanguageModel", temperatures: l
     num = values.num or 1
     samples = lm.stream(values.prompt, values.length, temperatures, seed, values.top_k, values.top_p, num)
     report_seed(values, seed)
-    out, names = sys.stdout.buffer, name_samples(num, temperatures)
-    later: list[list[bytes]] = [[] for _ in names]
+    out, later = sys.stdout.buffer, list[list[bytes]]()
 
-    def begin(name: str) -> Callable[[bytes], bytes]:
+    def begin(i: int) -> Callable[[bytes], bytes]:
+        name = name_sample(i, num, temperatures)
         out.write(f"----- {name} -----\n".encode() if name else b"")
         show = make_decoder()
         out.write(show(to_bytes(values.prompt)))
         return show
 
-    show = begin(names[0])
-    for texts in samples:  # the first appears as it is drawn, the others after it
+    first = next(samples)  # before anything is printed, since it may fail
+    show = begin(0)
+    for texts in itertools.chain([first], samples):  # the first text appears as it is drawn, the others after it
         out.write(show(texts[0]))
         out.flush()
-        for pieces, text in zip(later[1:], texts[1:], strict=True):
-            pieces.append(text)
-    for name, pieces in zip(names[1:], later[1:], strict=True):
+        later.append(texts[1:])
+    for i, pieces in enumerate(zip(*later, strict=True), 1):
         out.write(b"\n")
-        out.write(begin(name)(b"".join(pieces)))
+        out.write(begin(i)(b"".join(pieces)))
     out.write(b"\n")
 
 
@@ -139,11 +137,11 @@ def write_samples(values: flags.FlagValues, lm: "LanguageModel", temperatures: l
     num, folder, console = values.num or 1, Path(values.out), Console()
     samples = lm.stream(values.prompt, values.length, temperatures, seed, values.top_k, values.top_p, num)
     report_seed(values, seed)
-    names = [name.replace(" ", "_") or "sample" for name in name_samples(num, temperatures)]
+    names = [name_sample(i, num, temperatures).replace(" ", "_") for i in range(num * len(temperatures))]
     with contextlib.ExitStack() as stack:
         with writing(folder):
             make_folder(folder)
-            files = [stack.enter_context((folder / f"{name}.txt").open("wb")) for name in names]
+            files = [stack.enter_context((folder / f"{name or 'sample'}.txt").open("wb")) for name in names]
         stack.enter_context(console)
         for file in files:
             file.write(to_bytes(values.prompt))
