@@ -41,15 +41,15 @@ def back_through_updates(
         d: tuple[Carry, Params, jax.Array], inputs: tuple[jax.Array, jax.Array, Carry, jax.Array, dict[str, jax.Array]]
     ) -> tuple[tuple[Carry, Params, jax.Array], None]:
         dcarry, dvectors, a_TBA = d
-        t, dh_BH, before, reset_B, of_step = inputs
-        masks = window_masks | of_step
+        t, dh_BH, before, reset_B, masks_of_step = inputs
+        masks = window_masks | masks_of_step
         dcarry = (dcarry[0] + dh_BH, *dcarry[1:])
         forward = partial(update, masks=masks) if masks else update
         step_dvectors, dbefore, da_BA = jax.vjp(forward, vectors, before, a_TBA[t])[1](dcarry)
         _, dz_BG = unmix(da_BA)
         dread_BH = product(dz_BG, transposed, dtype)
         dbefore = (dbefore[0] + drop(masks, "state", dread_BH), *dbefore[1:])
-        # Overwrite the pre-activation, which is not needed forward, by its cotangent: no new array is allocated.
+        # Overwrite the pre-activation, which is not needed again, by its cotangent: no new array is allocated.
         a_TBA = jax.lax.dynamic_update_index_in_dim(a_TBA, da_BA, t, 0)
         return (block_reset(dbefore, reset_B), jax.tree.map(jnp.add, dvectors, step_dvectors), a_TBA), None
 
