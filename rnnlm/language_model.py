@@ -374,14 +374,15 @@ class LanguageModel:
         self,
         split: str = "valid",
         contexts: Sequence[int] | None = None,
-        targets: int = horizon.TARGETS,
+        targets: int = 0,
         progress: Progress = ignore,
     ) -> list[horizon.Row]:
         """Score symbols of a split where the context of each is cut to the last k symbols: -> a row for each k.
 
-        The same `targets` symbols, evenly over the split, are predicted under each of `contexts`, CONTEXTS unless
-        given. A row has `context`, `nats`, `count`, `bpc`, `worse_by` (than the longest context, in bpc) and its 95 %
-        `interval`. Raises UserError for contexts below 1, and where the split is too short or not found.
+        The same `targets` symbols, evenly over the split, are predicted under each of `contexts`: 2,000, or all where
+        there are fewer, and horizon.CONTEXTS unless given. A row has `context`, `nats`, `count`, `bpc`, `worse_by`
+        (than the longest context, in bpc) and its 95 % `interval`. Raises UserError for contexts below 1, and where the
+        split is too short or not found.
         """
         chosen = horizon.CONTEXTS if contexts is None else tuple(contexts)
         if not chosen or min(chosen) < 1:

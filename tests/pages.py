@@ -198,7 +198,7 @@ def run_command(words: list[str]) -> None:
     if check:
         check(words)
     elif words[0] == "rnnlm":
-        computes = words[1] in ("train", "plan", "eval", "sample", "compress", "decompress")
+        computes = words[1] in ("train", "plan", "eval", "sample", "trace", "horizon", "compress", "decompress")
         devices = ["--cpu_devices=1"] if computes and not any("--cpu_devices" in word for word in words) else []
         run_rnnlm([*words[1:], *devices])
     elif words[0] == "python":

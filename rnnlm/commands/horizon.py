@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
         lm = language_model.load(workdir, values.step, values.data, values.trust_code)
         with console:
             rows = runs[workdir] = lm.horizon(values.split, contexts, values.targets, console.share)
-        console.say(f"{workdir}, {values.split}, {values.targets:,} symbols\ncontext     bpc  worse by  +- 95 %")
+        console.say(f"{workdir}, {values.split}, {rows[0]['count']:,} symbols\ncontext     bpc  worse by  +- 95 %")
         for row in rows:
             half = (row["interval"][1] - row["interval"][0]) / 2
             console.say(f"{row['context']:7,}  {row['bpc']:.4f}  {row['worse_by']:8.4f}  {half:.4f}")
@@ -42,7 +42,8 @@ def parse_flags(argv: list[str]) -> tuple[flags.FlagValues, list[str], list[int]
     flags.DEFINE_string("split", "valid", "the split to read: train, valid or test", flag_values=values)
     contexts = "numbers of symbols, separated by commas; 1,2,5,10 ... 1000 unless given"
     flags.DEFINE_list("contexts", [], contexts, flag_values=values)
-    flags.DEFINE_integer("targets", 2000, "symbols that are predicted", lower_bound=2, flag_values=values)
+    targets = "symbols that are predicted; 0: 2,000, or all where there are fewer"
+    flags.DEFINE_integer("targets", 0, targets, lower_bound=0, flag_values=values)
     flags.DEFINE_string("plot", "", "a file for the curves: .png, .svg or .pdf", flag_values=values)
     flags.DEFINE_bool("json", False, "print one line of JSON a context instead", flag_values=values)
     step_flag(values)

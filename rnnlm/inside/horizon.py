@@ -20,19 +20,20 @@ from rnnlm.runtime import parallel
 
 CONTEXTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TARGETS = 2000
-"""Symbols that are predicted under each context unless another number is given."""
+"""Symbols that are predicted under each context unless another number is given, or all where there are fewer."""
 LANES = 128
 """Symbols that are predicted side by side."""
 
 Row = dict[str, Any]
 
 
-def choose_targets(text_slice: TextSlice, context: int, count: int) -> NDArray[np.int64]:
+def choose_targets(text_slice: TextSlice, context: int, count: int = 0) -> NDArray[np.int64]:
     """Return the positions of `count` symbols, evenly over a slice, that have so many symbols of it before them.
 
-    Raises UserError where there are fewer.
+    With 0 there are TARGETS of them, or all where there are fewer. Raises UserError where there are too few.
     """
     first = text_slice.begin + context
+    count = count or max(2, min(TARGETS, text_slice.end - first))
     if text_slice.end - first < count:
         raise UserError(
             f"{text_slice.split} has {len(text_slice):,} symbols, too few for {count:,} of them that have a context of "
@@ -46,14 +47,15 @@ def cost_by_context(
     params: Params,
     text_slice: TextSlice,
     contexts: Sequence[int],
-    count: int,
+    count: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[int, NDArray[np.float64]]:
-    """Return the nats of the same targets [count] under each context, read from a reset carry.
+    """Return the nats of the same targets under each context, read from a reset carry; `choose_targets` chooses them.
 
     `params` are replicated over the devices. In a text of records a context begins with the record at the earliest.
     """
     targets, costs, done = choose_targets(text_slice, max(contexts), count), {}, 0
+    count = len(targets)
     lanes = -(-min(LANES, count) // parallel.count()) * parallel.count()
     for context in contexts:
         nats = []

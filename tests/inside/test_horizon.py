@@ -61,8 +61,9 @@ def test_the_command_prints_and_plots_what_python_returns(lm, tmp_path, capsys):
     "args, complaint",
     [
         ({"contexts": (0, 5)}, r"contexts=\[0, 5\] cannot be read"),
+        ({"contexts": (30,), "targets": 10**6}, "too few for 1,000,000 of them that have a context of 30"),
         ({"contexts": ()}, r"contexts=\[\] cannot be read"),
-        ({"contexts": (1, 10**6)}, "too few for 2,000 of them that have a context of 1,000,000"),
+        ({"contexts": (1, 10**6)}, "too few for 2 of them that have a context of 1,000,000"),
         ({"split": "nothing"}, "nothing"),
     ],
 )
