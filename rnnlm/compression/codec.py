@@ -177,7 +177,7 @@ def dynamic_header(adaptation: Adaptation) -> Header:
 def online_header(config: Config, segment: int, symbols: int, lanes: int) -> Header:
     """Describe prediction with a model that learns from the text alone. Raises UserError for a config that cannot."""
     dropped = [f"model.{name}" for name in configs.RATES if getattr(config.model, name)]
-    if dropped or config.optim.keeps_average or config.optim.schedule == "plateau":
+    if dropped or config.optim.ema or config.optim.decides_by_validations:
         raise UserError(
             "Learning online reads each symbol once and validates nothing: leave dropout, zoneout, weight_drop, ema, "
             "average and schedule=plateau out of its config."

@@ -1,6 +1,5 @@
 """How far back a model looks: its bpc where the context of each symbol is cut to the last k symbols."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from rnnlm.data.windows import EvalWindow, read
 from rnnlm.errors import UserError
 from rnnlm.evaluation.evaluator import Evaluator
 from rnnlm.evaluation.tally import Tally
-from rnnlm.files import write_atomic
-from rnnlm.runs.plot import shades
 from rnnlm.runtime import parallel
 
 CONTEXTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -109,6 +106,8 @@ def plot(path: Path, runs: Mapping[str, list[Row]]) -> None:
 
     from matplotlib.figure import Figure
 
+    from rnnlm.runs.plot import save_figure, shades  # here, since it takes 14 ms that other commands save
+
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     ax = figure.subplots()
     for (name, rows), shade in zip(runs.items(), shades(len(runs)), strict=True):
@@ -118,6 +117,4 @@ def plot(path: Path, runs: Mapping[str, list[Row]]) -> None:
     ax.set_ylabel("bits per character")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:], dpi=150)
-    write_atomic(path, [image.getvalue()])
+    save_figure(figure, path)

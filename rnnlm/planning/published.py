@@ -30,7 +30,8 @@ def list_published(root: str | Path = "") -> list[Row]:
     ones.
     """
     place = Path(root) if root else SOURCE
-    rows = [row for path in sorted((place / FOLDER).glob("*.py")) for row in list_models(place, path)]
+    measured, paths = read_lines(place / MEASURED), sorted((place / FOLDER).glob("*.py"))
+    rows = [row for path in paths for row in list_models(place, path, measured)]
     if not rows:
         raise UserError(
             f"There are no configs of published models in {place / FOLDER}: they are not installed with the package, "
@@ -39,9 +40,9 @@ def list_published(root: str | Path = "") -> list[Row]:
     return rows
 
 
-def list_models(root: Path, path: Path) -> list[Row]:
+def list_models(root: Path, path: Path, measured: list[Row]) -> list[Row]:
     """Return a row for each model of a config file of a checkout. Raises UserError where the file is unsound."""
-    measured, rows = read_lines(root / MEASURED), []
+    rows = []
     try:
         module = import_config(root, path)
         for variant, facts in module.PUBLISHED.items():

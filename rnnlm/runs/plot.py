@@ -18,6 +18,7 @@ from rnnlm.schema import fields, flatten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COSTS = {
     "parameters": "parameters",
@@ -70,6 +71,11 @@ def plot(runs: Sequence[Run], path: Path, x: str = "") -> None:
             label_points(ax, runs, name)
     axes[0].set_ylabel("bits per character, 95 % interval")
     figure.suptitle(", ".join(title[:2]) + "\n" + ", ".join(title[2:]), fontsize=9)
+    save_figure(figure, path)
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure to a file in the format of its ending. Raises WriteError."""
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:], dpi=150)
     write_atomic(path, [image.getvalue()])
